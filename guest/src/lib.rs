@@ -1,0 +1,38 @@
+//! The runtime that Portcall guests are written against.
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! use guest::{Boot, println};
+//!
+//! guest::entry!(main);
+//!
+//! fn main(boot: &Boot) {
+//!     println!("Hello, {} bytes of heap!", boot.heap().size());
+//! }
+//! ```
+//!
+//! `cargo xtask run NAME` builds and runs such a program. All of it stands on the contract in
+//! the `abi` crate; a guest in another language needs none of it.
+//!
+//! On a host target the crate links `std` in place of its own panic handler and allocator, so
+//! that `cargo check` and editors see guest programs without an error. It does nothing there.
+
+#![cfg_attr(target_os = "none", no_std)]
+
+mod boot;
+pub mod console;
+mod exit;
+#[cfg(target_os = "none")]
+mod heap;
+pub mod input;
+#[cfg(target_os = "none")]
+mod panic;
+pub mod port;
+#[doc(hidden)]
+pub mod rt;
+
+pub use abi;
+pub use boot::Boot;
+pub use exit::{Exit, Termination, exit};
