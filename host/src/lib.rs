@@ -1,1 +1,77 @@
+//! A VMM for bare-metal KVM guests, as a library.
+//!
+//! ```
+//! use portcall::{Capture, End, Image, Kvm, Vm};
+//!
+//! // mov eax, 42; hlt. Usually: Image::parse(&std::fs::read("my-guest")?)
+//! let image = Image::flat(&[0xb8, 42, 0, 0, 0, 0xf4])?;
+//! let kvm = Kvm::open()?;
+//! let text = Capture::new();
+//! let mut vm = Vm::builder(&kvm, &image).memory(2 << 20).console(text.clone()).build()?; // 1-9
+//! let outcome = vm.run()?; // 10-12
+//! assert_eq!(outcome.end, End::Halted);
+//! assert_eq!(outcome.registers.rax, 42);
+//! # Ok::<(), portcall::Error>(())
+//! ```
+//!
+//! The modules, read from top to bottom, are the life of a VM in twelve steps:
+//!
+//! 1. [`kvm`]: open /dev/kvm, KVM_CREATE_VM, KVM_SET_TSS_ADDR
+//! 2. [`memory`]: mmap guest memory, KVM_SET_USER_MEMORY_REGION
+//! 3. `vcpu`: KVM_CREATE_VCPU
+//! 4. `vcpu`: KVM_GET_VCPU_MMAP_SIZE, map kvm_run
+//! 5. [`registers`]: KVM_GET_SREGS
+//! 6. [`paging`]: long mode by hand
+//! 7. [`registers`]: the segments, KVM_SET_SREGS
+//! 8. [`registers`]: RIP, RSP and the general registers, KVM_SET_REGS
+//! 9. [`load`]: copy the image into memory
+//! 10. `vcpu`: KVM_RUN
+//! 11. [`ports`]: handle port reads and writes
+//! 12. [`outcome`]: KVM_GET_REGS, and what it came to
+//!
+//! The library never prints and never exits. What a guest does is an [`End`], never an error.
+//! It installs a handler for one signal, SIGRTMIN unless [`stop::use_signal`] says otherwise,
+//! which ends KVM_RUN at a tick, a limit or a stop; threads that run VMs must not block it.
 
+pub mod layout;
+
+pub mod elf;
+mod relocate;
+
+pub mod kvm;
+pub mod memory;
+mod vcpu;
+pub mod registers;
+pub mod paging;
+pub mod load;
+
+pub mod exit;
+pub mod ports;
+mod console;
+mod input;
+pub mod outcome;
+
+mod builder;
+mod vm;
+
+mod bounds;
+pub mod error;
+pub mod observe;
+pub mod stop;
+pub mod sys;
+
+pub use builder::Builder;
+pub use console::Capture;
+pub use elf::Image;
+pub use error::Error;
+pub use exit::Exit;
+pub use kvm::Kvm;
+pub use layout::{Gpa, Gva};
+pub use memory::Memory;
+pub use observe::{ExitEvent, Observer, Step};
+pub use outcome::{End, Limit, Outcome};
+pub use ports::{Guest, Ports};
+pub use stop::Stopper;
+pub use vm::{Stop, Vm};
+
+pub use {kvm_bindings, kvm_ioctls};

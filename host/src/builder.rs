@@ -1,0 +1,233 @@
+//! A VM in the making: steps 1 to 9, in a straight line.
+
+use crate::bounds::Bounds;
+use crate::console::Console;
+use crate::elf::Image;
+use crate::error::Error;
+use crate::input::Input;
+use crate::kvm::Kvm;
+use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
+use crate::memory::{self, Memory};
+use crate::observe::{Observer, Observers};
+use crate::outcome::{Limit, Stats};
+use crate::ports::{PortTable, Ports};
+use crate::vcpu::Vcpu;
+use crate::vm::Vm;
+use crate::{load, paging, registers, stop};
+use std::io::{Read, Write};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A VM in the making.
+pub struct Builder<'a> {
+    kvm: &'a Kvm,
+    image: &'a Image<'a>,
+    memory: u64,
+    arguments: Vec<String>,
+    ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
+    console: Box<dyn Write + Send>,
+    input: Box<dyn Read + Send>,
+    observers: Observers,
+    time_limit: Option<Duration>,
+    tick: Option<Duration>,
+}
+
+impl<'a> Builder<'a> {
+    pub(crate) fn new(kvm: &'a Kvm, image: &'a Image<'a>) -> Self {
+        Self {
+            kvm,
+            image,
+            memory: MEMORY_DEFAULT,
+            arguments: Vec::new(),
+            ports: Vec::new(),
+            console: Box::new(std::io::sink()),
+            input: Box::new(std::io::empty()),
+            observers: Observers::default(),
+            time_limit: None,
+            tick: None,
+        }
+    }
+
+    /// Bytes of RAM: whole pages, at least 1 MiB, at most 63 GiB. 16 MiB if not said.
+    #[must_use]
+    pub const fn memory(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// The guest's arguments.
+    #[must_use]
+    pub fn arguments<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments = arguments.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Answers the guest's accesses to these ports.
+    #[must_use]
+    pub fn ports(mut self, range: RangeInclusive<u16>, handler: impl Ports + 'static) -> Self {
+        self.ports.push((range, Box::new(handler)));
+        self
+    }
+
+    /// Where the guest's text goes; nowhere if not said. See [`Capture`](crate::Capture).
+    ///
+    /// A sink that blocks should let a signal through as
+    /// [`Interrupted`](std::io::ErrorKind::Interrupted), as a plain file does and `Stdout` does
+    /// not: then limits and stops hold while it blocks.
+    #[must_use]
+    pub fn console(mut self, sink: impl Write + Send + 'static) -> Self {
+        self.console = Box::new(sink);
+        self
+    }
+
+    /// Where the guest's input comes from; it is empty if not said.
+    #[must_use]
+    pub fn input(mut self, source: impl Read + Send + 'static) -> Self {
+        self.input = Box::new(source);
+        self
+    }
+
+    /// Lets someone watch.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.0.push(Box::new(observer));
+        self
+    }
+
+    /// Bounds what the run may use.
+    #[must_use]
+    pub const fn limit(mut self, limit: Limit) -> Self {
+        let Limit::Time(time) = limit;
+        self.time_limit = Some(time);
+        self
+    }
+
+    /// Hands the guest's text on at least this often, also while the guest makes no exit. If
+    /// not said, text appears when 64 KiB have come together, when the guest flushes, waits for
+    /// input, or ends.
+    #[must_use]
+    pub const fn tick(mut self, period: Duration) -> Self {
+        self.tick = Some(period);
+        self
+    }
+
+    /// Steps 1 to 9: everything up to the guest's first instruction.
+    ///
+    /// # Errors
+    /// The image does not fit, the host or KVM refuse something, or the configuration
+    /// contradicts itself.
+    pub fn build(self) -> Result<Vm, Error> {
+        let mut steps = self.observers;
+        let arguments = load::argument_block(&self.arguments)?;
+        let mut ports = PortTable::default();
+        for (range, handler) in self.ports {
+            ports.insert(range, handler)?;
+        }
+        stop::install()?;
+        let segments = self.image.segments();
+        let tables = paging::tables_bound(self.memory, segments);
+        let layout = Layout::new(self.memory, tables, arguments.len() as u64)?;
+        load::check(self.image, &layout)?;
+
+        // 1: a VM.
+        let kvm = self.kvm.fd();
+        let vm = steps.ioctl(1, "KVM_CREATE_VM", || kvm.create_vm(), |_| "type 0".to_owned())?;
+        steps.ioctl(
+            1,
+            "KVM_SET_TSS_ADDR",
+            || vm.set_tss_address(usize::try_from(TSS_ADDRESS).unwrap_or(usize::MAX)),
+            |()| format!("{TSS_ADDRESS:#x}"),
+        )?;
+
+        // 2: its memory.
+        let start = steps.now();
+        let ram = Memory::map(&layout)?;
+        steps.done(2, "mmap", start, || format!("{} bytes, sparse", self.memory));
+        for slot in ram.slots()? {
+            let start = steps.now();
+            memory::set_slot(&vm, slot)?;
+            steps.done(2, "KVM_SET_USER_MEMORY_REGION", start, || {
+                let (gpa, size) = (slot.guest_phys_addr, slot.memory_size);
+                format!("slot {}: guest-physical {gpa:#x}, {size:#x} bytes", slot.slot)
+            });
+        }
+
+        // 3 and 4: a vCPU and its kvm_run.
+        let vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
+
+        // 5: its system registers as the processor comes out of reset.
+        let mut sregs = steps.ioctl(
+            5,
+            "KVM_GET_SREGS",
+            || vcpu.fd.get_sregs(),
+            |s| format!("cr0 {:#x}, cr4 {:#x}, efer {:#x}", s.cr0, s.cr4, s.efer),
+        )?;
+
+        // 6: long mode by hand.
+        let start = steps.now();
+        let space = paging::address_space(&layout, segments);
+        let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
+        tables.write(&ram, &layout.tables)?;
+        steps.done(6, "page tables", start, || tables.to_string());
+        registers::long_mode(&mut sregs, Gpa(layout.tables.start));
+
+        // 7: the segments, and all of it into the vCPU.
+        steps.ioctl(
+            7,
+            "KVM_SET_SREGS",
+            || vcpu.fd.set_sregs(&sregs),
+            |()| {
+                format!(
+                    "cr0 {:#x}, cr3 {:#x}, cr4 {:#x}, efer {:#x}, cs {:#x} (64-bit), ss {:#x}",
+                    sregs.cr0,
+                    sregs.cr3,
+                    sregs.cr4,
+                    sregs.efer,
+                    sregs.cs.selector,
+                    sregs.ss.selector
+                )
+            },
+        )?;
+
+        // 8: the general registers.
+        let entry = registers::at_entry(self.image.entry(), &layout);
+        steps.ioctl(
+            8,
+            "KVM_SET_REGS",
+            || vcpu.fd.set_regs(&entry),
+            |()| format!("rip {:#x}, rsp {:#x}, rdi {:#x}", entry.rip, entry.rsp, entry.rdi),
+        )?;
+
+        // 9: the image.
+        let start = steps.now();
+        load::image(&ram, self.image)?;
+        let info = load::boot_info(self.image, &layout, arguments.len() as u64);
+        load::boot_block(&ram, &layout, &info, &arguments)?;
+        steps.done(9, "load", start, || load::describe(self.image));
+
+        let console = Console::new(self.console, &layout);
+        Ok(Vm {
+            vcpu,
+            vm,
+            memory: ram,
+            layout,
+            console,
+            input: Input::new(self.input),
+            ports,
+            steps,
+            bounds: Bounds::new(self.time_limit, self.tick),
+            stats: Stats::default(),
+            end: None,
+        })
+    }
+}
+
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("memory", &self.memory)
+            .field("arguments", &self.arguments)
+            .field("time_limit", &self.time_limit)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! The guest's text: out of its window, through a buffer, into the host's sink.
+
+use crate::layout::{Gpa, Layout};
+use crate::memory::Memory;
+use crate::outcome::Stats;
+use abi::console::{CAPACITY, HEADER, READ_INDEX, WRITE_INDEX};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The text is handed on when this much has come together, at the latest.
+const BUFFER: usize = 64 * 1024;
+
+/// One vCPU's console.
+pub(crate) struct Console {
+    sink: Box<dyn Write + Send>,
+    buffer: Vec<u8>,
+    window: Gpa,
+    /// Bytes ever taken. Ours, not the copy that the guest sees.
+    taken: u64,
+}
+
+impl Console {
+    pub(crate) fn new(sink: Box<dyn Write + Send>, layout: &Layout) -> Self {
+        Self { sink, buffer: Vec::new(), window: Gpa(layout.window()), taken: 0 }
+    }
+
+    /// Takes bytes that came through the console port, behind what stands in the window.
+    pub(crate) fn push(&mut self, memory: &Memory, bytes: &[u8], stats: &mut Stats) {
+        self.take(memory, stats);
+        self.buffer.extend_from_slice(bytes);
+        stats.console_bytes += bytes.len() as u64;
+    }
+
+    /// Takes what stands in the window. Its write index is a claim: whatever it says, at most
+    /// the window is read, and what it claims beyond that counts as lost.
+    pub(crate) fn take(&mut self, memory: &Memory, stats: &mut Stats) {
+        let index = |offset| Gpa(self.window.0 + offset);
+        let Ok(written) = memory.load_u64(index(WRITE_INDEX)) else { return };
+        let claimed = written.wrapping_sub(self.taken);
+        if claimed == 0 {
+            return;
+        }
+        let there = claimed.min(CAPACITY);
+        stats.console_lost = stats.console_lost.saturating_add(claimed - there);
+        stats.console_bytes += there;
+        let from = written.wrapping_sub(there) % CAPACITY;
+        let head = there.min(CAPACITY - from);
+        for (at, size) in [(from, head), (0, there - head)] {
+            let start = self.buffer.len();
+            self.buffer.resize(start + usize::try_from(size).unwrap_or(0), 0);
+            let text = Gpa(self.window.0 + HEADER + at);
+            if memory.read(text, &mut self.buffer[start..]).is_err() {
+                self.buffer.truncate(start);
+            }
+        }
+        self.taken = written;
+        // Only for the guest to see how much room there is; nothing here believes it.
+        let _ = memory.store_u64(index(READ_INDEX), written);
+    }
+
+    /// Whether the text should be handed on rather than waited with.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.buffer.len() >= BUFFER
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// Hands everything on to the sink. A sink that blocks is interrupted by the VM's signal;
+    /// `give_up` then says whether to leave the rest, which stays here.
+    pub(crate) fn flush(&mut self, mut give_up: impl FnMut() -> bool) -> io::Result<()> {
+        let mut done = 0;
+        let result = loop {
+            if done == self.buffer.len() {
+                break self.sink.flush();
+            }
+            match self.sink.write(&self.buffer[done..]) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => done += written,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    if give_up() {
+                        break Ok(());
+                    }
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.buffer.drain(..done);
+        result
+    }
+
+    /// Drops what no one took, and says how much it was.
+    pub(crate) fn discard(&mut self) -> u64 {
+        let lost = self.buffer.len() as u64;
+        self.buffer.clear();
+        lost
+    }
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Console({} bytes taken)", self.taken)
+    }
+}
+
+/// A console sink that keeps the text, for tests and for hosts that want it in memory.
+///
+/// ```
+/// # use std::io::Write;
+/// let capture = portcall::Capture::new();
+/// capture.clone().write_all(b"text").unwrap();
+/// assert_eq!(capture.text(), "text");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Capture(Arc<Mutex<Vec<u8>>>);
+
+impl Capture {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What has come so far.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What has come so far; what is not UTF-8 is replaced.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+}
+
+impl Write for Capture {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

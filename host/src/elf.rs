@@ -1,0 +1,420 @@
+//! Bytes in, segments out: what an ELF file wants in memory, checked before any KVM.
+//!
+//! Every number in the file is a claim. What [`Image::parse`] returns holds: file ranges are
+//! inside the file, addresses fit their space and overlap nowhere, the entry is executable.
+//! Whether it fits the memory of one VM is for [`load`](crate::load).
+
+use crate::error::ImageError;
+use crate::layout::{Gpa, Gva, PAGE, PIE_BASE};
+use crate::relocate::{self, Relocation};
+use abi::note;
+use goblin::container::{Container, Ctx, Endian};
+use goblin::elf::header::{self, Header};
+use goblin::elf::note::NoteDataIterator;
+use goblin::elf::program_header::{self as ph, ProgramHeader};
+use std::fmt;
+use std::ops::Range;
+
+const CONTEXT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
+
+/// The largest p_align there is a use for: the largest page.
+const MAX_ALIGN: u64 = 1 << 30;
+
+/// The most segments that are loaded, and the most PT_NOTE that are read. Linkers make some
+/// five; the bound is what keeps a hostile file from costing more than its size.
+const MAX_SEGMENTS: usize = 256;
+const MAX_NOTES: usize = 16;
+
+/// What a page may be used for besides reading (ELF p_flags).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Permissions {
+    /// PF_W.
+    pub write: bool,
+    /// PF_X.
+    pub execute: bool,
+}
+
+impl Permissions {
+    /// Read and write, no execute.
+    pub const DATA: Self = Self { write: true, execute: false };
+    /// Read only.
+    pub const READ: Self = Self { write: false, execute: false };
+
+    /// What two segments that share a page both need.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self { write: self.write || other.write, execute: self.execute || other.execute }
+    }
+}
+
+/// As `ls -l` has them: `rwx`, with `-` for what is not allowed.
+impl fmt::Display for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or = |allowed, name| if allowed { name } else { "-" };
+        write!(f, "r{}{}", or(self.write, "w"), or(self.execute, "x"))
+    }
+}
+
+/// A PT_LOAD segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where the guest sees it (p_vaddr, moved for a position-independent image).
+    pub gva: Gva,
+    /// Where it lies in memory (p_paddr; for a position-independent image the same as `gva`).
+    pub gpa: Gpa,
+    /// Its bytes in memory (p_memsz), more than 0; what the file does not give is zero.
+    pub size: u64,
+    /// Its bytes in the file.
+    pub file: Range<usize>,
+    /// What its pages may be used for.
+    pub permissions: Permissions,
+}
+
+impl Segment {
+    /// The guest-virtual addresses it covers.
+    #[must_use]
+    pub const fn virtual_range(&self) -> Range<u64> {
+        // Checked at construction: neither end wraps.
+        self.gva.0..self.gva.0 + self.size
+    }
+
+    /// The guest-physical addresses it covers.
+    #[must_use]
+    pub const fn physical_range(&self) -> Range<u64> {
+        self.gpa.0..self.gpa.0 + self.size
+    }
+}
+
+/// A symbol of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its address.
+    pub address: Gva,
+    /// Its bytes; 0 where the image does not say.
+    pub size: u64,
+}
+
+/// A guest program, ready to be loaded into any number of VMs.
+#[derive(Clone, Debug)]
+pub struct Image<'a> {
+    bytes: &'a [u8],
+    entry: Gva,
+    bias: u64,
+    segments: Vec<Segment>,
+    relocations: Vec<Relocation>,
+}
+
+impl<'a> Image<'a> {
+    /// Reads a static ELF64 x86-64 executable, position-independent or not.
+    ///
+    /// # Errors
+    /// The file is not such an executable, or contradicts itself; the error says where.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let header = parse_header(bytes)?;
+        let headers = program_headers(bytes, &header)?;
+        if headers.iter().any(|segment| segment.p_type == ph::PT_INTERP) {
+            return Err(ImageError::Dynamic { what: "it names an interpreter, PT_INTERP" });
+        }
+        let loads = || headers.iter().filter(|h| h.p_type == ph::PT_LOAD && h.p_memsz > 0);
+        match loads().count() {
+            0 => return Err(ImageError::NoSegments),
+            1..=MAX_SEGMENTS => {}
+            more => {
+                return Err(ImageError::Unsupported {
+                    what: format!("an ELF file of {more} PT_LOAD segments"),
+                    wanted: "at most 256",
+                });
+            }
+        }
+        for load in loads() {
+            check_alignment(load)?;
+        }
+        let relocatable = header.e_type == header::ET_DYN;
+        let bias = if relocatable { pie_bias(loads()) } else { 0 };
+        let segments = loads()
+            .map(|load| segment(bytes, load, bias, relocatable))
+            .collect::<Result<Vec<_>, _>>()?;
+        check_overlap(&segments)?;
+        let entry = Gva(header.e_entry.wrapping_add(bias));
+        check_entry(&segments, entry)?;
+        for h in headers.iter().filter(|h| h.p_type == ph::PT_NOTE).take(MAX_NOTES) {
+            check_note(&bytes[file_range(bytes, "the note", h.p_offset, h.p_filesz)?], h.p_align)?;
+        }
+        let mut relocations = Vec::new();
+        if let Some(h) = headers.iter().find(|h| h.p_type == ph::PT_DYNAMIC) {
+            let table = file_range(bytes, "the dynamic table", h.p_offset, h.p_filesz)?;
+            relocations = relocate::parse(bytes, &bytes[table], &segments, bias)?;
+        }
+        Ok(Self { bytes, entry, bias, segments, relocations })
+    }
+
+    /// Takes raw machine code for an image: one segment at 1 MiB that may be read, written and
+    /// executed, entered at its first byte.
+    ///
+    /// # Errors
+    /// There are no bytes.
+    pub fn flat(code: &'a [u8]) -> Result<Self, ImageError> {
+        if code.is_empty() {
+            return Err(ImageError::Empty);
+        }
+        let segment = Segment {
+            gva: Gva(PIE_BASE),
+            gpa: Gpa(PIE_BASE),
+            size: code.len() as u64,
+            file: 0..code.len(),
+            permissions: Permissions { write: true, execute: true },
+        };
+        Ok(Self {
+            bytes: code,
+            entry: segment.gva,
+            bias: 0,
+            segments: vec![segment],
+            relocations: Vec::new(),
+        })
+    }
+
+    /// Where the guest starts.
+    #[must_use]
+    pub const fn entry(&self) -> Gva {
+        self.entry
+    }
+
+    /// What is loaded, in the order of the file.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// What is patched after loading.
+    #[must_use]
+    pub fn relocations(&self) -> &[Relocation] {
+        &self.relocations
+    }
+
+    /// A segment's bytes in the file.
+    #[must_use]
+    pub fn bytes_of(&self, segment: &Segment) -> &'a [u8] {
+        // `get`, since a caller may hand in a segment of another image.
+        self.bytes.get(segment.file.clone()).unwrap_or_default()
+    }
+
+    /// Finds a symbol by its name as the linker knows it (`#[unsafe(no_mangle)]` in Rust).
+    /// `None` as well where the image has no readable symbol table.
+    #[must_use]
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        let elf = goblin::elf::Elf::parse(self.bytes).ok()?;
+        let found = elf.syms.iter().find(|symbol| {
+            symbol.st_shndx != 0 && elf.strtab.get_at(symbol.st_name) == Some(name)
+        })?;
+        let address = Gva(found.st_value.wrapping_add(self.bias));
+        Some(Symbol { address, size: found.st_size })
+    }
+}
+
+/// The ELF header, once it is known to be one for us (ELF specification, "ELF Header").
+fn parse_header(bytes: &[u8]) -> Result<Header, ImageError> {
+    let unsupported = |what: String| ImageError::Unsupported {
+        what,
+        wanted: "x86-64, 64-bit, as a static executable (x86_64-unknown-none in Rust)",
+    };
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    if !bytes.starts_with(header::ELFMAG) {
+        return Err(ImageError::NotElf { magic: bytes[..bytes.len().min(4)].to_vec() });
+    }
+    let cut = || ImageError::Truncated { size: bytes.len() };
+    let (class, data) =
+        (bytes.get(header::EI_CLASS).ok_or_else(cut)?, bytes.get(header::EI_DATA).ok_or_else(cut)?);
+    match *class {
+        header::ELFCLASS64 => {}
+        header::ELFCLASS32 => return Err(unsupported("a 32-bit ELF file".into())),
+        other => return Err(unsupported(format!("an ELF file of class {other}"))),
+    }
+    match *data {
+        header::ELFDATA2LSB => {}
+        header::ELFDATA2MSB => return Err(unsupported("a big-endian ELF file".into())),
+        other => return Err(unsupported(format!("an ELF file of data encoding {other}"))),
+    }
+    if bytes.len() < Header::size(CONTEXT) {
+        return Err(cut());
+    }
+    let header = goblin::elf::Elf::parse_header(bytes)
+        .map_err(|error| unsupported(format!("an ELF file whose header is wrong ({error})")))?;
+    if header.e_machine != header::EM_X86_64 {
+        return Err(unsupported(format!(
+            "for another machine ({})",
+            header::machine_to_str(header.e_machine)
+        )));
+    }
+    match header.e_type {
+        header::ET_EXEC | header::ET_DYN => {}
+        header::ET_REL => return Err(unsupported("an object file that was not linked".into())),
+        header::ET_CORE => return Err(unsupported("a core dump".into())),
+        other => return Err(unsupported(format!("an ELF file of type {other:#x}"))),
+    }
+    Ok(header)
+}
+
+fn program_headers(bytes: &[u8], header: &Header) -> Result<Vec<ProgramHeader>, ImageError> {
+    if header.e_phnum == 0 {
+        return Err(ImageError::NoSegments);
+    }
+    let entry = ProgramHeader::size(CONTEXT);
+    if usize::from(header.e_phentsize) != entry {
+        return Err(ImageError::Unsupported {
+            what: format!("an ELF file with program headers of {} bytes", header.e_phentsize),
+            wanted: "ELF64, whose program headers have 56",
+        });
+    }
+    let size = u64::from(header.e_phnum) * entry as u64;
+    let what = "the program header table";
+    let table = file_range(bytes, what, header.e_phoff, size)?;
+    ProgramHeader::parse(bytes, table.start, usize::from(header.e_phnum), CONTEXT)
+        .map_err(|_| out_of_file(bytes, what, header.e_phoff, size))
+}
+
+const fn out_of_file(bytes: &[u8], what: &'static str, offset: u64, size: u64) -> ImageError {
+    ImageError::OutOfFile { what, offset, size, file: bytes.len() as u64 }
+}
+
+/// The claim `offset`, `size` as a range that is inside the file.
+pub(crate) fn file_range(
+    bytes: &[u8],
+    what: &'static str,
+    offset: u64,
+    size: u64,
+) -> Result<Range<usize>, ImageError> {
+    let range = || {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(usize::try_from(size).ok()?)?;
+        (end <= bytes.len()).then_some(start..end)
+    };
+    range().ok_or_else(|| out_of_file(bytes, what, offset, size))
+}
+
+/// p_align's rule (ELF specification, "Program Header"): a power of two, or 0 or 1 for none,
+/// and address and offset agree modulo it.
+fn check_alignment(load: &ProgramHeader) -> Result<(), ImageError> {
+    let wrong = |reason| Err(ImageError::Misaligned { address: load.p_vaddr, reason });
+    if load.p_align <= 1 {
+        return Ok(());
+    }
+    if !load.p_align.is_power_of_two() {
+        return wrong("p_align is not a power of two");
+    }
+    if load.p_align > MAX_ALIGN {
+        return wrong("p_align is above 1 GiB");
+    }
+    if load.p_vaddr % load.p_align != load.p_offset % load.p_align {
+        return wrong("p_vaddr and p_offset differ modulo p_align");
+    }
+    Ok(())
+}
+
+/// What is added to every address of a position-independent image, modulo 2^64.
+fn pie_bias<'h>(loads: impl Iterator<Item = &'h ProgramHeader>) -> u64 {
+    let (mut lowest, mut align) = (u64::MAX, PAGE);
+    for load in loads {
+        lowest = lowest.min(load.p_vaddr);
+        align = align.max(load.p_align);
+    }
+    // Both are multiples of every p_align, so alignment stays as it was linked.
+    PIE_BASE.next_multiple_of(align).wrapping_sub(lowest & !(align - 1))
+}
+
+fn segment(
+    bytes: &[u8],
+    load: &ProgramHeader,
+    bias: u64,
+    relocatable: bool,
+) -> Result<Segment, ImageError> {
+    let address = load.p_vaddr;
+    let gva = load.p_vaddr.wrapping_add(bias);
+    let gpa = if relocatable { gva } else { load.p_paddr };
+    let file = file_range(bytes, "a segment", load.p_offset, load.p_filesz)?;
+    if load.p_filesz > load.p_memsz {
+        return Err(ImageError::FileLargerThanMemory {
+            address,
+            file_size: load.p_filesz,
+            memory_size: load.p_memsz,
+        });
+    }
+    let last = |start: u64| start.checked_add(load.p_memsz - 1);
+    // One page below the end of the space, so that rounding up to pages never wraps.
+    let fits = |start: u64| last(start).is_some_and(|last| last < u64::MAX - PAGE);
+    let canonical = |a: u64| x86_64::VirtAddr::try_new(a).is_ok();
+    // Both ends canonical and the size below half the space: then all between is as well.
+    let mapped =
+        fits(gva) && canonical(gva) && last(gva).is_some_and(canonical) && load.p_memsz < 1 << 47;
+    if !mapped || !fits(gpa) {
+        return Err(ImageError::AddressOverflow { address, size: load.p_memsz });
+    }
+    if gva % PAGE != gpa % PAGE {
+        let reason = "p_vaddr and p_paddr differ modulo the page size";
+        return Err(ImageError::Misaligned { address, reason });
+    }
+    Ok(Segment {
+        gva: Gva(gva),
+        gpa: Gpa(gpa),
+        size: load.p_memsz,
+        file,
+        permissions: Permissions { write: load.is_write(), execute: load.is_executable() },
+    })
+}
+
+/// No two segments share a byte, virtual or physical; those that share a virtual page share
+/// the physical one.
+fn check_overlap(segments: &[Segment]) -> Result<(), ImageError> {
+    let mut sorted: Vec<&Segment> = segments.iter().collect();
+    sorted.sort_by_key(|segment| segment.gpa);
+    for pair in sorted.windows(2) {
+        if pair[1].gpa.0 < pair[0].physical_range().end {
+            return Err(ImageError::Overlap { first: pair[0].gva.0, second: pair[1].gva.0 });
+        }
+    }
+    sorted.sort_by_key(|segment| segment.gva);
+    for pair in sorted.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if second.gva.0 < first.virtual_range().end {
+            return Err(ImageError::Overlap { first: first.gva.0, second: second.gva.0 });
+        }
+        let share_page = (first.virtual_range().end - 1) / PAGE == second.gva.0 / PAGE;
+        let distance = |s: &Segment| s.gva.0.wrapping_sub(s.gpa.0);
+        if share_page && distance(first) != distance(second) {
+            return Err(ImageError::Misaligned {
+                address: second.gva.0,
+                reason: "it shares a virtual page with another segment, but not the physical one",
+            });
+        }
+    }
+    Ok(())
+}
+
+fn check_entry(segments: &[Segment], entry: Gva) -> Result<(), ImageError> {
+    match segments.iter().find(|segment| segment.virtual_range().contains(&entry.0)) {
+        None => Err(ImageError::EntryOutside { entry: entry.0 }),
+        Some(segment) if !segment.permissions.execute => {
+            Err(ImageError::EntryNotExecutable { entry: entry.0 })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Looks for the contract's note; another owner's notes are no business of ours.
+fn check_note(data: &[u8], align: u64) -> Result<(), ImageError> {
+    let ctx = (if align == 8 { 8 } else { 4 }, CONTEXT);
+    let notes = NoteDataIterator { data, size: data.len(), offset: 0, ctx };
+    let name = note::NAME.strip_suffix(b"\0").unwrap_or(note::NAME);
+    for found in notes.map_while(Result::ok) {
+        if found.name.as_bytes() != name || found.n_type != note::TYPE_VERSION {
+            continue;
+        }
+        let version: [u8; 4] = found.desc.try_into().map_err(|_| ImageError::BadNote)?;
+        let image = u32::from_le_bytes(version);
+        if image != abi::VERSION {
+            return Err(ImageError::ContractVersion { image, host: abi::VERSION });
+        }
+    }
+    Ok(())
+}

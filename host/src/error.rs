@@ -1,0 +1,399 @@
+//! What can go wrong in the host itself, one enum a stage. What a guest does is never an
+//! error: it is an [`End`](crate::End).
+
+use crate::layout::{HOLE_START, IMAGE_MIN, MEMORY_MAX, MEMORY_MIN, MIB, PAGE, STACK_SIZE};
+use std::io;
+use std::path::PathBuf;
+
+/// Any failure of the host's.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image cannot be loaded.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The guest's memory cannot be had.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// KVM is not there or did not do what was asked.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// A part of the configuration contradicts another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The console's sink did not take the guest's text.
+    #[error("cannot write the guest's console output: {0}")]
+    Console(#[source] io::Error),
+    /// The input's source cannot be read.
+    #[error("cannot read the guest's input: {0}")]
+    Input(#[source] io::Error),
+}
+
+/// Why KVM cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KvmError {
+    /// The device is not there.
+    #[error(
+        "{path} does not exist: this kernel offers no KVM. On bare metal load the module (modprobe \
+         kvm_intel or kvm_amd) and enable virtualization in the firmware; in a virtual machine or \
+         WSL 2 enable nested virtualization on its host; in a container pass --device /dev/kvm"
+    )]
+    Missing {
+        /// The device's path.
+        path: PathBuf,
+    },
+    /// The device is there, but not for us.
+    #[error(
+        "{path} cannot be opened: permission denied. Join its group (sudo usermod -aG kvm $USER, \
+         then log in again), or ask the machine's administrator"
+    )]
+    Denied {
+        /// The device's path.
+        path: PathBuf,
+    },
+    /// The device cannot be opened for another reason.
+    #[error("{path} cannot be opened: {source}")]
+    Open {
+        /// The device's path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// What was opened is not KVM.
+    #[error("{path} is not KVM: {reason}. Name the KVM device, usually /dev/kvm")]
+    NotKvm {
+        /// The device's path.
+        path: PathBuf,
+        /// How it shows.
+        reason: String,
+    },
+    /// An ioctl failed.
+    #[error("{ioctl} failed: {source}{hint}", hint = hint(ioctl, source))]
+    Ioctl {
+        /// The ioctl's name in the KVM API documentation.
+        ioctl: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// What to do about a failed ioctl, where the kernel's word alone does not say it.
+fn hint(ioctl: &str, source: &io::Error) -> &'static str {
+    match (ioctl, source.raw_os_error()) {
+        (_, Some(libc::ENOMEM)) => {
+            " (the kernel is short of memory, or a limit is set: ulimit -v, cgroup)"
+        }
+        (_, Some(libc::EMFILE | libc::ENFILE)) => {
+            " (too many open files: raise ulimit -n, or drop VMs)"
+        }
+        ("KVM_CREATE_VM", Some(libc::EBUSY)) => {
+            " (another hypervisor, such as VirtualBox, holds the processor's virtualization)"
+        }
+        ("KVM_SET_USER_MEMORY_REGION", _) => " (try less memory)",
+        _ => "",
+    }
+}
+
+/// Why a guest cannot have its memory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// Not a multiple of the page size.
+    #[error("memory of {size} bytes is not whole pages; use a multiple of {PAGE}")]
+    NotWholePages {
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// Less than any guest can run in.
+    #[error("memory of {size} bytes is too small; give at least {min} MiB", min = MEMORY_MIN / MIB)]
+    TooSmall {
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// More than a guest without CPUID can address.
+    #[error(
+        "memory of {size} bytes is more than a guest can address; give at most {max} bytes (63 GiB)",
+        max = MEMORY_MAX
+    )]
+    TooLarge {
+        /// Bytes asked for.
+        size: u64,
+    },
+    /// Page tables, arguments and stack leave nothing for an image.
+    #[error(
+        "memory of {size} bytes has no room for page tables, arguments and a stack of {STACK_SIZE} \
+         bytes; give more memory or shorter arguments"
+    )]
+    NoRoom {
+        /// Bytes of the whole memory.
+        size: u64,
+    },
+    /// The host's address space or a limit of the process does not allow it.
+    #[error(
+        "the host cannot map {size} bytes of guest memory: {reason}; give less memory, or raise \
+         the limit (ulimit -v)"
+    )]
+    Map {
+        /// Bytes asked for.
+        size: u64,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// A segment lies where there is no RAM.
+    #[error(
+        "the image wants {size:#x} bytes at guest-physical {start:#x}, but RAM ends at {ram_end:#x}; {}",
+        more_memory(*start, *size)
+    )]
+    ImageOutsideRam {
+        /// The segment's first address.
+        start: u64,
+        /// Its bytes.
+        size: u64,
+        /// The end of RAM.
+        ram_end: u64,
+    },
+    /// A segment lies in the hole from 3 to 4 GiB.
+    #[error(
+        "the image wants {size:#x} bytes at guest-physical {start:#x}, which reaches into the hole \
+         without RAM from 3 to 4 GiB; link it elsewhere"
+    )]
+    ImageInHole {
+        /// The segment's first address.
+        start: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// A segment lies in the null page.
+    #[error(
+        "the image wants {size:#x} bytes at guest-physical {start:#x}, in the null page, which stays \
+         unmapped; link it at {IMAGE_MIN:#x} or above"
+    )]
+    ImageInNullPage {
+        /// The segment's first address.
+        start: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// A segment overlaps the host's own range.
+    #[error(
+        "the image wants {size:#x} bytes at guest-physical {start:#x}, which overlaps the host's own \
+         range at the top of low RAM, {reserved_start:#x} to {reserved_end:#x}; give more memory \
+         (--memory), or link the image lower"
+    )]
+    ImageInReserved {
+        /// The segment's first address.
+        start: u64,
+        /// Its bytes.
+        size: u64,
+        /// First address of the host's own range.
+        reserved_start: u64,
+        /// First address after it.
+        reserved_end: u64,
+    },
+    /// An access to guest memory that is not there.
+    #[error("guest-physical {address:#x} to {address:#x}+{size:#x} is not all RAM")]
+    NotRam {
+        /// The access's first address.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// An access to a guest-virtual address that is not mapped.
+    #[error("guest-virtual {address:#x} is not mapped")]
+    NotMapped {
+        /// The address.
+        address: u64,
+    },
+}
+
+/// What to do for an image outside RAM: more memory, where that can help.
+fn more_memory(start: u64, size: u64) -> String {
+    // What the host itself needs besides the image, generously.
+    let needed = start.saturating_add(size).saturating_add(2 * STACK_SIZE);
+    if needed > HOLE_START {
+        return "link it to guest-physical addresses below 3 GiB (p_paddr, AT() in a linker script)"
+            .to_owned();
+    }
+    format!("give at least {} MiB of memory (--memory), or link it lower", needed.div_ceil(MIB))
+}
+
+/// Why a configuration cannot be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Two handlers, or a handler and the contract, want the same port.
+    #[error("ports {start:#x} to {end:#x} cannot be served: {taken_by}; choose other ports")]
+    PortsTaken {
+        /// First port asked for.
+        start: u16,
+        /// Last port asked for.
+        end: u16,
+        /// Who has one of them.
+        taken_by: &'static str,
+    },
+    /// An argument for the guest has a NUL inside.
+    #[error(
+        "argument {argument:?} contains a NUL, which ends an argument in guest memory; remove it"
+    )]
+    ArgumentWithNul {
+        /// The argument.
+        argument: String,
+    },
+    /// The signal that ends `KVM_RUN` is already used.
+    #[error(
+        "signal {signal} already has a handler in this process; choose another with \
+         portcall::stop::use_signal before the first VM is stopped or limited"
+    )]
+    SignalTaken {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The kernel refused the signal handler or the timer.
+    #[error("{call} failed: {source}")]
+    Signal {
+        /// The system call.
+        call: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why an image cannot be loaded. Offsets and addresses are those of the ELF file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// No bytes at all.
+    #[error("the image is empty; give the ELF file that the guest was linked to")]
+    Empty,
+    /// Not an ELF file.
+    #[error("the image is not an ELF file (it starts with {magic:02x?}, not 7f 45 4c 46)")]
+    NotElf {
+        /// The first bytes.
+        magic: Vec<u8>,
+    },
+    /// Too short for the header it starts.
+    #[error("the image ends inside its ELF header, after {size} bytes; it was cut short")]
+    Truncated {
+        /// The image's bytes.
+        size: usize,
+    },
+    /// A kind of ELF that is not for us.
+    #[error("the image is {what}; build it for {wanted}")]
+    Unsupported {
+        /// What it is.
+        what: String,
+        /// What would run.
+        wanted: &'static str,
+    },
+    /// Needs a dynamic linker.
+    #[error(
+        "the image is dynamically linked ({what}); link it statically (-static or -static-pie)"
+    )]
+    Dynamic {
+        /// How it shows.
+        what: &'static str,
+    },
+    /// Nothing to load.
+    #[error("the image has no PT_LOAD segment, so nothing to run; link it as an executable")]
+    NoSegments,
+    /// A table or segment is not inside the file.
+    #[error(
+        "{what} at file offset {offset:#x}, {size:#x} bytes, is not inside the file of {file:#x} \
+         bytes; the file is damaged or cut short"
+    )]
+    OutOfFile {
+        /// Which.
+        what: &'static str,
+        /// Its offset in the file.
+        offset: u64,
+        /// Its bytes.
+        size: u64,
+        /// The file's bytes.
+        file: u64,
+    },
+    /// More bytes in the file than in memory.
+    #[error(
+        "the segment at {address:#x} has more bytes in the file ({file_size:#x}) than in memory \
+         ({memory_size:#x}); the file is damaged"
+    )]
+    FileLargerThanMemory {
+        /// The segment's address.
+        address: u64,
+        /// p_filesz.
+        file_size: u64,
+        /// p_memsz.
+        memory_size: u64,
+    },
+    /// An address and a size that do not fit an address space.
+    #[error("the segment at {address:#x} with {size:#x} bytes does not fit an address space")]
+    AddressOverflow {
+        /// The segment's address.
+        address: u64,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Against the ELF specification's rule for p_align, or not fit for paging.
+    #[error("the segment at {address:#x} is wrongly aligned: {reason}")]
+    Misaligned {
+        /// The segment's address.
+        address: u64,
+        /// The rule it breaks.
+        reason: &'static str,
+    },
+    /// Two segments claim the same memory.
+    #[error("the segments at {first:#x} and {second:#x} overlap in memory; mend the linker script")]
+    Overlap {
+        /// One segment's address.
+        first: u64,
+        /// The other's.
+        second: u64,
+    },
+    /// The entry is not in any segment.
+    #[error("the entry {entry:#x} is outside every segment; is the entry symbol (_start) defined?")]
+    EntryOutside {
+        /// e_entry.
+        entry: u64,
+    },
+    /// The entry is in a segment that cannot be executed.
+    #[error("the entry {entry:#x} is in a segment that is not executable; mend the linker script")]
+    EntryNotExecutable {
+        /// e_entry.
+        entry: u64,
+    },
+    /// A relocation outside the segments.
+    #[error(
+        "relocation {index} patches {address:#x}, which is outside every segment; the file is damaged"
+    )]
+    RelocationOutside {
+        /// Its number in its table.
+        index: usize,
+        /// The address it patches.
+        address: u64,
+    },
+    /// A relocation that only a dynamic linker could do.
+    #[error(
+        "relocation {index} is of type {kind}, which needs a dynamic linker; link with -static-pie \
+         or -static, without shared symbols"
+    )]
+    RelocationUnknown {
+        /// Its number in its table.
+        index: usize,
+        /// The type's name or number.
+        kind: String,
+    },
+    /// The note says another version of the contract.
+    #[error(
+        "the image was built for version {image} of Portcall's contract, this host keeps version \
+         {host}; rebuild the guest with this host's guest library"
+    )]
+    ContractVersion {
+        /// What the note says.
+        image: u32,
+        /// What this host keeps.
+        host: u32,
+    },
+    /// A note of ours that cannot be read.
+    #[error("the image's Portcall note is damaged; rebuild the guest")]
+    BadNote,
+}

@@ -1,0 +1,115 @@
+//! Step 2: the guest's memory, mapped into the host and handed to KVM.
+
+use crate::error::{KvmError, MemoryError};
+use crate::layout::{Gpa, Layout};
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use std::io;
+use std::sync::atomic::Ordering;
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    MemoryRegionAddress,
+};
+
+/// A guest's RAM. Every access is checked and copies: the guest may change its memory at any
+/// moment, so there is never a Rust reference into it.
+#[derive(Debug)]
+pub struct Memory {
+    ram: GuestMemoryMmap,
+}
+
+impl Memory {
+    /// Maps RAM as the layout has it: private, zero, and sparse, so that only what is touched
+    /// costs.
+    pub(crate) fn map(layout: &Layout) -> Result<Self, MemoryError> {
+        let size = layout.ram.iter().map(|range| range.end - range.start).sum();
+        let failed = |reason: String| MemoryError::Map { size, reason };
+        let mut ranges = Vec::new();
+        for range in &layout.ram {
+            let bytes = usize::try_from(range.end - range.start)
+                .map_err(|error| failed(error.to_string()))?;
+            ranges.push((GuestAddress(range.start), bytes));
+        }
+        let ram = GuestMemoryMmap::from_ranges(&ranges).map_err(|e| failed(e.to_string()))?;
+        Ok(Self { ram })
+    }
+
+    /// The memory slots for KVM_SET_USER_MEMORY_REGION, one a range of RAM.
+    pub(crate) fn slots(&self) -> Result<Vec<kvm_userspace_memory_region>, MemoryError> {
+        self.ram
+            .iter()
+            .zip(0..)
+            .map(|(region, slot)| {
+                let host = region.get_host_address(MemoryRegionAddress(0));
+                Ok(kvm_userspace_memory_region {
+                    slot,
+                    flags: 0,
+                    guest_phys_addr: region.start_addr().0,
+                    memory_size: region.len(),
+                    userspace_addr: host.map_err(|error| MemoryError::Map {
+                        size: region.len(),
+                        reason: error.to_string(),
+                    })? as u64,
+                })
+            })
+            .collect()
+    }
+
+    /// Copies guest memory at `gpa` into `bytes`.
+    ///
+    /// # Errors
+    /// Not all of it is RAM; `bytes` may have been written in part.
+    pub fn read(&self, gpa: Gpa, bytes: &mut [u8]) -> Result<(), MemoryError> {
+        let size = bytes.len() as u64;
+        self.ram
+            .read_slice(bytes, GuestAddress(gpa.0))
+            .map_err(|_| MemoryError::NotRam { address: gpa.0, size })
+    }
+
+    /// Copies `bytes` into guest memory at `gpa`.
+    ///
+    /// # Errors
+    /// Not all of it is RAM; a part may have been written.
+    pub fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        let size = bytes.len() as u64;
+        self.ram
+            .write_slice(bytes, GuestAddress(gpa.0))
+            .map_err(|_| MemoryError::NotRam { address: gpa.0, size })
+    }
+
+    /// Reads an aligned little-endian `u64` in one access.
+    ///
+    /// # Errors
+    /// It is not RAM, or not aligned.
+    pub fn load_u64(&self, gpa: Gpa) -> Result<u64, MemoryError> {
+        self.ram
+            .load(GuestAddress(gpa.0), Ordering::Acquire)
+            .map_err(|_| MemoryError::NotRam { address: gpa.0, size: 8 })
+    }
+
+    /// Writes an aligned little-endian `u64` in one access.
+    ///
+    /// # Errors
+    /// It is not RAM, or not aligned.
+    pub fn store_u64(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
+        self.ram
+            .store(value, GuestAddress(gpa.0), Ordering::Release)
+            .map_err(|_| MemoryError::NotRam { address: gpa.0, size: 8 })
+    }
+
+    /// The mapping itself, for what this type does not offer.
+    #[must_use]
+    pub const fn as_mmap(&self) -> &GuestMemoryMmap {
+        &self.ram
+    }
+}
+
+/// KVM_SET_USER_MEMORY_REGION for one slot.
+pub(crate) fn set_slot(vm: &VmFd, slot: kvm_userspace_memory_region) -> Result<(), KvmError> {
+    // SAFETY: the slot is one that `Memory::slots` made of a live mapping, and `Vm` drops the
+    // VM's file descriptor before it drops the memory.
+    unsafe { vm.set_user_memory_region(slot) }.map_err(|error| KvmError::Ioctl {
+        ioctl: "KVM_SET_USER_MEMORY_REGION",
+        source: io::Error::from_raw_os_error(error.errno()),
+    })
+}

@@ -1,0 +1,116 @@
+//! The seam for those who watch: steps, exits and ends, as they happen.
+
+use crate::error::KvmError;
+use crate::exit::Exit;
+use crate::outcome::End;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// One of the twelve steps, done.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Step<'a> {
+    /// Its number, 1 to 12.
+    pub number: u8,
+    /// The ioctl's name in the KVM API documentation, or what else was done.
+    pub what: &'a str,
+    /// Its arguments and result.
+    pub detail: fmt::Arguments<'a>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// One return of KVM_RUN, before it is handled.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ExitEvent<'a> {
+    /// Why it returned.
+    pub exit: &'a Exit,
+    /// When KVM_RUN was called.
+    pub entered: Instant,
+    /// When it returned.
+    pub left: Instant,
+}
+
+/// Sees what happens; changes nothing. A VM without observers takes no times.
+pub trait Observer: Send {
+    /// A step was done. Steps 10 and 11 are [`exit`](Self::exit)s.
+    fn step(&mut self, step: &Step<'_>) {
+        let _ = step;
+    }
+
+    /// KVM_RUN returned.
+    fn exit(&mut self, event: &ExitEvent<'_>) {
+        let _ = event;
+    }
+
+    /// The run is over.
+    fn end(&mut self, end: &End) {
+        let _ = end;
+    }
+}
+
+/// A VM's observers.
+#[derive(Default)]
+pub(crate) struct Observers(pub(crate) Vec<Box<dyn Observer>>);
+
+impl Observers {
+    /// The time, if someone will be told.
+    pub(crate) fn now(&self) -> Option<Instant> {
+        (!self.0.is_empty()).then(Instant::now)
+    }
+
+    /// Does a step that is an ioctl and reports it; `detail` says its arguments and result.
+    pub(crate) fn ioctl<T>(
+        &mut self,
+        number: u8,
+        ioctl: &'static str,
+        call: impl FnOnce() -> Result<T, kvm_ioctls::Error>,
+        detail: impl FnOnce(&T) -> String,
+    ) -> Result<T, KvmError> {
+        let start = self.now();
+        let result = call().map_err(|error| KvmError::Ioctl {
+            ioctl,
+            source: std::io::Error::from_raw_os_error(error.errno()),
+        })?;
+        self.done(number, ioctl, start, || detail(&result));
+        Ok(result)
+    }
+
+    /// Reports a step that began at `start`.
+    pub(crate) fn done(
+        &mut self,
+        number: u8,
+        what: &str,
+        start: Option<Instant>,
+        detail: impl FnOnce() -> String,
+    ) {
+        let Some(start) = start else { return };
+        let time = start.elapsed();
+        let detail = detail();
+        for observer in &mut self.0 {
+            observer.step(&Step { number, what, detail: format_args!("{detail}"), time });
+        }
+    }
+
+    pub(crate) fn exit(&mut self, exit: &Exit, entered: Option<Instant>) {
+        if let Some(entered) = entered {
+            let left = Instant::now();
+            for observer in &mut self.0 {
+                observer.exit(&ExitEvent { exit, entered, left });
+            }
+        }
+    }
+
+    pub(crate) fn end(&mut self, end: &End) {
+        for observer in &mut self.0 {
+            observer.end(end);
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Observers({})", self.0.len())
+    }
+}

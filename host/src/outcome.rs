@@ -1,0 +1,191 @@
+//! Step 12: how a run ended. Whatever a guest does is an [`End`], never an error of the host's.
+
+use crate::exit::ExitKind;
+use crate::layout::Gpa;
+use kvm_bindings::kvm_regs;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How it ended.
+    pub end: End,
+    /// The general registers at the end (KVM_GET_REGS).
+    pub registers: kvm_regs,
+    /// What was counted on the way.
+    pub stats: Stats,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The guest wrote its exit code to the exit port.
+    Exited(u32),
+    /// HLT with no interrupt to come: a normal end.
+    Halted,
+    /// The guest said that it panicked.
+    Panicked {
+        /// The message; what is not UTF-8 in it is replaced.
+        message: String,
+        /// Where, if the guest said it.
+        at: Option<Place>,
+    },
+    /// A fault while a fault was handled while a fault was handled: the processor gives up.
+    TripleFault,
+    /// An access to a mapped address where there is no RAM.
+    UnmappedAccess {
+        /// The guest-physical address.
+        gpa: Gpa,
+        /// Whether it was a write.
+        write: bool,
+    },
+    /// A handler of the host's could not answer.
+    HandlerFailed {
+        /// What it said.
+        message: String,
+    },
+    /// A limit was reached.
+    LimitReached(Limit),
+    /// A [`Stopper`](crate::Stopper) stopped it.
+    Stopped,
+    /// KVM met an instruction that it cannot emulate.
+    EmulationFailed {
+        /// The instruction's bytes and some more, where KVM told them.
+        bytes: Vec<u8>,
+    },
+    /// KVM gave up for another reason of its own.
+    InternalError {
+        /// KVM_INTERNAL_ERROR_*.
+        suberror: u32,
+        /// The words KVM gave with it.
+        data: Vec<u64>,
+    },
+    /// The processor refused to enter the guest.
+    EntryFailed {
+        /// The hardware's own number for it.
+        reason: u64,
+    },
+    /// KVM returned for a reason that nothing here has asked for.
+    UnexpectedExit {
+        /// KVM_EXIT_*.
+        reason: u32,
+    },
+}
+
+/// A place in the guest's source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file as the compiler was given it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The column, from 1.
+    pub column: u64,
+}
+
+/// A bound on what a run may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Wall-clock time from the first KVM_RUN on. It is seen at the next tick of a timer, at
+    /// most 20 ms late.
+    Time(Duration),
+}
+
+impl End {
+    /// Whether the guest ended of its own will.
+    #[must_use]
+    pub const fn is_normal(&self) -> bool {
+        matches!(self, Self::Exited(_) | Self::Halted)
+    }
+
+    /// A short name, the same whatever the details.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Halted => "halted",
+            Self::Panicked { .. } => "panicked",
+            Self::TripleFault => "triple-fault",
+            Self::UnmappedAccess { .. } => "unmapped-access",
+            Self::HandlerFailed { .. } => "handler-failed",
+            Self::LimitReached(_) => "limit-reached",
+            Self::Stopped => "stopped",
+            Self::EmulationFailed { .. } => "emulation-failed",
+            Self::InternalError { .. } => "internal-error",
+            Self::EntryFailed { .. } => "entry-failed",
+            Self::UnexpectedExit { .. } => "unexpected-exit",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with code {code}"),
+            Self::Halted => f.write_str("halted"),
+            Self::Panicked { message, at: Some(at) } => {
+                write!(f, "panicked at {}:{}:{}: {message}", at.file, at.line, at.column)
+            }
+            Self::Panicked { message, at: None } => write!(f, "panicked: {message}"),
+            Self::TripleFault => f.write_str("triple fault: a fault that nothing handled"),
+            Self::UnmappedAccess { gpa, write } => {
+                let what = if *write { "wrote to" } else { "read from" };
+                write!(f, "{what} guest-physical {gpa}, where there is no RAM")
+            }
+            Self::HandlerFailed { message } => write!(f, "a handler on the host failed: {message}"),
+            Self::LimitReached(Limit::Time(time)) => write!(f, "ran longer than {time:?}"),
+            Self::Stopped => f.write_str("stopped by the host"),
+            Self::EmulationFailed { bytes } if bytes.is_empty() => {
+                f.write_str("KVM cannot emulate an instruction")
+            }
+            Self::EmulationFailed { bytes } => {
+                write!(f, "KVM cannot emulate the instruction at {bytes:02x?}")
+            }
+            Self::InternalError { suberror, .. } => {
+                write!(f, "KVM gave up with internal error {suberror}")
+            }
+            Self::EntryFailed { reason } => {
+                write!(f, "the processor refused to enter the guest, reason {reason:#x}")
+            }
+            Self::UnexpectedExit { reason } => {
+                write!(f, "KVM returned with exit reason {reason}, which nothing asked for")
+            }
+        }
+    }
+}
+
+/// What a VM counts as it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    exits: [u64; ExitKind::ALL.len()],
+    /// Bytes of console text taken from the guest.
+    pub console_bytes: u64,
+    /// Bytes of console text that were lost: the guest's index ran ahead of its window, or the
+    /// console's sink took nothing after the end.
+    pub console_lost: u64,
+    /// Accesses to ports that nobody answers, by port: reads and writes.
+    pub unanswered: BTreeMap<u16, (u64, u64)>,
+}
+
+impl Stats {
+    pub(crate) const fn count(&mut self, kind: ExitKind) {
+        self.exits[kind as usize] += 1;
+    }
+
+    /// Exits of a kind.
+    #[must_use]
+    pub const fn exits_of(&self, kind: ExitKind) -> u64 {
+        self.exits[kind as usize]
+    }
+
+    /// All exits.
+    #[must_use]
+    pub fn exits(&self) -> u64 {
+        self.exits.iter().sum()
+    }
+}

@@ -1,0 +1,333 @@
+//! Step 6: the page tables (SDM vol. 3, 5.5, "4-Level Paging").
+//!
+//! RAM is mapped one to one, readable and writable, in pages of 2 MiB where nothing asks for
+//! less. Upon this the image's segments are mapped with their own permissions where they want
+//! to be seen. The null page and the stack's guard page stay unmapped.
+
+use crate::elf::{Permissions, Segment};
+use crate::error::MemoryError;
+use crate::layout::{GIB, Gpa, Gva, IMAGE_MIN, LARGE_PAGE, Layout, PAGE, round_up};
+use crate::memory::Memory;
+use std::fmt;
+use std::ops::Range;
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{PageTable, PageTableFlags};
+
+/// Bytes that one entry of the PML4 maps.
+const PML4_ENTRY: u64 = 512 * GIB;
+
+/// Pages at `gva` that stand at `gpa`, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The first address the guest sees.
+    pub gva: u64,
+    /// Where it lies in memory.
+    pub gpa: u64,
+    /// Bytes, whole pages.
+    pub size: u64,
+    /// What the pages may be used for.
+    pub permissions: Permissions,
+}
+
+/// What a guest's address space looks like at its entry: mappings in order, none overlapping.
+#[must_use]
+pub fn address_space(layout: &Layout, segments: &[Segment]) -> Vec<Mapping> {
+    let mut space = Space::default();
+    for ram in &layout.ram {
+        space.map(ram.clone(), ram.start, Permissions::DATA);
+    }
+    // A guest that edits its page tables says so first, by clearing CR0.WP.
+    space.map(layout.tables.clone(), layout.tables.start, Permissions::READ);
+    space.unmap(&layout.guard);
+    let mut sorted: Vec<&Segment> = segments.iter().collect();
+    sorted.sort_by_key(|segment| segment.gva);
+    // Where a segment is seen elsewhere than it lies, its place in memory is no way around its
+    // permissions.
+    for segment in sorted.iter().filter(|segment| segment.gva.0 != segment.gpa.0) {
+        let permissions = Permissions { execute: false, ..segment.permissions };
+        space.map(pages(&segment.physical_range()), segment.gpa.0 & !(PAGE - 1), permissions);
+    }
+    let mut last: Option<(u64, Permissions)> = None;
+    for segment in sorted {
+        let range = pages(&segment.virtual_range());
+        space.map(range.clone(), segment.gpa.0 & !(PAGE - 1), segment.permissions);
+        // A page that two segments share serves both.
+        if let Some((page, permissions)) = last.filter(|(page, _)| *page == range.start) {
+            let both = permissions.union(segment.permissions);
+            space.map(page..page + PAGE, segment.gpa.0 & !(PAGE - 1), both);
+            last = Some((page, both));
+        }
+        if last.is_none_or(|(page, _)| page != range.end - PAGE) {
+            last = Some((range.end - PAGE, segment.permissions));
+        }
+    }
+    space.unmap(&(0..IMAGE_MIN));
+    space.0.sort_by_key(|mapping| mapping.gva);
+    space.0
+}
+
+/// The whole pages around a range of addresses.
+const fn pages(range: &Range<u64>) -> Range<u64> {
+    range.start & !(PAGE - 1)..round_up(range.end, PAGE)
+}
+
+/// Mappings in the making: what is mapped later replaces what was there.
+#[derive(Default)]
+struct Space(Vec<Mapping>);
+
+impl Space {
+    fn map(&mut self, gva: Range<u64>, gpa: u64, permissions: Permissions) {
+        self.unmap(&gva);
+        let size = gva.end - gva.start;
+        self.0.push(Mapping { gva: gva.start, gpa, size, permissions });
+    }
+
+    fn unmap(&mut self, hole: &Range<u64>) {
+        let mut kept = Vec::with_capacity(self.0.len() + 2);
+        for old in self.0.drain(..) {
+            let end = old.gva + old.size;
+            let below = old.gva..end.min(hole.start);
+            let above = old.gva.max(hole.end)..end;
+            for part in [below, above] {
+                if part.start < part.end {
+                    let gpa = old.gpa + (part.start - old.gva);
+                    kept.push(Mapping { gva: part.start, gpa, size: part.end - part.start, ..old });
+                }
+            }
+        }
+        self.0 = kept;
+    }
+}
+
+/// Pages that suffice for the tables of any address space of this memory and these segments.
+/// It has to be known before the address space, since the tables lie in it.
+#[must_use]
+pub fn tables_bound(memory: u64, segments: &[Segment]) -> u64 {
+    let spans = |range: &Range<u64>, unit: u64| (range.end - 1) / unit - range.start / unit + 1;
+    // The PML4 and one PDPT; a page directory a GiB, one more for the hole's edge; a page table
+    // for the null page, and two for each of the four pieces of our own range.
+    let mut tables = 2 + memory.div_ceil(GIB) + 1 + 1 + 8;
+    for segment in segments {
+        // Its edges where it lies; then all it may need where it is seen.
+        let seen = pages(&segment.virtual_range());
+        let congruent = segment.gva.0 % LARGE_PAGE == segment.gpa.0 % LARGE_PAGE;
+        let edges = if congruent { 2 } else { spans(&seen, LARGE_PAGE) };
+        tables += 2 + edges;
+        if segment.gva.0 != segment.gpa.0 {
+            tables += 2 + spans(&seen, GIB) + spans(&seen, PML4_ENTRY);
+        }
+    }
+    tables
+}
+
+/// An entry that was written, for those who want to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// 4 for the PML4, 3 for a PDPT, 2 for a page directory, 1 for a page table.
+    pub level: u8,
+    /// The first address it maps.
+    pub gva: Gva,
+    /// The table or page it points to.
+    pub gpa: Gpa,
+    /// Its flag bits.
+    pub flags: PageTableFlags,
+}
+
+/// Page tables as they will lie in guest memory from `start` on, the PML4 first.
+#[derive(Debug)]
+pub struct Tables {
+    start: u64,
+    pages: Vec<PageTable>,
+}
+
+impl Tables {
+    /// Builds the tables of an address space.
+    #[must_use]
+    pub fn build(start: Gpa, space: &[Mapping]) -> Self {
+        let mut tables = Self { start: start.0, pages: vec![PageTable::new()] };
+        for mapping in space {
+            tables.map(mapping);
+        }
+        tables
+    }
+
+    fn map(&mut self, mapping: &Mapping) {
+        let mut flags = PageTableFlags::PRESENT;
+        flags.set(PageTableFlags::WRITABLE, mapping.permissions.write);
+        flags.set(PageTableFlags::NO_EXECUTE, !mapping.permissions.execute);
+        let mut done = 0;
+        while done < mapping.size {
+            let (gva, gpa) = (mapping.gva + done, mapping.gpa + done);
+            let large = gva.is_multiple_of(LARGE_PAGE)
+                && gpa.is_multiple_of(LARGE_PAGE)
+                && mapping.size - done >= LARGE_PAGE;
+            let pointers = self.next(0, gva, 4);
+            let directory = self.next(pointers, gva, 3);
+            if large {
+                let huge = flags | PageTableFlags::HUGE_PAGE;
+                self.pages[directory][index(gva, 2)].set_addr(PhysAddr::new(gpa), huge);
+                done += LARGE_PAGE;
+            } else {
+                let table = self.next(directory, gva, 2);
+                self.pages[table][index(gva, 1)].set_addr(PhysAddr::new(gpa), flags);
+                done += PAGE;
+            }
+        }
+    }
+
+    /// The table that an entry of a table of `level` points to, made where there is none.
+    fn next(&mut self, table: usize, gva: u64, level: u8) -> usize {
+        let made = self.pages.len();
+        let entry = &mut self.pages[table][index(gva, level)];
+        if entry.is_unused() {
+            // The most permissive: the last level alone decides.
+            let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+            entry.set_addr(PhysAddr::new(self.start + made as u64 * PAGE), flags);
+            self.pages.push(PageTable::new());
+            return made;
+        }
+        let offset = entry.addr().as_u64() - self.start;
+        usize::try_from(offset / PAGE).unwrap_or(usize::MAX)
+    }
+
+    /// Copies the tables to their place.
+    pub(crate) fn write(&self, memory: &Memory, room: &Range<u64>) -> Result<(), MemoryError> {
+        let size = self.pages.len() as u64 * PAGE;
+        if self.start + size > room.end {
+            return Err(MemoryError::NoRoom { size });
+        }
+        for (page, at) in self.pages.iter().zip((self.start..).step_by(4096)) {
+            let mut bytes = Vec::with_capacity(4096);
+            for entry in page.iter() {
+                let raw = entry.addr().as_u64() | entry.flags().bits();
+                bytes.extend_from_slice(&raw.to_le_bytes());
+            }
+            memory.write(Gpa(at), &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Every entry in use, in the order of a walk.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.collect(0, 4, 0, &mut entries);
+        entries
+    }
+
+    fn collect(&self, table: usize, level: u8, base: u64, entries: &mut Vec<Entry>) {
+        for (i, entry) in self.pages[table].iter().enumerate().filter(|(_, e)| !e.is_unused()) {
+            let gva = x86_64::VirtAddr::new_truncate(base + ((i as u64) << shift(level))).as_u64();
+            let (gpa, flags) = (Gpa(entry.addr().as_u64()), entry.flags());
+            entries.push(Entry { level, gva: Gva(gva), gpa, flags });
+            if level > 1 && !flags.contains(PageTableFlags::HUGE_PAGE) {
+                let next = usize::try_from((gpa.0 - self.start) / PAGE).unwrap_or(usize::MAX);
+                self.collect(next, level - 1, gva, entries);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} pages at {:#x}", self.pages.len(), self.start)?;
+        // Neighbours of one level, alike in flags and going on in memory, are one line.
+        let entries = self.entries();
+        let mut runs: Vec<(Entry, u64)> = Vec::new();
+        for entry in entries {
+            let unit = 1u64 << shift(entry.level);
+            match runs.iter_mut().rfind(|(first, _)| first.level == entry.level) {
+                Some((first, count))
+                    if entry.leaf()
+                        && (first.flags, first.gva.0 + *count * unit)
+                            == (entry.flags, entry.gva.0)
+                        && first.gpa.0 + *count * unit == entry.gpa.0 =>
+                {
+                    *count += 1;
+                }
+                _ => runs.push((entry, 1)),
+            }
+        }
+        for (entry, count) in runs {
+            write!(f, "\n{entry}")?;
+            if count > 1 {
+                write!(f, "  and {} more like it", count - 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Whether it maps a page rather than pointing to a table.
+    #[must_use]
+    pub const fn leaf(&self) -> bool {
+        self.level == 1 || self.flags.contains(PageTableFlags::HUGE_PAGE)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = ["PT", "PD", "PDPT", "PML4"][usize::from(self.level - 1)];
+        let index = index(self.gva.0, self.level);
+        let indent = usize::from(4 - self.level) * 2;
+        write!(f, "{:indent$}{table}[{index}] = {:#x} ", "", self.gpa.0)?;
+        if !self.leaf() {
+            return f.write_str("table");
+        }
+        let permissions = Permissions {
+            write: self.flags.contains(PageTableFlags::WRITABLE),
+            execute: !self.flags.contains(PageTableFlags::NO_EXECUTE),
+        };
+        let kib = (1u64 << shift(self.level)) / 1024;
+        write!(f, "{permissions} maps {} ({kib} KiB)", self.gva)
+    }
+}
+
+/// How far an address is shifted for the index into a table of `level`.
+const fn shift(level: u8) -> u32 {
+    12 + 9 * (level as u32 - 1)
+}
+
+/// The entry of a table of `level` that `gva` goes through.
+const fn index(gva: u64, level: u8) -> usize {
+    (gva >> shift(level) & 0x1ff) as usize
+}
+
+/// Where a guest-virtual address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The guest-physical address.
+    pub gpa: Gpa,
+    /// Whether every level allows writing.
+    pub writable: bool,
+    /// Whether every level allows execution.
+    pub executable: bool,
+}
+
+/// Walks the guest's page tables from `cr3` as they are now: `None` where nothing is mapped.
+/// The guest may have written anything there; the walk takes four reads at most.
+#[must_use]
+pub fn translate(memory: &Memory, cr3: u64, gva: Gva) -> Option<Translation> {
+    let canonical = x86_64::VirtAddr::try_new(gva.0).ok()?;
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+    let (mut table, mut writable, mut executable) = (cr3 & ADDRESS, true, true);
+    for level in (1..=4).rev() {
+        let slot = table + 8 * index(canonical.as_u64(), level) as u64;
+        let entry = memory.load_u64(Gpa(slot)).ok()?;
+        let flags = PageTableFlags::from_bits_truncate(entry);
+        if !flags.contains(PageTableFlags::PRESENT) {
+            return None;
+        }
+        writable &= flags.contains(PageTableFlags::WRITABLE);
+        executable &= !flags.contains(PageTableFlags::NO_EXECUTE);
+        table = entry & ADDRESS;
+        let leaf = level == 1 || (level < 4 && flags.contains(PageTableFlags::HUGE_PAGE));
+        if leaf {
+            let within = (1u64 << shift(level)) - 1;
+            let gpa = Gpa((table & !within) | (gva.0 & within));
+            return Some(Translation { gpa, writable, executable });
+        }
+    }
+    None
+}

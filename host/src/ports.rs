@@ -1,0 +1,193 @@
+//! Step 11: the seam for those who answer the guest's port accesses.
+
+use crate::error::{ConfigError, MemoryError};
+use crate::layout::Gva;
+use crate::memory::Memory;
+use crate::outcome::{End, Stats};
+use crate::paging::{self, Translation};
+use abi::port;
+use kvm_bindings::kvm_regs;
+use kvm_ioctls::VcpuFd;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Answers port accesses of the guest. Register it with [`Builder::ports`](crate::Builder::ports).
+///
+/// A string instruction (INS, OUTS) comes as one call an element, in order. `Err` ends the run
+/// with that [`End`]; for a failure of the handler's own that is [`End::HandlerFailed`].
+pub trait Ports: Send {
+    /// The guest reads `width` bytes (1, 2 or 4) from `port`; the value's low bytes are what it
+    /// gets. All ones, like a port that nobody answers, unless it is overridden.
+    ///
+    /// # Errors
+    /// The run is to end.
+    fn read(&mut self, guest: &mut Guest<'_>, port: u16, width: u8) -> Result<u32, End> {
+        let _ = (guest, port, width);
+        Ok(u32::MAX)
+    }
+
+    /// The guest writes the low `width` bytes (1, 2 or 4) of `value` to `port`. Dropped unless
+    /// it is overridden.
+    ///
+    /// # Errors
+    /// The run is to end.
+    fn write(
+        &mut self,
+        guest: &mut Guest<'_>,
+        port: u16,
+        width: u8,
+        value: u32,
+    ) -> Result<(), End> {
+        let _ = (guest, port, width, value);
+        Ok(())
+    }
+}
+
+/// What a handler sees of the guest while it waits for the answer.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) vcpu: &'a VcpuFd,
+    pub(crate) stats: &'a Stats,
+}
+
+impl Guest<'_> {
+    /// Its RAM, by guest-physical address.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        self.memory
+    }
+
+    /// What was counted so far, this exit included.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        self.stats
+    }
+
+    /// Its general registers. At an IN, RIP is still that of the instruction; at an OUT it may
+    /// be that of the next one (it depends on the KVM).
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn registers(&self) -> Result<kvm_regs, End> {
+        self.vcpu.get_regs().map_err(failed)
+    }
+
+    /// Where a guest-virtual address leads, by the page tables in CR3 now.
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, End> {
+        let sregs = self.vcpu.get_sregs().map_err(failed)?;
+        Ok(paging::translate(self.memory, sregs.cr3, gva))
+    }
+
+    /// Copies guest-virtual memory at `gva` into `bytes`; `Ok(false)` if not all of it is there.
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn read_virtual(&self, gva: Gva, bytes: &mut [u8]) -> Result<bool, End> {
+        let sregs = self.vcpu.get_sregs().map_err(failed)?;
+        Ok(read_virtual(self.memory, sregs.cr3, gva, bytes).is_ok())
+    }
+}
+
+fn failed(error: kvm_ioctls::Error) -> End {
+    End::HandlerFailed { message: format!("cannot read the guest's registers: {error}") }
+}
+
+/// Copies guest-virtual memory, page by page, by the page tables at `cr3`.
+pub(crate) fn read_virtual(
+    memory: &Memory,
+    cr3: u64,
+    gva: Gva,
+    bytes: &mut [u8],
+) -> Result<(), MemoryError> {
+    let mut at = gva.0;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let to_page_end = 4096 - (at % 4096) as usize;
+        let (now, later) = rest.split_at_mut(to_page_end.min(rest.len()));
+        let found = paging::translate(memory, cr3, Gva(at))
+            .ok_or(MemoryError::NotMapped { address: at })?;
+        memory.read(found.gpa, now)?;
+        at = at.wrapping_add(now.len() as u64);
+        rest = later;
+    }
+    Ok(())
+}
+
+/// The ports that the contract itself answers.
+const CONTRACT: [u16; 5] = [port::FLUSH, port::CONSOLE, port::INPUT, port::EXIT, port::PANIC];
+
+/// Handlers by port range, sorted, none overlapping.
+#[derive(Default)]
+pub(crate) struct PortTable(Vec<(RangeInclusive<u16>, Box<dyn Ports>)>);
+
+impl PortTable {
+    pub(crate) fn insert(
+        &mut self,
+        range: RangeInclusive<u16>,
+        handler: Box<dyn Ports>,
+    ) -> Result<(), ConfigError> {
+        let (start, end) = (*range.start(), *range.end());
+        let taken = |taken_by| Err(ConfigError::PortsTaken { start, end, taken_by });
+        if range.is_empty() {
+            return taken("the range is empty");
+        }
+        if CONTRACT.iter().any(|port| range.contains(port)) {
+            return taken("the contract has one of them (0xe8, 0xe9, 0xea, 0xf4, 0xf5)");
+        }
+        if self.0.iter().any(|(other, _)| *other.start() <= end && start <= *other.end()) {
+            return taken("another handler has one of them");
+        }
+        let at = self.0.partition_point(|(other, _)| *other.start() < start);
+        self.0.insert(at, (range, handler));
+        Ok(())
+    }
+
+    pub(crate) fn find(&mut self, port: u16) -> Option<&mut dyn Ports> {
+        let at = self.0.partition_point(|(range, _)| *range.end() < port);
+        let (range, handler) = self.0.get_mut(at)?;
+        range.contains(&port).then_some(&mut **handler)
+    }
+}
+
+impl fmt::Debug for PortTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(range, _)| range)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PortTable, Ports};
+
+    struct Nobody;
+    impl Ports for Nobody {}
+
+    #[test]
+    fn a_port_finds_its_handler_at_both_edges() {
+        let mut table = PortTable::default();
+        for range in [0x400..=0x400, 0x100..=0x107, 0x300..=0x3ff] {
+            table.insert(range, Box::new(Nobody)).expect("free");
+        }
+        for port in [0x100, 0x107, 0x300, 0x3ff, 0x400] {
+            assert!(table.find(port).is_some(), "{port:#x}");
+        }
+        for port in [0, 0xff, 0x108, 0x2ff, 0x401, 0xffff] {
+            assert!(table.find(port).is_none(), "{port:#x}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_refused() {
+        let mut table = PortTable::default();
+        table.insert(0x100..=0x107, Box::new(Nobody)).expect("free");
+        #[expect(clippy::reversed_empty_ranges, reason = "that it is refused is the point")]
+        let ranges = [0x107..=0x107, 0..=0xffff, 0x106..=0x108, 0xe9..=0xe9, 0xf0..=0xff, 9..=8];
+        for range in ranges {
+            assert!(table.insert(range.clone(), Box::new(Nobody)).is_err(), "{range:x?}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Steps 5, 7 and 8: the registers that make a vCPU a 64-bit processor at the guest's entry.
+
+use crate::layout::{Gpa, Gva, Layout};
+use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
+use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
+
+/// A flat segment: all of the address space, present, for ring 0.
+/// In 64-bit mode only the attributes count (SDM vol. 3, 3.2.4).
+const fn flat_segment(selector: u16, kind: u8) -> kvm_segment {
+    kvm_segment {
+        base: 0,
+        limit: u32::MAX,
+        selector,
+        type_: kind,
+        present: 1,
+        dpl: 0,
+        db: 0,
+        s: 1,
+        l: 0,
+        g: 1,
+        avl: 0,
+        unusable: 0,
+        padding: 0,
+    }
+}
+
+/// Step 6 and 7: puts long mode into what KVM_GET_SREGS gave (SDM vol. 3, 10.8.5), with the
+/// page tables at `pml4`.
+pub(crate) fn long_mode(sregs: &mut kvm_sregs, pml4: Gpa) {
+    // Segment types of SDM vol. 3, 3.4.5.1: 11 is code (execute, read, accessed), 3 is data
+    // (read, write, accessed). A code segment with L set and D clear is 64-bit.
+    sregs.cs = kvm_segment { l: 1, ..flat_segment(0x08, 11) };
+    let data = flat_segment(0x10, 3);
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.cr3 = pml4.0;
+    // OSFXSR and OSXMMEXCPT: SSE works, as compilers of C expect of x86-64.
+    sregs.cr4 =
+        (Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE)
+            .bits();
+    // WRITE_PROTECT: read-only pages are read-only to ring 0 as well.
+    sregs.cr0 = (Cr0Flags::PROTECTED_MODE_ENABLE
+        | Cr0Flags::MONITOR_COPROCESSOR
+        | Cr0Flags::EXTENSION_TYPE
+        | Cr0Flags::NUMERIC_ERROR
+        | Cr0Flags::WRITE_PROTECT
+        | Cr0Flags::PAGING)
+        .bits();
+    sregs.efer =
+        (EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | EferFlags::NO_EXECUTE_ENABLE)
+            .bits();
+}
+
+/// Step 8: the general registers at the guest's entry.
+pub(crate) fn at_entry(entry: Gva, layout: &Layout) -> kvm_regs {
+    kvm_regs {
+        rip: entry.0,
+        rsp: layout.stack_pointer(),
+        // RBP is 0, which ends a walk along frame pointers.
+        rbp: 0,
+        rdi: layout.boot.start,
+        // Bit 1 is always set (SDM vol. 1, 3.4.3); interrupts are off.
+        rflags: 2,
+        ..Default::default()
+    }
+}
+
+/// The value of a general register by its name in lower case (`rax` .. `r15`, `rip`, `rflags`).
+#[must_use]
+pub fn by_name(registers: &kvm_regs, name: &str) -> Option<u64> {
+    named(registers).into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+}
+
+/// The general registers with their names, in the order of KVM_GET_REGS.
+#[must_use]
+pub const fn named(r: &kvm_regs) -> [(&'static str, u64); 18] {
+    [
+        ("rax", r.rax),
+        ("rbx", r.rbx),
+        ("rcx", r.rcx),
+        ("rdx", r.rdx),
+        ("rsi", r.rsi),
+        ("rdi", r.rdi),
+        ("rsp", r.rsp),
+        ("rbp", r.rbp),
+        ("r8", r.r8),
+        ("r9", r.r9),
+        ("r10", r.r10),
+        ("r11", r.r11),
+        ("r12", r.r12),
+        ("r13", r.r13),
+        ("r14", r.r14),
+        ("r15", r.r15),
+        ("rip", r.rip),
+        ("rflags", r.rflags),
+    ]
+}

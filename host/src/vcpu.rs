@@ -1,0 +1,96 @@
+//! Steps 3, 4 and 10: the vCPU, its kvm_run mapping, and running it.
+
+use crate::error::KvmError;
+use crate::exit::{Exit, Io};
+use crate::observe::Observers;
+use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use std::io;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// A vCPU and its kvm_run mapping.
+#[derive(Debug)]
+pub(crate) struct Vcpu {
+    pub(crate) fd: VcpuFd,
+    /// Bytes of the kvm_run mapping.
+    mapping: usize,
+}
+
+impl Vcpu {
+    /// Steps 3 and 4.
+    pub(crate) fn create(kvm: &Kvm, vm: &VmFd, steps: &mut Observers) -> Result<Self, KvmError> {
+        let fd = steps.ioctl(
+            3,
+            "KVM_CREATE_VCPU",
+            || vm.create_vcpu(0),
+            |_| "id 0; its kvm_run is mapped".to_owned(),
+        )?;
+        // kvm-ioctls has mapped it; the size bounds what an exit may point at.
+        let mapping = steps.ioctl(
+            4,
+            "KVM_GET_VCPU_MMAP_SIZE",
+            || kvm.get_vcpu_mmap_size(),
+            |size| format!("{size} bytes"),
+        )?;
+        Ok(Self { fd, mapping })
+    }
+
+    /// The address of `immediate_exit` in the mapping, which lives as long as the vCPU.
+    pub(crate) fn immediate_exit(&mut self) -> *mut u8 {
+        &raw mut self.fd.get_kvm_run().immediate_exit
+    }
+
+    /// Makes the next KVM_RUN enter the guest. A signal from here on sets it again.
+    pub(crate) fn clear_immediate_exit(&mut self) {
+        let immediate_exit = self.immediate_exit();
+        // SAFETY: the mapping lives as long as `self`. Volatile, as the signal's handler
+        // writes it behind the compiler's back.
+        unsafe { immediate_exit.write_volatile(0) };
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// Step 10: KVM_RUN, once.
+    pub(crate) fn run(&mut self) -> Result<Exit, KvmError> {
+        match self.fd.run() {
+            // kvm-ioctls' own decoding merges size and count and drops the words of an
+            // internal error, so the mapping is read here.
+            Ok(_) => Ok(Exit::decode(self.fd.get_kvm_run())),
+            Err(error) if error.errno() == libc::EINTR => Ok(Exit::Interrupted),
+            Err(error) => Err(KvmError::Ioctl {
+                ioctl: "KVM_RUN",
+                source: io::Error::from_raw_os_error(error.errno()),
+            }),
+        }
+    }
+
+    /// The elements of a port access, in the mapping. Empty where they would not be inside.
+    pub(crate) fn elements(&mut self, io: &Io) -> &mut [u8] {
+        let size = usize::from(io.width).saturating_mul(io.count as usize);
+        let offset = usize::try_from(io.offset).unwrap_or(usize::MAX);
+        if offset.checked_add(size).is_none_or(|end| end > self.mapping) {
+            return &mut [];
+        }
+        let start: *mut u8 = std::ptr::from_mut(self.fd.get_kvm_run()).cast();
+        // SAFETY: `offset + size` is inside the mapping, as was just checked.
+        let data = unsafe { start.add(offset) };
+        // SAFETY: the bytes are inside the mapping, which lives as long as `self` and is
+        // borrowed with it; the kernel touches it only during ioctls on this vCPU.
+        unsafe { std::slice::from_raw_parts_mut(data, size) }
+    }
+
+    /// Element `i` of a port access.
+    pub(crate) fn element(&mut self, io: &Io, i: u32) -> u32 {
+        let mut word = [0; 4];
+        if let Some(bytes) = self.elements(io).chunks_exact(io.width.into()).nth(i as usize) {
+            word[..bytes.len()].copy_from_slice(bytes);
+        }
+        u32::from_le_bytes(word)
+    }
+
+    /// Answers element `i` of a port access with the low bytes of `value`.
+    pub(crate) fn set_element(&mut self, io: &Io, i: u32, value: u32) {
+        let word = value.to_le_bytes();
+        if let Some(bytes) = self.elements(io).chunks_exact_mut(io.width.into()).nth(i as usize) {
+            bytes.copy_from_slice(&word[..bytes.len()]);
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The life of a VM from its first instruction to its end: steps 10, 11 and 12.
+
+use crate::bounds::Bounds;
+use crate::builder::Builder;
+use crate::console::Console;
+use crate::elf::Image;
+use crate::error::{Error, KvmError};
+use crate::exit::{Exit, Io};
+use crate::input::Input;
+use crate::kvm::Kvm;
+use crate::layout::{Gva, Layout};
+use crate::memory::Memory;
+use crate::observe::Observers;
+use crate::outcome::{End, Outcome, Place, Stats};
+use crate::paging::{self, Translation};
+use crate::ports::{Guest, PortTable, read_virtual};
+use crate::stop::{Stopper, Watchdog};
+use crate::vcpu::Vcpu;
+use abi::port;
+use kvm_bindings::{kvm_regs, kvm_sregs};
+use kvm_ioctls::{VcpuFd, VmFd};
+use std::time::{Duration, Instant};
+
+/// How long a console's sink may block after a stop or a limit before the rest is dropped.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// What [`Vm::step`] came back with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The guest made this exit, and it was answered.
+    Exit(Exit),
+    /// A signal came: a tick, or one of the caller's own.
+    Interrupted,
+    /// The run is over.
+    End(End),
+}
+
+/// A guest with its machine, ready to run.
+// The order of the fields is the order of their end: the memory outlives the VM that uses it.
+#[derive(Debug)]
+pub struct Vm {
+    pub(crate) vcpu: Vcpu,
+    pub(crate) vm: VmFd,
+    pub(crate) memory: Memory,
+    pub(crate) layout: Layout,
+    pub(crate) console: Console,
+    pub(crate) input: Input,
+    pub(crate) ports: PortTable,
+    pub(crate) steps: Observers,
+    pub(crate) bounds: Bounds,
+    pub(crate) stats: Stats,
+    pub(crate) end: Option<End>,
+}
+
+impl Vm {
+    /// A new VM for the image.
+    #[must_use]
+    pub fn builder<'a>(kvm: &'a Kvm, image: &'a Image<'a>) -> Builder<'a> {
+        Builder::new(kvm, image)
+    }
+
+    /// Steps 10 to 12: runs the guest to its end. All that it printed has been handed on then.
+    ///
+    /// # Errors
+    /// The host failed. What the guest does is in the [`Outcome`].
+    pub fn run(&mut self) -> Result<Outcome, Error> {
+        let _watchdog = self.bounds.watchdog()?;
+        // SAFETY: the vCPU, and so its mapping, outlives the guard: both are of this call.
+        let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
+        loop {
+            if let Stop::End(end) = self.once()? {
+                return self.outcome(end);
+            }
+        }
+    }
+
+    /// Runs the guest up to its next exit and answers that: one turn of [`run`](Self::run),
+    /// for schedulers and debuggers. A run that has ended gives its end again, but for HLT,
+    /// behind which the guest goes on.
+    ///
+    /// # Errors
+    /// The host failed.
+    pub fn step(&mut self) -> Result<Stop, Error> {
+        let _watchdog = self.bounds.watchdog()?;
+        // SAFETY: as in `run`.
+        let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
+        self.once()
+    }
+
+    fn once(&mut self) -> Result<Stop, Error> {
+        if let Some(end) = self.end.as_ref().filter(|end| **end != End::Halted) {
+            return Ok(Stop::End(end.clone()));
+        }
+        self.vcpu.clear_immediate_exit();
+        if self.bounds.stop.requested() {
+            return self.finish(End::Stopped);
+        }
+        // 10: the guest runs.
+        let entered = self.steps.now();
+        let exit = self.vcpu.run()?;
+        self.stats.count(exit.kind());
+        self.steps.exit(&exit, entered);
+        // 11: what it wants is answered.
+        let start = self.steps.now();
+        let end = match &exit {
+            Exit::Io(io) => self.answer(io)?,
+            Exit::Interrupted => self.interrupted()?,
+            _ => exit.end(),
+        };
+        if let Some(end) = end {
+            return self.finish(end);
+        }
+        if exit == Exit::Interrupted {
+            return Ok(Stop::Interrupted);
+        }
+        self.steps.done(11, "answer", start, || exit.to_string());
+        Ok(Stop::Exit(exit))
+    }
+
+    /// Step 12: the registers at the end.
+    fn outcome(&mut self, end: End) -> Result<Outcome, Error> {
+        let vcpu = &self.vcpu.fd;
+        let registers = self.steps.ioctl(
+            12,
+            "KVM_GET_REGS",
+            || vcpu.get_regs(),
+            |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
+        )?;
+        Ok(Outcome { end, registers, stats: self.stats.clone() })
+    }
+
+    /// The run is over: hands on what the guest printed, and remembers the end.
+    fn finish(&mut self, end: End) -> Result<Stop, Error> {
+        self.console.take(&self.memory, &mut self.stats);
+        if !self.console.is_empty() {
+            // A sink that takes nothing must not hold up a run that was to end.
+            let patience = Instant::now() + LAST_WORDS;
+            let _interrupts = Watchdog::start(LAST_WORDS, LAST_WORDS)?;
+            let was_ended = matches!(end, End::LimitReached(_) | End::Stopped);
+            let given_up =
+                || Instant::now() >= patience && (was_ended || self.bounds.reached().is_some());
+            self.console.flush(given_up).map_err(Error::Console)?;
+            self.stats.console_lost += self.console.discard();
+        }
+        self.steps.end(&end);
+        self.end = Some(end.clone());
+        Ok(Stop::End(end))
+    }
+
+    /// A signal came: the guest's text is handed on, and limits are looked at.
+    fn interrupted(&mut self) -> Result<Option<End>, Error> {
+        self.console.take(&self.memory, &mut self.stats);
+        self.flush()?;
+        Ok(self.bounds.reached())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)
+    }
+
+    /// Step 11: answers a port access; the end it is, if it is one.
+    fn answer(&mut self, io: &Io) -> Result<Option<End>, Error> {
+        match (io.port, io.read) {
+            (port::CONSOLE, false) => {
+                let text: Vec<u8> =
+                    self.vcpu.elements(io).iter().copied().step_by(io.width.into()).collect();
+                self.console.push(&self.memory, &text, &mut self.stats);
+                if self.console.is_full() {
+                    self.flush()?;
+                    return Ok(self.bounds.reached());
+                }
+            }
+            (port::FLUSH, false) => return self.interrupted(),
+            (port::INPUT, true) => return self.give_input(io),
+            (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
+            (port::PANIC, false) => return Ok(Some(self.panicked()?)),
+            _ => return Ok(self.ask_handler(io).err()),
+        }
+        Ok(None)
+    }
+
+    /// Lets the handler of the port answer; where there is none, reads give all ones and writes
+    /// are dropped.
+    fn ask_handler(&mut self, io: &Io) -> Result<(), End> {
+        let Some(handler) = self.ports.find(io.port) else {
+            let (reads, writes) = self.stats.unanswered.entry(io.port).or_default();
+            *(if io.read { reads } else { writes }) += u64::from(io.count);
+            if io.read {
+                self.vcpu.elements(io).fill(0xff);
+            }
+            return Ok(());
+        };
+        for i in 0..io.count {
+            let written = self.vcpu.element(io, i);
+            let mut guest = Guest { memory: &self.memory, vcpu: &self.vcpu.fd, stats: &self.stats };
+            if io.read {
+                let value = handler.read(&mut guest, io.port, io.width)?;
+                self.vcpu.set_element(io, i, value);
+            } else {
+                handler.write(&mut guest, io.port, io.width, written)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The input port: the next byte of the host's input, or all ones at its end.
+    fn give_input(&mut self, io: &Io) -> Result<Option<End>, Error> {
+        for i in 0..io.count {
+            if self.input.would_wait() {
+                // Whoever is to type something should see what was asked.
+                self.console.take(&self.memory, &mut self.stats);
+                self.flush()?;
+            }
+            let byte = self.input.next(|| self.bounds.reached().is_some()).map_err(Error::Input)?;
+            if byte.is_none()
+                && let Some(end) = self.bounds.reached()
+            {
+                return Ok(Some(end));
+            }
+            self.vcpu.set_element(io, i, byte.map_or(port::END_OF_INPUT, u32::from));
+        }
+        Ok(None)
+    }
+
+    /// The panic port: the registers name the message and the place. All are claims.
+    fn panicked(&self) -> Result<End, Error> {
+        let (r, cr3) = (self.registers()?, self.system_registers()?.cr3);
+        let text = |address: u64, size: u64| {
+            let size = usize::try_from(size).unwrap_or(usize::MAX).min(port::PANIC_TEXT_MAX);
+            let mut bytes = vec![0; size];
+            read_virtual(&self.memory, cr3, Gva(address), &mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let message = text(r.rdi, r.rsi).unwrap_or_else(|| "(message not readable)".to_owned());
+        let file = text(r.rdx, r.rcx).filter(|file| !file.is_empty());
+        let at = file.map(|file| Place { file, line: r.r8, column: r.r9 });
+        Ok(End::Panicked { message, at })
+    }
+
+    /// A handle by which other threads stop this VM.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.bounds.stop.stopper()
+    }
+
+    /// The guest's RAM, by guest-physical address.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Where things are in the guest's memory.
+    #[must_use]
+    pub const fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The general registers now (KVM_GET_REGS).
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn registers(&self) -> Result<kvm_regs, Error> {
+        self.vcpu.fd.get_regs().map_err(|error| failed("KVM_GET_REGS", error))
+    }
+
+    /// The segment, control and table registers now (KVM_GET_SREGS).
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn system_registers(&self) -> Result<kvm_sregs, Error> {
+        self.vcpu.fd.get_sregs().map_err(|error| failed("KVM_GET_SREGS", error))
+    }
+
+    /// Where a guest-virtual address leads, by the page tables in CR3 now.
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, Error> {
+        Ok(paging::translate(&self.memory, self.system_registers()?.cr3, gva))
+    }
+
+    /// Copies guest-virtual memory at `gva` into `bytes`.
+    ///
+    /// # Errors
+    /// Not all of it is mapped to RAM, or the ioctl failed.
+    pub fn read(&self, gva: Gva, bytes: &mut [u8]) -> Result<(), Error> {
+        let cr3 = self.system_registers()?.cr3;
+        Ok(read_virtual(&self.memory, cr3, gva, bytes)?)
+    }
+
+    /// The VM's file descriptor, for ioctls of your own.
+    #[must_use]
+    pub const fn vm_fd(&self) -> &VmFd {
+        &self.vm
+    }
+
+    /// The vCPU's file descriptor, for ioctls of your own. KVM_RUN belongs to
+    /// [`step`](Self::step).
+    #[must_use]
+    pub const fn vcpu_fd(&mut self) -> &mut VcpuFd {
+        &mut self.vcpu.fd
+    }
+}
+
+fn failed(ioctl: &'static str, error: kvm_ioctls::Error) -> Error {
+    let source = std::io::Error::from_raw_os_error(error.errno());
+    KvmError::Ioctl { ioctl, source }.into()
+}
