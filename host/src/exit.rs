@@ -274,6 +274,10 @@ mod tests {
     use kvm_bindings::{
         KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_HYPERV, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
         KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, kvm_run,
+        kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
+        kvm_run__bindgen_ty_1__bindgen_ty_4 as RawIo,
+        kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio,
+        kvm_run__bindgen_ty_1__bindgen_ty_13 as RawInternalError,
     };
 
     fn exit(reason: u32, fill: impl FnOnce(&mut kvm_run)) -> Exit {
@@ -285,9 +289,13 @@ mod tests {
     #[test]
     fn a_string_write_keeps_its_width_and_count() {
         let decoded = exit(KVM_EXIT_IO, |run| {
-            let io = &mut run.__bindgen_anon_1.io;
-            io.direction = u8::try_from(KVM_EXIT_IO_OUT).expect("small");
-            (io.size, io.port, io.count, io.data_offset) = (2, 0x3f8, 7, 4096);
+            run.__bindgen_anon_1.io = RawIo {
+                direction: u8::try_from(KVM_EXIT_IO_OUT).expect("small"),
+                size: 2,
+                port: 0x3f8,
+                count: 7,
+                data_offset: 4096,
+            };
         });
         let io = Io { port: 0x3f8, read: false, width: 2, count: 7, offset: 4096 };
         assert_eq!(decoded, Exit::Io(io));
@@ -299,9 +307,8 @@ mod tests {
     #[test]
     fn an_access_outside_ram_shows_only_the_bytes_written() {
         let decoded = exit(KVM_EXIT_MMIO, |run| {
-            let mmio = &mut run.__bindgen_anon_1.mmio;
-            (mmio.phys_addr, mmio.len, mmio.is_write) = (0xfee0_0000, 2, 1);
-            mmio.data = [0xff; 8];
+            run.__bindgen_anon_1.mmio =
+                RawMmio { phys_addr: 0xfee0_0000, data: [0xff; 8], len: 2, is_write: 1 };
         });
         assert_eq!(decoded.end(), Some(End::UnmappedAccess { gpa: Gpa(0xfee0_0000), write: true }));
         assert!(decoded.to_string().contains("write of 0xffff to 0xfee00000"));
@@ -310,10 +317,10 @@ mod tests {
     #[test]
     fn an_emulation_failure_shows_its_instruction() {
         let decoded = exit(KVM_EXIT_INTERNAL_ERROR, |run| {
-            let internal = &mut run.__bindgen_anon_1.internal;
-            (internal.suberror, internal.ndata) = (1, 3);
-            internal.data[0] = 1;
-            internal.data[1] = u64::from_le_bytes([3, 0xf3, 0x0f, 0xb8, 0x90, 0x90, 0x90, 0x90]);
+            let mut data = [0; 16];
+            data[0] = 1;
+            data[1] = u64::from_le_bytes([3, 0xf3, 0x0f, 0xb8, 0x90, 0x90, 0x90, 0x90]);
+            run.__bindgen_anon_1.internal = RawInternalError { suberror: 1, ndata: 3, data };
         });
         assert_eq!(decoded.end(), Some(End::EmulationFailed { bytes: vec![0xf3, 0x0f, 0xb8] }));
     }
@@ -322,10 +329,9 @@ mod tests {
     fn an_emulation_failure_that_tells_nothing_is_one_all_the_same() {
         for (flags, ndata) in [(0, 3), (1, 1), (1, 0)] {
             let decoded = exit(KVM_EXIT_INTERNAL_ERROR, |run| {
-                let internal = &mut run.__bindgen_anon_1.internal;
-                (internal.suberror, internal.ndata) = (1, ndata);
-                internal.data[0] = flags;
-                internal.data[1] = 0x0f_0f0f;
+                let mut data = [0x0f_0f0f; 16];
+                data[0] = flags;
+                run.__bindgen_anon_1.internal = RawInternalError { suberror: 1, ndata, data };
             });
             assert_eq!(decoded.end(), Some(End::EmulationFailed { bytes: vec![] }));
         }
@@ -334,8 +340,8 @@ mod tests {
     #[test]
     fn a_count_of_words_beyond_the_array_is_cut() {
         let decoded = exit(KVM_EXIT_INTERNAL_ERROR, |run| {
-            let internal = &mut run.__bindgen_anon_1.internal;
-            (internal.suberror, internal.ndata) = (2, u32::MAX);
+            run.__bindgen_anon_1.internal =
+                RawInternalError { suberror: 2, ndata: u32::MAX, data: [0; 16] };
         });
         assert_eq!(decoded.end(), Some(End::InternalError { suberror: 2, data: vec![0; 16] }));
     }
@@ -348,7 +354,8 @@ mod tests {
         assert_eq!(end(KVM_EXIT_INTR), None);
         assert_eq!(end(KVM_EXIT_HYPERV), Some(End::UnexpectedExit { reason: KVM_EXIT_HYPERV }));
         let failed = exit(KVM_EXIT_FAIL_ENTRY, |run| {
-            run.__bindgen_anon_1.fail_entry.hardware_entry_failure_reason = 0x8000_0021;
+            run.__bindgen_anon_1.fail_entry =
+                RawFailEntry { hardware_entry_failure_reason: 0x8000_0021, cpu: 0 };
         });
         assert_eq!(failed.end(), Some(End::EntryFailed { reason: 0x8000_0021 }));
     }

@@ -1,0 +1,153 @@
+//! `portcall doctor`: whether guests can run here, and what to do if not.
+
+use crate::code;
+use anstyle::AnsiColor;
+use portcall::kvm_ioctls::Cap;
+use portcall::{End, Image, Kvm, Vm};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+/// The KVM API version that all kernels since 2.6.22 have; KVM's documentation says to refuse
+/// any other.
+const API_VERSION: i32 = 12;
+
+/// What Portcall uses of KVM, and for what.
+const CAPABILITIES: [(Cap, &str, bool); 5] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY: the guest's memory", true),
+    (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR: Intel's three pages", true),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT: limits, stops, Ctrl-C", true),
+    (Cap::MaxVcpus, "KVM_CAP_MAX_VCPUS", false),
+    (Cap::SyncRegs, "KVM_CAP_SYNC_REGS: hypercalls in one ioctl", false),
+];
+
+enum Mark {
+    Good,
+    Note,
+    Bad,
+}
+
+fn line(mark: &Mark, text: &str) {
+    let (sign, colour) = match mark {
+        Mark::Good => ("ok  ", AnsiColor::Green),
+        Mark::Note => ("note", AnsiColor::Yellow),
+        Mark::Bad => ("FAIL", AnsiColor::Red),
+    };
+    let style = colour.on_default().bold();
+    let _ = writeln!(anstream::stdout(), "{style}{sign}{style:#} {text}");
+}
+
+pub(crate) fn doctor() -> u8 {
+    for text in surroundings() {
+        line(&Mark::Note, &text);
+    }
+    let kvm = match Kvm::open() {
+        Ok(kvm) => kvm,
+        Err(error) => {
+            line(&Mark::Bad, &error.to_string());
+            return code::OURS;
+        }
+    };
+    line(&Mark::Good, "/dev/kvm can be opened");
+    let version = kvm.fd().get_api_version();
+    if version != API_VERSION {
+        let text = format!("KVM API version {version}; {API_VERSION} is wanted: update the kernel");
+        line(&Mark::Bad, &text);
+        return code::OURS;
+    }
+    line(&Mark::Good, &format!("KVM API version {version}"));
+    let mut missing = false;
+    for (capability, text, needed) in CAPABILITIES {
+        let there = kvm.fd().check_extension_int(capability) > 0;
+        missing |= needed && !there;
+        match (there, needed) {
+            (true, _) => line(&Mark::Good, text),
+            (false, true) => line(&Mark::Bad, &format!("{text}: missing; update the kernel")),
+            (false, false) => line(&Mark::Note, &format!("{text}: missing")),
+        }
+    }
+    let (module, meaning) = which_kvm(Path::new("/sys/module"));
+    line(&Mark::Good, &format!("{module}: {meaning}"));
+    match trial(&kvm) {
+        Ok(text) => line(&Mark::Good, &text),
+        Err(text) => {
+            line(&Mark::Bad, &text);
+            return code::KVM_REFUSED;
+        }
+    }
+    if missing { code::OURS } else { 0 }
+}
+
+/// What is special about this machine and bears on KVM.
+fn surroundings() -> Vec<String> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let mut notes = Vec::new();
+    if read("/proc/version").to_lowercase().contains("microsoft") {
+        notes.push(
+            "this is WSL: it needs WSL 2 and nestedVirtualization=true in .wslconfig's [wsl2]"
+                .to_owned(),
+        );
+    }
+    let cpu = read("/proc/cpuinfo");
+    let flags = cpu.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let has = |flag: &str| flags.split_whitespace().any(|known| known == flag);
+    if has("hypervisor") {
+        notes.push(
+            "this machine is itself a virtual machine: KVM here is nested, or without hardware help"
+                .to_owned(),
+        );
+    }
+    if !has("vmx") && !has("svm") {
+        notes.push(
+            "the processor shows neither VMX nor SVM: only a KVM without hardware help (kvm_pvm) \
+             can work; on bare metal, enable virtualization in the firmware"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// Which KVM the kernel has loaded, and what that means for guests.
+fn which_kvm(modules: &Path) -> (&'static str, &'static str) {
+    let known = [
+        ("kvm_intel", "KVM on VMX: guests run natively in every ring"),
+        ("kvm_amd", "KVM on SVM: guests run natively in every ring"),
+        (
+            "kvm_pvm",
+            "KVM without hardware help: ring 0 is emulated, about 1 us an instruction, and has no \
+             SSE; build guests for x86_64-unknown-none and --release",
+        ),
+    ];
+    known
+        .into_iter()
+        .find(|(module, _)| modules.join(module).exists())
+        .unwrap_or(("KVM of an unknown kind", "no kvm_intel, kvm_amd or kvm_pvm in /sys/module"))
+}
+
+/// Runs a guest of two instructions.
+fn trial(kvm: &Kvm) -> Result<String, String> {
+    let start = Instant::now();
+    // mov eax, 42; hlt
+    let image = Image::flat(&[0xb8, 42, 0, 0, 0, 0xf4]).map_err(|error| error.to_string())?;
+    let outcome = Vm::builder(kvm, &image)
+        .build()
+        .and_then(|mut vm| vm.run())
+        .map_err(|error| format!("a trial guest cannot run: {error}"))?;
+    let time = start.elapsed().as_micros();
+    match (outcome.end, outcome.registers.rax) {
+        (End::Halted, 42) => Ok(format!("a trial guest ran and was right, {time} us in all")),
+        (end, rax) => Err(format!("a trial guest went wrong: {end}, rax {rax:#x}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::which_kvm;
+    use std::path::Path;
+
+    #[test]
+    fn without_a_known_module_nothing_is_claimed() {
+        assert_eq!(which_kvm(Path::new("/nonexistent")).0, "KVM of an unknown kind");
+    }
+}
