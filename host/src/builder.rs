@@ -13,7 +13,7 @@ use crate::outcome::{Limit, Stats};
 use crate::ports::{PortTable, Ports};
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
-use crate::{load, paging, registers, stop};
+use crate::{exception, load, paging, registers, stop};
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -169,7 +169,8 @@ impl<'a> Builder<'a> {
         let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
         tables.write(&ram, &layout.tables)?;
         steps.done(6, "page tables", start, || tables.to_string());
-        registers::long_mode(&mut sregs, Gpa(layout.tables.start));
+        exception::place(&ram, &layout)?;
+        registers::long_mode(&mut sregs, &layout);
 
         // 7: the segments, and all of it into the vCPU.
         steps.ioctl(

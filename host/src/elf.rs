@@ -37,6 +37,8 @@ pub struct Permissions {
 impl Permissions {
     /// Read and write, no execute.
     pub const DATA: Self = Self { write: true, execute: false };
+    /// Read and execute.
+    pub const CODE: Self = Self { write: false, execute: true };
     /// Read only.
     pub const READ: Self = Self { write: false, execute: false };
 

@@ -3,7 +3,8 @@
 //! ```text
 //! 0                the null page, unmapped
 //! 0x1000           RAM: the image where it wants to be, the heap in the largest gap
-//! tables.start     our range: page tables, boot block, console window, stack guard, stack
+//! tables.start     our range: page tables, descriptors, stubs, exception stacks, boot block,
+//!                  console window, stack guard, stack
 //! min(memory, 3 GiB)   end of low RAM
 //! 3 GiB .. 4 GiB   the hole: no RAM (KVM's TSS and identity map pages, the LAPIC, the IOAPIC)
 //! 4 GiB            the rest of the memory, if there is more than 3 GiB
@@ -69,6 +70,9 @@ pub const PIE_BASE: u64 = MIB;
 /// Bytes of the stack.
 pub const STACK_SIZE: u64 = 256 * KIB;
 
+/// Bytes of the page block that holds GDT, IDT and TSS with its I/O bitmap.
+pub const DESCRIPTORS_SIZE: u64 = 3 * PAGE;
+
 /// The least memory a VM can have.
 pub const MEMORY_MIN: u64 = MIB;
 
@@ -91,6 +95,12 @@ pub struct Layout {
     pub ram: Vec<Range<u64>>,
     /// The page tables, the PML4 first. Read-only to the guest.
     pub tables: Range<u64>,
+    /// GDT, IDT and TSS. Read-only to the guest.
+    pub descriptors: Range<u64>,
+    /// The exception stubs. Read and execute.
+    pub stubs: Range<u64>,
+    /// The stacks on which exceptions arrive.
+    pub exception_stacks: Range<u64>,
     /// Boot information, arguments, and at its end the console window's header.
     pub boot: Range<u64>,
     /// The console window's text; its header stands right before it.
@@ -125,22 +135,32 @@ impl Layout {
         };
         let block = (BootInfo::SIZE as u64).checked_add(args).filter(|bytes| *bytes <= memory);
         // From the top of low RAM down, so that everything below stays in one piece.
-        let ranges = (|| {
+        let layout = (|| {
             let stack = take(STACK_SIZE)?;
             let guard = take(PAGE)?;
             let console = take(console::CAPACITY)?;
             let boot = take(round_up(block? + console::HEADER, PAGE))?;
+            let exception_stacks = take(PAGE)?;
+            let stubs = take(PAGE)?;
+            let descriptors = take(DESCRIPTORS_SIZE)?;
             let tables = take(tables.checked_mul(PAGE)?)?;
-            (tables.start >= IMAGE_MIN).then_some((stack, guard, console, boot, tables))
+            let mut ram = vec![low];
+            if memory > HOLE_START {
+                ram.push(HOLE_END..HOLE_END + (memory - HOLE_START));
+            }
+            (tables.start >= IMAGE_MIN).then_some(Self {
+                ram,
+                tables,
+                descriptors,
+                stubs,
+                exception_stacks,
+                boot,
+                console,
+                guard,
+                stack,
+            })
         })();
-        let Some((stack, guard, console, boot, tables)) = ranges else {
-            return Err(MemoryError::NoRoom { size: memory });
-        };
-        let mut ram = vec![low];
-        if memory > HOLE_START {
-            ram.push(HOLE_END..HOLE_END + (memory - HOLE_START));
-        }
-        Ok(Self { ram, tables, boot, console, guard, stack })
+        layout.ok_or(MemoryError::NoRoom { size: memory })
     }
 
     /// Our range: what no image may use.
@@ -194,7 +214,10 @@ mod tests {
     fn our_range_sits_at_the_top_of_low_ram_without_gaps() {
         for memory in [MIB, 2 * MIB, 16 * MIB, 3 * GIB, 8 * GIB, MEMORY_MAX] {
             let layout = Layout::new(memory, 12, 100).expect("lays out");
-            assert_eq!(layout.tables.end, layout.boot.start);
+            assert_eq!(layout.tables.end, layout.descriptors.start);
+            assert_eq!(layout.descriptors.end, layout.stubs.start);
+            assert_eq!(layout.stubs.end, layout.exception_stacks.start);
+            assert_eq!(layout.exception_stacks.end, layout.boot.start);
             assert_eq!(layout.boot.end, layout.console.start);
             assert_eq!(layout.console.end, layout.guard.start);
             assert_eq!(layout.guard.end, layout.stack.start);

@@ -1,5 +1,6 @@
 //! Step 12: how a run ended. Whatever a guest does is an [`End`], never an error of the host's.
 
+use crate::exception::Exception;
 use crate::exit::ExitKind;
 use crate::layout::Gpa;
 use kvm_bindings::kvm_regs;
@@ -34,6 +35,9 @@ pub enum End {
         /// Where, if the guest said it.
         at: Option<Place>,
     },
+    /// An exception that the guest has no handler of its own for. The outcome's registers are
+    /// those of the faulting instruction.
+    Exception(Exception),
     /// A fault while a fault was handled while a fault was handled: the processor gives up.
     TripleFault,
     /// An access to a mapped address where there is no RAM.
@@ -110,6 +114,7 @@ impl End {
             Self::Exited(_) => "exited",
             Self::Halted => "halted",
             Self::Panicked { .. } => "panicked",
+            Self::Exception(_) => "exception",
             Self::TripleFault => "triple-fault",
             Self::UnmappedAccess { .. } => "unmapped-access",
             Self::HandlerFailed { .. } => "handler-failed",
@@ -132,7 +137,8 @@ impl fmt::Display for End {
                 write!(f, "panicked at {}:{}:{}: {message}", at.file, at.line, at.column)
             }
             Self::Panicked { message, at: None } => write!(f, "panicked: {message}"),
-            Self::TripleFault => f.write_str("triple fault: a fault that nothing handled"),
+            Self::Exception(exception) => exception.fmt(f),
+            Self::TripleFault => f.write_str("triple fault: an exception whose handling failed as well"),
             Self::UnmappedAccess { gpa, write } => {
                 let what = if *write { "wrote to" } else { "read from" };
                 write!(f, "{what} guest-physical {gpa}, where there is no RAM")

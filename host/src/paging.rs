@@ -36,8 +36,15 @@ pub fn address_space(layout: &Layout, segments: &[Segment]) -> Vec<Mapping> {
     for ram in &layout.ram {
         space.map(ram.clone(), ram.start, Permissions::DATA);
     }
-    // A guest that edits its page tables says so first, by clearing CR0.WP.
-    space.map(layout.tables.clone(), layout.tables.start, Permissions::READ);
+    // A guest that edits its page tables or descriptors says so first, by clearing CR0.WP.
+    let ours = [
+        (&layout.tables, Permissions::READ),
+        (&layout.descriptors, Permissions::READ),
+        (&layout.stubs, Permissions::CODE),
+    ];
+    for (range, permissions) in ours {
+        space.map(range.clone(), range.start, permissions);
+    }
     space.unmap(&layout.guard);
     let mut sorted: Vec<&Segment> = segments.iter().collect();
     sorted.sort_by_key(|segment| segment.gva);
@@ -105,8 +112,8 @@ impl Space {
 pub fn tables_bound(memory: u64, segments: &[Segment]) -> u64 {
     let spans = |range: &Range<u64>, unit: u64| (range.end - 1) / unit - range.start / unit + 1;
     // The PML4 and one PDPT; a page directory a GiB, one more for the hole's edge; a page table
-    // for the null page, and two for each of the four pieces of our own range.
-    let mut tables = 2 + memory.div_ceil(GIB) + 1 + 1 + 8;
+    // for the null page, and two for each of the seven pieces of our own range.
+    let mut tables = 2 + memory.div_ceil(GIB) + 1 + 1 + 14;
     for segment in segments {
         // Its edges where it lies; then all it may need where it is seen.
         let seen = pages(&segment.virtual_range());

@@ -118,7 +118,8 @@ pub(crate) fn read_virtual(
 }
 
 /// The ports that the contract itself answers.
-const CONTRACT: [u16; 5] = [port::FLUSH, port::CONSOLE, port::INPUT, port::EXIT, port::PANIC];
+const CONTRACT: [u16; 6] =
+    [port::FLUSH, port::CONSOLE, port::INPUT, port::EXIT, port::PANIC, port::EXCEPTION];
 
 /// Handlers by port range, sorted, none overlapping.
 #[derive(Default)]
@@ -136,7 +137,7 @@ impl PortTable {
             return taken("the range is empty");
         }
         if CONTRACT.iter().any(|port| range.contains(port)) {
-            return taken("the contract has one of them (0xe8, 0xe9, 0xea, 0xf4, 0xf5)");
+            return taken("the contract has one of them (0xe8 to 0xea, 0xf4 to 0xf6)");
         }
         if self.0.iter().any(|(other, _)| *other.start() <= end && start <= *other.end()) {
             return taken("another handler has one of them");

@@ -1,7 +1,8 @@
 //! Steps 5, 7 and 8: the registers that make a vCPU a 64-bit processor at the guest's entry.
 
 use crate::layout::{Gpa, Gva, Layout};
-use kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
+use crate::exception;
+use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 
 /// A flat segment: all of the address space, present, for ring 0.
@@ -24,15 +25,25 @@ const fn flat_segment(selector: u16, kind: u8) -> kvm_segment {
     }
 }
 
-/// Step 6 and 7: puts long mode into what KVM_GET_SREGS gave (SDM vol. 3, 10.8.5), with the
-/// page tables at `pml4`.
-pub(crate) fn long_mode(sregs: &mut kvm_sregs, pml4: Gpa) {
+/// Steps 6 and 7: puts long mode into what KVM_GET_SREGS gave (SDM vol. 3, 10.8.5), with the
+/// page tables and the descriptor tables of the layout.
+pub(crate) fn long_mode(sregs: &mut kvm_sregs, layout: &Layout) {
     // Segment types of SDM vol. 3, 3.4.5.1: 11 is code (execute, read, accessed), 3 is data
     // (read, write, accessed). A code segment with L set and D clear is 64-bit.
-    sregs.cs = kvm_segment { l: 1, ..flat_segment(0x08, 11) };
-    let data = flat_segment(0x10, 3);
+    sregs.cs = kvm_segment { l: 1, ..flat_segment(exception::CODE_SELECTOR, 11) };
+    let data = flat_segment(exception::DATA_SELECTOR, 3);
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
-    sregs.cr3 = pml4.0;
+    // A busy 64-bit TSS (SDM vol. 3, 3.5), as LTR would have left it.
+    sregs.tr = kvm_segment {
+        base: exception::tss_address(layout).0,
+        limit: exception::TSS_LIMIT,
+        s: 0,
+        g: 0,
+        ..flat_segment(exception::TSS_SELECTOR, 11)
+    };
+    sregs.gdt = table(exception::gdt_address(layout), exception::GDT_SIZE);
+    sregs.idt = table(exception::idt_address(layout), exception::IDT_SIZE);
+    sregs.cr3 = layout.tables.start;
     // OSFXSR and OSXMMEXCPT: SSE works, as compilers of C expect of x86-64.
     sregs.cr4 =
         (Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE)
@@ -48,6 +59,10 @@ pub(crate) fn long_mode(sregs: &mut kvm_sregs, pml4: Gpa) {
     sregs.efer =
         (EferFlags::LONG_MODE_ENABLE | EferFlags::LONG_MODE_ACTIVE | EferFlags::NO_EXECUTE_ENABLE)
             .bits();
+}
+
+const fn table(address: Gpa, size: u16) -> kvm_dtable {
+    kvm_dtable { base: address.0, limit: size - 1, padding: [0; 3] }
 }
 
 /// Step 8: the general registers at the guest's entry.

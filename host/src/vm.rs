@@ -5,6 +5,7 @@ use crate::builder::Builder;
 use crate::console::Console;
 use crate::elf::Image;
 use crate::error::{Error, KvmError};
+use crate::exception;
 use crate::exit::{Exit, Io};
 use crate::input::Input;
 use crate::kvm::Kvm;
@@ -127,6 +128,10 @@ impl Vm {
             || vcpu.get_regs(),
             |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
         )?;
+        let registers = match &end {
+            End::Exception(exception) => exception.registers(registers),
+            _ => registers,
+        };
         Ok(Outcome { end, registers, stats: self.stats.clone() })
     }
 
@@ -162,6 +167,13 @@ impl Vm {
     /// Step 11: answers a port access; the end it is, if it is one.
     fn answer(&mut self, io: &Io) -> Result<Option<End>, Error> {
         match (io.port, io.read) {
+            (port::EXCEPTION, false) => {
+                if let Some(end) = self.exception()? {
+                    return Ok(Some(end));
+                }
+                // Not from a stub: a port like any other.
+                return Ok(self.ask_handler(io).err());
+            }
             (port::CONSOLE, false) => {
                 let text: Vec<u8> =
                     self.vcpu.elements(io).iter().copied().step_by(io.width.into()).collect();
@@ -221,6 +233,13 @@ impl Vm {
             self.vcpu.set_element(io, i, byte.map_or(port::END_OF_INPUT, u32::from));
         }
         Ok(None)
+    }
+
+    /// The exception port: the exception whose stub the guest is in, if it is in one.
+    fn exception(&self) -> Result<Option<End>, Error> {
+        let (registers, sregs) = (self.registers()?, self.system_registers()?);
+        let caught = exception::decode(&self.memory, &self.layout, &registers, &sregs);
+        Ok(caught.map(End::Exception))
     }
 
     /// The panic port: the registers name the message and the place. All are claims.

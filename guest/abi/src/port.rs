@@ -30,3 +30,7 @@ pub const PANIC: u16 = 0xF5;
 
 /// The most bytes the host copies of a panic's message or file name.
 pub const PANIC_TEXT_MAX: usize = 4096;
+
+/// Written by the host's own exception stubs, never by a guest: see
+/// [the contract](crate#exceptions).
+pub const EXCEPTION: u16 = 0xF6;

@@ -46,7 +46,7 @@ pub(crate) fn of(end: &End, signal: Option<i32>) -> u8 {
         End::Stopped => {
             SIGNAL + signal.and_then(|signal| u8::try_from(signal).ok()).unwrap_or_default()
         }
-        End::TripleFault | End::UnmappedAccess { .. } => FAULT,
+        End::Exception(_) | End::TripleFault | End::UnmappedAccess { .. } => FAULT,
         // Whatever else KVM may say is no normal end either.
         _ => KVM_REFUSED,
     }

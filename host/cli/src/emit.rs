@@ -122,6 +122,14 @@ fn end(end: &End) -> Value {
                 json!({ "file": at.file, "line": at.line, "column": at.column })
             }),
         }),
+        End::Exception(exception) => json!({
+            "vector": exception.vector,
+            "mnemonic": exception.name().0,
+            "error_code": exception.error_code.map(hexadecimal),
+            "rip": hexadecimal(exception.rip.0),
+            "cs": hexadecimal(exception.cs.into()),
+            "cr2": exception.cr2.map(|address| hexadecimal(address.0)),
+        }),
         End::UnmappedAccess { gpa, write } => {
             json!({ "gpa": hexadecimal(gpa.0), "write": write })
         }
