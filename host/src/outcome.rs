@@ -144,7 +144,7 @@ impl fmt::Display for End {
                 write!(f, "{what} guest-physical {gpa}, where there is no RAM")
             }
             Self::HandlerFailed { message } => write!(f, "a handler on the host failed: {message}"),
-            Self::LimitReached(Limit::Time(time)) => write!(f, "ran longer than {time:?}"),
+            Self::LimitReached(Limit::Time(time)) => write!(f, "ran longer than its limit of {time:?}"),
             Self::Stopped => f.write_str("stopped by the host"),
             Self::EmulationFailed { bytes } if bytes.is_empty() => {
                 f.write_str("KVM cannot emulate an instruction")

@@ -1,0 +1,21 @@
+//! Calls a function that lies in its data: those pages are no-execute.
+//@ expect: exit=139 end=exception
+//@ stderr: error code 0x11
+
+#![no_std]
+#![no_main]
+
+use guest::{Boot, println};
+
+guest::entry!(main);
+
+/// RET.
+static mut CODE: [u8; 1] = [0xc3];
+
+fn main(_: &Boot) {
+    println!("before");
+    // SAFETY: none: that the host catches it is the point.
+    let code: fn() = unsafe { core::mem::transmute(&raw const CODE) };
+    code();
+    println!("after");
+}
