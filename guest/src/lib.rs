@@ -20,6 +20,7 @@
 //! that `cargo check` and editors see guest programs without an error. It does nothing there.
 
 #![cfg_attr(target_os = "none", no_std)]
+#![cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only a guest has a start"))]
 
 mod boot;
 pub mod console;

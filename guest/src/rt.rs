@@ -30,10 +30,12 @@ macro_rules! entry {
 
         // For editors and `cargo check` on a host; there is nothing to run there.
         #[cfg(not(target_os = "none"))]
-        #[unsafe(no_mangle)]
-        extern "C" fn main() -> i32 {
-            $crate::rt::not_a_host_program($main)
-        }
+        const _: () = {
+            #[unsafe(export_name = "main")]
+            extern "C" fn start() -> i32 {
+                $crate::rt::not_a_host_program($main)
+            }
+        };
     };
 }
 

@@ -213,6 +213,23 @@ impl<'a> Image<'a> {
     }
 }
 
+/// How many bytes from the start of an ELF file are all that loading it needs, from its first
+/// [`HEAD`] bytes. What follows is debug information and symbols, often the most of the file.
+/// `None` where the head does not tell: then the whole file is needed, if only to say what is
+/// wrong with it.
+#[must_use]
+pub fn extent(head: &[u8]) -> Option<u64> {
+    let header = parse_header(head).ok()?;
+    let headers = program_headers(head, &header).ok()?;
+    let table = header.e_phoff.checked_add(headers.len() as u64 * u64::from(header.e_phentsize))?;
+    headers
+        .iter()
+        .try_fold(table, |extent, h| Some(extent.max(h.p_offset.checked_add(h.p_filesz)?)))
+}
+
+/// Bytes that hold the program headers of any file a linker made.
+pub const HEAD: usize = 4096;
+
 /// The ELF header, once it is known to be one for us (ELF specification, "ELF Header").
 fn parse_header(bytes: &[u8]) -> Result<Header, ImageError> {
     let unsupported = |what: String| ImageError::Unsupported {

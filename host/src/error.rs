@@ -211,6 +211,9 @@ pub enum MemoryError {
 fn more_memory(start: u64, size: u64) -> String {
     // What the host itself needs besides the image, generously.
     let needed = start.saturating_add(size).saturating_add(2 * STACK_SIZE);
+    if size > HOLE_START - MIB {
+        return "no piece of RAM is that large; make its data smaller".to_owned();
+    }
     if needed > HOLE_START {
         return "link it to guest-physical addresses below 3 GiB (p_paddr, AT() in a linker script)"
             .to_owned();

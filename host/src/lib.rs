@@ -14,20 +14,23 @@
 //! # Ok::<(), portcall::Error>(())
 //! ```
 //!
-//! The modules, read from top to bottom, are the life of a VM in twelve steps:
+//! The modules, read from top to bottom, are the life of a VM in twelve steps;
+//! `builder` and `vm` put them in a straight line:
 //!
-//! 1. [`kvm`]: open /dev/kvm, KVM_CREATE_VM, KVM_SET_TSS_ADDR
-//! 2. [`memory`]: mmap guest memory, KVM_SET_USER_MEMORY_REGION
-//! 3. `vcpu`: KVM_CREATE_VCPU
-//! 4. `vcpu`: KVM_GET_VCPU_MMAP_SIZE, map kvm_run
-//! 5. [`registers`]: KVM_GET_SREGS
-//! 6. [`paging`], [`exception`]: long mode by hand
-//! 7. [`registers`]: the segments, KVM_SET_SREGS
-//! 8. [`registers`]: RIP, RSP and the general registers, KVM_SET_REGS
-//! 9. [`load`]: copy the image into memory
-//! 10. `vcpu`: KVM_RUN
-//! 11. [`ports`]: handle port reads and writes
-//! 12. [`outcome`]: KVM_GET_REGS, and what it came to
+//! | step | module | what it does |
+//! | --- | --- | --- |
+//! | 1 | [`kvm`], `builder` | open /dev/kvm, KVM_CREATE_VM, KVM_SET_TSS_ADDR |
+//! | 2 | [`memory`] | mmap guest memory, KVM_SET_USER_MEMORY_REGION |
+//! | 3 | `vcpu` | KVM_CREATE_VCPU |
+//! | 4 | `vcpu` | KVM_GET_VCPU_MMAP_SIZE, map kvm_run |
+//! | 5 | `builder` | KVM_GET_SREGS |
+//! | 6 | [`paging`], [`exception`] | long mode by hand |
+//! | 7 | [`registers`] | the segments, KVM_SET_SREGS |
+//! | 8 | [`registers`] | RIP, RSP and the general registers, KVM_SET_REGS |
+//! | 9 | [`load`] | copy the image into memory |
+//! | 10 | `vcpu`, [`exit`] | KVM_RUN |
+//! | 11 | `vm`, [`ports`] | handle port reads and writes |
+//! | 12 | `vm`, [`outcome`] | KVM_GET_REGS, and what it came to |
 //!
 //! The library never prints and never exits. What a guest does is an [`End`], never an error.
 //! It installs a handler for one signal, SIGRTMIN unless [`stop::use_signal`] says otherwise,

@@ -20,6 +20,15 @@ pub fn check(image: &Image<'_>, layout: &Layout) -> Result<(), MemoryError> {
             if range.start < IMAGE_MIN {
                 return Err(MemoryError::ImageInNullPage { start: range.start, size });
             }
+        }
+        if !layout.ram.iter().any(|ram| ram.start <= lies.start && lies.end <= ram.end) {
+            let ram_end = layout.ram.last().map_or(0, |ram| ram.end);
+            if ram_end >= HOLE_START && overlap(&lies, &(HOLE_START..HOLE_END)) {
+                return Err(MemoryError::ImageInHole { start, size });
+            }
+            return Err(MemoryError::ImageOutsideRam { start, size, ram_end });
+        }
+        for range in [&lies, &seen] {
             if overlap(range, &reserved) {
                 return Err(MemoryError::ImageInReserved {
                     start: range.start,
@@ -28,13 +37,6 @@ pub fn check(image: &Image<'_>, layout: &Layout) -> Result<(), MemoryError> {
                     reserved_end: reserved.end,
                 });
             }
-        }
-        if !layout.ram.iter().any(|ram| ram.start <= lies.start && lies.end <= ram.end) {
-            if overlap(&lies, &(HOLE_START..HOLE_END)) {
-                return Err(MemoryError::ImageInHole { start, size });
-            }
-            let ram_end = layout.ram.last().map_or(0, |ram| ram.end);
-            return Err(MemoryError::ImageOutsideRam { start, size, ram_end });
         }
     }
     Ok(())

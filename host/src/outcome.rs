@@ -138,13 +138,17 @@ impl fmt::Display for End {
             }
             Self::Panicked { message, at: None } => write!(f, "panicked: {message}"),
             Self::Exception(exception) => exception.fmt(f),
-            Self::TripleFault => f.write_str("triple fault: an exception whose handling failed as well"),
+            Self::TripleFault => {
+                f.write_str("triple fault: an exception whose handling failed as well")
+            }
             Self::UnmappedAccess { gpa, write } => {
                 let what = if *write { "wrote to" } else { "read from" };
                 write!(f, "{what} guest-physical {gpa}, where there is no RAM")
             }
             Self::HandlerFailed { message } => write!(f, "a handler on the host failed: {message}"),
-            Self::LimitReached(Limit::Time(time)) => write!(f, "ran longer than its limit of {time:?}"),
+            Self::LimitReached(Limit::Time(time)) => {
+                write!(f, "ran longer than its limit of {time:?}")
+            }
             Self::Stopped => f.write_str("stopped by the host"),
             Self::EmulationFailed { bytes } if bytes.is_empty() => {
                 f.write_str("KVM cannot emulate an instruction")

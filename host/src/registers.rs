@@ -1,7 +1,7 @@
 //! Steps 5, 7 and 8: the registers that make a vCPU a 64-bit processor at the guest's entry.
 
-use crate::layout::{Gpa, Gva, Layout};
 use crate::exception;
+use crate::layout::{Gpa, Gva, Layout};
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 

@@ -141,6 +141,11 @@ impl Expectation {
         matches!(self.key, Key::ExitsOnPort(_))
     }
 
+    /// Whether it may need the image's symbols.
+    pub(crate) const fn symbols(&self) -> bool {
+        matches!(self.key, Key::Memory { .. })
+    }
+
     /// Whether it needs the console's output.
     pub(crate) const fn output(&self) -> bool {
         matches!(self.key, Key::Output)

@@ -19,7 +19,9 @@ use std::process::ExitCode;
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        let _ = writeln!(anstream::stderr(), $($text)*);
+        // In one piece, so that the guest's text never comes in between.
+        let line = format!($($text)*) + "\n";
+        let _ = anstream::stderr().write_all(line.as_bytes());
     }};
 }
 

@@ -7,10 +7,10 @@ use crate::expect::{Expectation, Seen};
 use crate::report;
 use crate::steps::Steps;
 use portcall::sys::KvmStats;
-use portcall::{Capture, Image, Kvm, Limit, Stopper, Vm};
+use portcall::{Capture, Image, Kvm, Limit, Stopper, Vm, elf};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,7 +68,8 @@ fn size(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let start = Instant::now();
-    let bytes = read_image(&options.image)?;
+    let symbols = options.expect.iter().any(Expectation::symbols);
+    let bytes = read_image(&options.image, symbols)?;
     let named = |error: &dyn std::fmt::Display| {
         Failure::Message(format!("{}: {error}", options.image.display()))
     };
@@ -130,7 +131,8 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     Ok(code)
 }
 
-fn read_image(path: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads an image: what is loaded of it, or all of it where symbols are wanted.
+fn read_image(path: &Path, symbols: bool) -> Result<Vec<u8>, Failure> {
     let name = path.display();
     let failed = |error: io::Error| Failure::Message(format!("cannot read {name}: {error}"));
     let file = File::open(path).map_err(failed)?;
@@ -144,8 +146,13 @@ fn read_image(path: &Path) -> Result<Vec<u8>, Failure> {
         let message = format!("{name} is no regular file of at most 1 GiB, so no guest's ELF file");
         return Err(Failure::Message(message));
     }
-    drop(file);
-    fs::read(path).map_err(failed)
+    let mut bytes = Vec::with_capacity(elf::HEAD);
+    (&file).take(elf::HEAD as u64).read_to_end(&mut bytes).map_err(failed)?;
+    let wanted = elf::extent(&bytes).filter(|_| !symbols).unwrap_or(IMAGE_MAX);
+    let rest = wanted.min(metadata.len()).saturating_sub(bytes.len() as u64);
+    bytes.reserve_exact(usize::try_from(rest).unwrap_or(0));
+    file.take(rest).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
 }
 
 /// The same open file without the buffering and the retrying of std's handles: a VM's signal

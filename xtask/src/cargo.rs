@@ -1,0 +1,161 @@
+//! Nested cargo: its environment, its target directory, and the two things it builds for us.
+
+use crate::Failure;
+use crate::programs::{Profile, Program};
+use crate::target;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The workspace's root.
+pub(crate) fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Where everything is built, whatever the caller's environment and configuration say.
+pub(crate) fn target_dir() -> PathBuf {
+    root().join("target")
+}
+
+/// A cargo command as a shell in the workspace's root would start it.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if is_outer_cargos(&name) {
+            command.env_remove(name);
+        }
+    }
+    command.env("CARGO_TARGET_DIR", target_dir()).current_dir(root()).arg(subcommand);
+    command
+}
+
+/// Whether a variable is about the build that xtask itself came from, or would move or change
+/// the nested build's results. CARGO_HOME, RUSTUP_* and network settings are not.
+fn is_outer_cargos(name: &OsStr) -> bool {
+    const WHOLE: [&str; 9] = [
+        "CARGO",
+        "CARGO_BUILD_BUILD_DIR",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_BUILD_TARGET_DIR",
+        "CARGO_CRATE_NAME",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_PRIMARY_PACKAGE",
+        "CARGO_TARGET_DIR",
+    ];
+    const STARTS: [&str; 9] = [
+        "CARGO_BIN_",
+        "CARGO_BUILD_RUSTC",
+        "CARGO_BUILD_RUSTDOC",
+        "CARGO_ENCODED_RUSTDOC",
+        "CARGO_MANIFEST_",
+        "CARGO_PKG_",
+        "CARGO_TARGET_X86_64_UNKNOWN_NONE_",
+        "RUSTC",
+        "RUSTDOC",
+    ];
+    let Some(name) = name.to_str() else { return false };
+    name == "RUSTFLAGS" || WHOLE.contains(&name) || STARTS.iter().any(|it| name.starts_with(it))
+}
+
+/// Builds the `portcall` binary and says where it is.
+pub(crate) fn build_portcall() -> Result<PathBuf, Failure> {
+    let mut command = cargo("build");
+    command.args(["--release", "--package", "portcall-cli"]);
+    finish(command, "portcall does not build")?;
+    built(target_dir().join("release/portcall"))
+}
+
+/// Builds guest programs, which all end up at [`Program::image`].
+pub(crate) fn build_guests(programs: &[Program], profile: Profile) -> Result<(), Failure> {
+    target::ensure()?;
+    let mut rest = programs;
+    // Programs are sorted by package: one cargo for each.
+    while let Some(first) = rest.first() {
+        let (ours, others) =
+            rest.split_at(rest.iter().take_while(|it| it.package == first.package).count());
+        let mut command = cargo("build");
+        command.args(["--target", target::TRIPLE, "--package", first.package]);
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        for program in ours {
+            command.args(["--example", &program.name]);
+        }
+        let what = match ours {
+            [one] => format!("the guest {} does not build", one.name),
+            _ => format!("the guests of {} do not all build", first.package),
+        };
+        finish(command, &what)?;
+        rest = others;
+    }
+    for program in programs {
+        built(program.image(profile))?;
+    }
+    Ok(())
+}
+
+/// Runs a build. Its progress goes to a terminal, its messages always to stderr: stdout belongs
+/// to guests, and stdin too.
+fn finish(mut command: Command, failed: &str) -> Result<(), Failure> {
+    if !io::stderr().is_terminal() {
+        command.arg("--quiet");
+    }
+    command.stdin(Stdio::null()).stdout(io::stderr());
+    if succeeds(&mut command)? {
+        Ok(())
+    } else {
+        Err(Failure(format!("{failed}; the compiler says why above")))
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn succeeds(command: &mut Command) -> Result<bool, Failure> {
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    Ok(status.success())
+}
+
+/// The failure of a command that did not start.
+pub(crate) fn cannot_start(command: &Command, error: &io::Error) -> Failure {
+    Failure(format!("cannot start {}: {error}", command.get_program().display()))
+}
+
+/// Makes sure that cargo put a file where we look for it.
+fn built(path: PathBuf) -> Result<PathBuf, Failure> {
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Failure(format!(
+        "cargo built {}, but not there; take `build.target` and `build.build-dir` out of cargo's \
+         configuration (~/.cargo/config.toml)",
+        path.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outer_builds_variables_go_and_the_users_stay() {
+        for name in [
+            "CARGO",
+            "CARGO_MANIFEST_DIR",
+            "CARGO_PKG_NAME",
+            "RUSTC_WRAPPER",
+            "RUSTFLAGS",
+            "RUSTDOCFLAGS",
+            "CARGO_ENCODED_RUSTFLAGS",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_TARGET",
+        ] {
+            assert!(is_outer_cargos(OsStr::new(name)), "{name}");
+        }
+        for name in ["CARGO_HOME", "RUSTUP_TOOLCHAIN", "CARGO_NET_OFFLINE", "CARGO_BUILD_JOBS"] {
+            assert!(!is_outer_cargos(OsStr::new(name)), "{name}");
+        }
+    }
+}

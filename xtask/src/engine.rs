@@ -1,0 +1,249 @@
+//! The directive engine: builds one guest if that is up to it, runs it, and compares what it
+//! did with what its header and its golden say.
+
+use crate::Failure;
+use crate::cargo::root;
+use crate::diff::diff;
+use crate::directives::Directives;
+use crate::process::{self, Ran};
+use std::fmt::Write;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// One guest to run.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// What it is called in the list of results.
+    pub(crate) label: String,
+    /// What is run.
+    pub(crate) image: Image,
+    /// How, and what is expected.
+    pub(crate) directives: Directives,
+    /// What it must print.
+    pub(crate) golden: Golden,
+}
+
+/// Where a guest's image comes from.
+#[derive(Debug)]
+pub(crate) enum Image {
+    /// Cargo built it.
+    Built(PathBuf),
+    /// A document holds the source: it is written to `file` and built to `image`.
+    Source {
+        /// The program.
+        text: String,
+        /// Where it is written.
+        file: PathBuf,
+        /// Where its build goes.
+        image: PathBuf,
+    },
+}
+
+/// What a guest must print.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Golden {
+    /// The file's bytes; nothing if there is no such file.
+    File(PathBuf),
+    /// A document's text, which always ends in a line feed.
+    Document(String),
+    /// Anything.
+    Ignored,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// As expected.
+    Passed,
+    /// As expected but for the output, which is the golden now.
+    Accepted,
+    /// This machine cannot build it: why.
+    Skipped(String),
+    /// Not as expected: how.
+    Failed(String),
+}
+
+/// For `portcall --timeout`, where the program does not say.
+const TIMEOUT: &str = "10s";
+
+/// When portcall itself is killed: it has hung past any deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs one guest. `overwrite` makes a golden file of what it printed, if all else is right.
+pub(crate) fn run(case: &Case, portcall: &Path, overwrite: bool) -> Verdict {
+    match judge(case, portcall, overwrite) {
+        Ok(verdict) => verdict,
+        Err(Failure(message)) => Verdict::Failed(message + "\n"),
+    }
+}
+
+fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failure> {
+    let image = match &case.image {
+        Image::Built(image) => image,
+        Image::Source { text, file, image } => {
+            if let Some(verdict) = build(text, file, image, &case.directives.build)? {
+                return Ok(verdict);
+            }
+            image
+        }
+    };
+    let mut command = command(portcall, image, &case.directives);
+    let ran = process::run(&mut command, case.directives.stdin.clone(), DEADLINE)
+        .map_err(|error| crate::cargo::cannot_start(&command, &error))?;
+    let mut complaint = ended(&case.directives, &ran);
+    let mut accepted = false;
+    let expected = case.golden.expected(&ran.stdout)?;
+    if expected != ran.stdout {
+        match &case.golden {
+            Golden::File(path) if overwrite && complaint.is_empty() => {
+                accept(path, &ran.stdout)?;
+                accepted = true;
+            }
+            golden => complaint += &golden.complaint(&expected, &ran.stdout),
+        }
+    }
+    if complaint.is_empty() {
+        return Ok(if accepted { Verdict::Accepted } else { Verdict::Passed });
+    }
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    if !stderr.trim().is_empty() {
+        complaint += "portcall's stderr:\n";
+        for line in stderr.lines() {
+            // Writing to a String does not fail, here and below.
+            let _ = writeln!(complaint, "  {line}");
+        }
+    }
+    Ok(Verdict::Failed(complaint))
+}
+
+/// The command that runs a guest as its directives say.
+fn command(portcall: &Path, image: &Path, directives: &Directives) -> Command {
+    let mut command = Command::new(portcall);
+    command.current_dir(root()).arg("run").arg(image);
+    if directives.stderr.is_empty() {
+        command.arg("--quiet");
+    }
+    command.arg("--timeout").arg(directives.timeout.as_deref().unwrap_or(TIMEOUT));
+    for (option, value) in [("--memory", &directives.memory), ("--ring", &directives.ring)] {
+        if let Some(value) = value {
+            command.args([option, value]);
+        }
+    }
+    for item in &directives.expect {
+        command.args(["--expect", item]);
+    }
+    command.args(&directives.options);
+    if !directives.args.is_empty() {
+        command.arg("--").args(&directives.args);
+    }
+    command
+}
+
+/// What is wrong with the end of a run and with what portcall said, if anything is.
+fn ended(directives: &Directives, ran: &Ran) -> String {
+    let mut complaint = String::new();
+    match ran.status.map(process::code) {
+        None => {
+            let _ = writeln!(complaint, "hang past the deadline: killed after {DEADLINE:?}");
+        }
+        Some(code) if code != i32::from(directives.code()) => {
+            let _ = writeln!(complaint, "process code {code}, expected {}", directives.code());
+        }
+        Some(_) => {}
+    }
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    for wanted in directives.stderr.iter().filter(|it| !stderr.contains(it.as_str())) {
+        let _ = writeln!(complaint, "portcall's stderr does not contain: {wanted}");
+    }
+    complaint
+}
+
+impl Golden {
+    /// The bytes that a guest which printed `printed` should have printed.
+    fn expected(&self, printed: &[u8]) -> Result<Vec<u8>, Failure> {
+        match self {
+            Self::File(path) => match fs::read(path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+                read => read.map_err(|error| Failure::file("read", path, error)),
+            },
+            Self::Document(text) => {
+                // A fenced block cannot say that the last line feed is missing.
+                let open = text.strip_suffix('\n').filter(|it| it.as_bytes() == printed);
+                Ok(open.unwrap_or(text).into())
+            }
+            Self::Ignored => Ok(printed.to_owned()),
+        }
+    }
+
+    /// How the output differs.
+    fn complaint(&self, expected: &[u8], printed: &[u8]) -> String {
+        let place = match self {
+            Self::File(path) if !path.is_file() => {
+                let path = path.strip_prefix(root()).unwrap_or(path).display();
+                format!("it printed something, but there is no {path} (--overwrite writes it)")
+            }
+            Self::File(path) => {
+                let path = path.strip_prefix(root()).unwrap_or(path).display();
+                format!("the output is not {path}'s (--overwrite accepts it)")
+            }
+            Self::Document(_) | Self::Ignored => {
+                "the output is not that of the block behind it".to_owned()
+            }
+        };
+        format!("{place}\n{}", diff(expected, printed))
+    }
+}
+
+/// Makes the output the golden; no output needs no file.
+fn accept(golden: &Path, printed: &[u8]) -> Result<(), Failure> {
+    if printed.is_empty() {
+        fs::remove_file(golden).map_err(|error| Failure::file("remove", golden, error))
+    } else {
+        fs::write(golden, printed).map_err(|error| Failure::file("write", golden, error))
+    }
+}
+
+/// Builds a document's guest by its own command, split at blanks and given to no shell.
+fn build(
+    text: &str,
+    file: &Path,
+    image: &Path,
+    words: &[String],
+) -> Result<Option<Verdict>, Failure> {
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory).map_err(|error| Failure::file("create", directory, error))?;
+    }
+    fs::write(file, text).map_err(|error| Failure::file("write", file, error))?;
+    // An image of an earlier build must not pass for this one's.
+    match fs::remove_file(image) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Failure::file("remove", image, error));
+        }
+        _ => {}
+    }
+    let fill = |word: &String| {
+        word.replace("$IN", &file.to_string_lossy()).replace("$OUT", &image.to_string_lossy())
+    };
+    let words: Vec<String> = words.iter().map(fill).collect();
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Failure::new("its build command is empty"));
+    };
+    let output = match Command::new(program).args(arguments).current_dir(root()).output() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let what = match program.as_str() {
+                "cc" => "no C compiler (cc)".to_owned(),
+                _ => format!("no {program} on PATH"),
+            };
+            return Ok(Some(Verdict::Skipped(what)));
+        }
+        output => output.map_err(|error| Failure(format!("cannot start {program}: {error}")))?,
+    };
+    if output.status.success() && image.is_file() {
+        return Ok(None);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Ok(Some(Verdict::Failed(format!("it does not build: {}\n{said}", words.join(" ")))))
+}

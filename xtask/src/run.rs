@@ -1,0 +1,114 @@
+//! `cargo xtask run`: builds a guest and `portcall`, and becomes `portcall run`.
+
+use crate::Failure;
+use crate::cargo::{build_guests, build_portcall, cannot_start};
+use crate::programs::{self, Profile};
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+/// The command line of `run`.
+#[derive(clap::Args)]
+#[command(
+    override_usage = "cargo xtask run [NAME] [--profile PROFILE] [OPTIONS] [-- ARGS]",
+    after_help = "\
+NAME is guest/examples/NAME.rs or guest/hostile/examples/NAME.rs; `hello` if none is given.
+--profile PROFILE is how the guest is built: release (the default) or dev.
+OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
+rax=42; `cargo xtask run NAME --help` lists them. ARGS go to the guest.
+
+The guest's text is on stdout, everything else on stderr. The exit code is the guest's own
+(0-100), or above 100 what ended it; 125 means that it was not run."
+)]
+pub(crate) struct Args {
+    /// The program, and options for `portcall run`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<OsString>,
+}
+
+/// What [`Args`] mean.
+#[derive(Debug, PartialEq)]
+struct Plan {
+    name: String,
+    profile: Profile,
+    options: Vec<OsString>,
+}
+
+/// Runs a guest; comes back only if that failed.
+pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
+    let plan = plan(&args.words)?;
+    let program = programs::find(&plan.name)?;
+    let image = program.image(plan.profile);
+    // The guest first: it is what its author waits to hear about.
+    build_guests(&[program], plan.profile)?;
+    let portcall = build_portcall()?;
+
+    let mut command = Command::new(portcall);
+    command.arg("run").arg(image).args(plan.options);
+    if !guest_args.is_empty() {
+        command.arg("--").args(guest_args);
+    }
+    // In our place, so that signals, terminal and exit code are the real ones.
+    let error = command.exec();
+    Err(cannot_start(&command, &error))
+}
+
+/// Takes our own option and the name out of the words.
+fn plan(words: &[OsString]) -> Result<Plan, Failure> {
+    let mut profile = Profile::Release;
+    let mut options = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if text == "--profile" {
+            let value = words.next().map(|it| it.to_string_lossy());
+            profile = parse_profile(value.as_deref().unwrap_or(""))?;
+        } else if let Some(value) = text.strip_prefix("--profile=") {
+            profile = parse_profile(value)?;
+        } else {
+            options.push(word.clone());
+        }
+    }
+    let named = options.first().is_some_and(|it| !it.as_encoded_bytes().starts_with(b"-"));
+    let name = if named { options.remove(0) } else { "hello".into() };
+    Ok(Plan { name: name.to_string_lossy().into_owned(), profile, options })
+}
+
+/// A profile by its name.
+fn parse_profile(name: &str) -> Result<Profile, Failure> {
+    Profile::from_str(name, false).map_err(|_| {
+        Failure(format!("there is no profile `{name}`; say --profile release or --profile dev"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(text: &str) -> Result<(String, Profile, String), Failure> {
+        let words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+        let plan = plan(&words)?;
+        let options: Vec<_> = plan.options.iter().map(|it| it.to_string_lossy()).collect();
+        Ok((plan.name, plan.profile, options.join(" ")))
+    }
+
+    #[test]
+    fn the_first_word_is_the_name_and_options_pass_through() {
+        let ok = |name: &str, profile, options: &str| Ok((name.into(), profile, options.into()));
+        assert_eq!(planned(""), ok("hello", Profile::Release, ""));
+        assert_eq!(planned("--steps"), ok("hello", Profile::Release, "--steps"));
+        assert_eq!(planned("a --memory 8MiB"), ok("a", Profile::Release, "--memory 8MiB"));
+        assert_eq!(planned("--profile dev a -q"), ok("a", Profile::Dev, "-q"));
+        assert_eq!(planned("a -q --profile=dev b"), ok("a", Profile::Dev, "-q b"));
+    }
+
+    #[test]
+    fn an_unknown_profile_is_named() {
+        for text in ["--profile fast", "--profile=fast"] {
+            let Failure(message) = planned(text).expect_err(text);
+            assert!(message.contains("`fast`"), "{message}");
+        }
+        assert!(planned("a --profile").is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! `cargo xtask test`: the host's tests by cargo, then every guest by the directive engine.
+
+use crate::cargo::{build_guests, build_portcall, cannot_start, cargo};
+use crate::directives::{Directives, Wrong};
+use crate::engine::{self, Case, Golden, Image, Verdict};
+use crate::programs::{self, Profile, Program};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, documents};
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::process::{ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+/// The command line of `test`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+A guest program's header says how it is run and what is expected of it:
+  //@ args: a b              arguments
+  //@ stdin: text\\n          input; also \\t \\\\ \\x41
+  //@ expect: exit=101 ...   the process code, and whatever portcall --expect takes
+  //@ memory: 8MiB   //@ timeout: 2s   //@ ring: 3   //@ options: --flag x
+  //@ stderr: text           something that portcall must say
+  //@ output: ignored        what it prints is not compared
+It must print what NAME.out beside it holds, and nothing without that file. A block of C or assembly in the documentation
+that has a line `//@ build: cc ... -o $OUT $IN` is a guest too; the next block is its output.")]
+pub(crate) struct Args {
+    /// Only tests and guests with this in their names
+    filter: Option<String>,
+    /// Make what the guest programs print their goldens (NAME.out)
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Numbers of results.
+#[derive(Debug, Default, PartialEq)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+/// Runs everything and ends with the sums, in a line that CI reads.
+pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
+    let chosen = |label: &str| args.filter.as_ref().is_none_or(|it| label.contains(it.as_str()));
+    // All headers are read, chosen or not, before anything is built.
+    let mut programs = programs::all()?;
+    let mut cases = programs.iter().map(case_of).collect::<Result<Vec<_>, _>>()?;
+    cases.extend(documents::cases()?);
+    programs.retain(|it| chosen(&label(it)));
+    cases.retain(|it| chosen(&it.label));
+
+    let mut tally = host_tests(args.filter.as_deref())?;
+    if let (0, 0, [], Some(filter)) = (tally.passed, tally.failed, &cases[..], &args.filter) {
+        return Err(Failure(format!(
+            "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
+        )));
+    }
+    if !cases.is_empty() {
+        build_guests(&programs, Profile::Release)?;
+        run_all(&cases, args.overwrite, &mut tally)?;
+    }
+    let Tally { passed, failed, skipped } = tally;
+    let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+    anstream::println!("\n{passed} passed, {failed} failed{skipped}");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A program's name in the list of results.
+fn label(program: &Program) -> String {
+    format!("{} {}", program.kind, program.name)
+}
+
+/// The case that a program's header makes of it.
+fn case_of(program: &Program) -> Result<Case, Failure> {
+    let source = &program.source;
+    let text =
+        std::fs::read_to_string(source).map_err(|error| Failure::file("read", source, error))?;
+    let wrong = |line, message: &str| Failure(format!("{}:{line}: {message}", source.display()));
+    let directives =
+        Directives::parse(&text).map_err(|Wrong { line, message }| wrong(line, &message))?;
+    if !directives.build.is_empty() {
+        return Err(wrong(1, "cargo builds this program; take its `build` directive out"));
+    }
+    let golden = match directives.output_ignored {
+        true => Golden::Ignored,
+        false => Golden::File(program.golden.clone()),
+    };
+    Ok(Case {
+        label: label(program),
+        image: Image::Built(program.image(Profile::Release)),
+        directives,
+        golden,
+    })
+}
+
+/// Runs the host's tests, passing on what they print.
+fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
+    let mut command = cargo("test");
+    command.arg("--no-fail-fast").args(filter);
+    if io::stdout().is_terminal() {
+        command.args(["--", "--color", "always"]);
+    }
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().map_err(|error| cannot_start(&command, &error))?;
+    let mut tally = Tally::default();
+    let mut section = Section::default();
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line.map_err(|error| Failure(format!("cannot read tests: {error}")))?;
+            let line = String::from_utf8_lossy(&line);
+            tally.add_result_of(&line);
+            if section.is_worth_showing(&line) {
+                anstream::println!("{line}");
+            }
+        }
+    }
+    let status = child.wait().map_err(|error| cannot_start(&command, &error))?;
+    if !status.success() && tally.failed == 0 {
+        // They did not build, or one took its process with it; either is a failure.
+        tally.failed = 1;
+        anstream::println!("test host ... {BAD}FAILED{BAD:#}, cargo test says why");
+    }
+    Ok(tally)
+}
+
+impl Tally {
+    /// Takes in libtest's line `test result: ok. 3 passed; 0 failed; ...`.
+    fn add_result_of(&mut self, line: &str) {
+        let Some((_, numbers)) =
+            line.strip_prefix("test result: ").and_then(|it| it.split_once(". "))
+        else {
+            return;
+        };
+        for item in numbers.split("; ") {
+            match item.split_once(' ').map(|(number, what)| (number.parse::<usize>(), what)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Leaves out what test binaries without a test print.
+#[derive(Default)]
+struct Section {
+    empty: bool,
+    after_empty: bool,
+}
+
+impl Section {
+    fn is_worth_showing(&mut self, line: &str) -> bool {
+        if line == "running 0 tests" {
+            self.empty = true;
+        }
+        let blank_after_empty = self.after_empty && line.is_empty();
+        let show = !self.empty && !blank_after_empty;
+        self.after_empty &= blank_after_empty;
+        if self.empty && line.starts_with("test result: ") {
+            (self.empty, self.after_empty) = (false, true);
+        }
+        show
+    }
+}
+
+/// Runs the cases, as many at a time as there are processors, and prints their results in
+/// their order; the failures in full at the end.
+fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Failure> {
+    let portcall = build_portcall()?;
+    let workers = thread::available_parallelism().map_or(2, usize::from);
+    let next = AtomicUsize::new(0);
+    let (sender, receiver) = mpsc::channel();
+    let mut verdicts: Vec<Option<Verdict>> = cases.iter().map(|_| None).collect();
+    anstream::println!("\nrunning {} guests", cases.len());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let (sender, next, portcall) = (sender.clone(), &next, &portcall);
+            scope.spawn(move || {
+                while let Some((index, case)) = take(cases, next) {
+                    let sent = sender.send((index, engine::run(case, portcall, overwrite)));
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut printed = 0;
+        for (index, verdict) in receiver {
+            verdicts[index] = Some(verdict);
+            while let Some(Some(verdict)) = verdicts.get(printed) {
+                report(&cases[printed].label, verdict, tally);
+                printed += 1;
+            }
+        }
+    });
+    for (case, verdict) in cases.iter().zip(&verdicts) {
+        if let Some(Verdict::Failed(how)) = verdict {
+            anstream::print!("\n---- {} ----\n{how}", case.label);
+        }
+    }
+    Ok(())
+}
+
+/// The next case that no worker has taken.
+fn take<'a>(cases: &'a [Case], next: &AtomicUsize) -> Option<(usize, &'a Case)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    cases.get(index).map(|case| (index, case))
+}
+
+/// Prints and counts one result.
+fn report(label: &str, verdict: &Verdict, tally: &mut Tally) {
+    match verdict {
+        Verdict::Passed | Verdict::Accepted => tally.passed += 1,
+        Verdict::Skipped(_) => tally.skipped += 1,
+        Verdict::Failed(_) => tally.failed += 1,
+    }
+    match verdict {
+        Verdict::Passed => anstream::println!("test {label} ... {GOOD}ok{GOOD:#}"),
+        Verdict::Accepted => {
+            anstream::println!("test {label} ... {GOOD}ok{GOOD:#}, its golden is new");
+        }
+        Verdict::Skipped(why) => {
+            anstream::println!("test {label} ... {LEFT_OUT}ignored{LEFT_OUT:#}, {why}");
+        }
+        Verdict::Failed(_) => anstream::println!("test {label} ... {BAD}FAILED{BAD:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtests_results_are_added() {
+        let mut tally = Tally::default();
+        tally.add_result_of("test result: ok. 3 passed; 0 failed; 1 ignored; finished in 0.00s");
+        tally.add_result_of(
+            "test result: \x1b[31mFAILED\x1b(B\x1b[m. 1 passed; 2 failed; 0 ignored",
+        );
+        tally.add_result_of("test a::b ... ok");
+        assert_eq!(tally, Tally { passed: 4, failed: 2, skipped: 0 });
+    }
+
+    #[test]
+    fn empty_sections_are_left_out() {
+        let text =
+            "\nrunning 0 tests\n\ntest result: ok. 0 passed\n\n\nrunning 1 test\ntest a ... ok\n";
+        let mut section = Section::default();
+        let shown: Vec<_> = text.lines().filter(|line| section.is_worth_showing(line)).collect();
+        assert_eq!(shown, ["", "running 1 test", "test a ... ok"]);
+    }
+}
