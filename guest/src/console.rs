@@ -21,7 +21,7 @@ pub(crate) unsafe fn open(window: *mut u8) {
 /// `window` is a console window, and `offset` one of its indices.
 const unsafe fn index(window: *mut u8, offset: u64) -> &'static AtomicU64 {
     // SAFETY: by the contract above this stays inside the window's header.
-    let address = unsafe { window.add(offset as usize) };
+    let address = unsafe { window.add(crate::to_usize(offset)) };
     // SAFETY: windows are 64-byte aligned and live as long as the guest; the host reads and
     // writes the indices atomically as well.
     unsafe { AtomicU64::from_ptr(address.cast()) }
@@ -47,10 +47,10 @@ pub fn write(bytes: &[u8]) {
         let offset = at % CAPACITY;
         // A host that took nothing at the flush leaves no room: then the oldest text goes.
         let room = if free == 0 { CAPACITY } else { free }.min(CAPACITY - offset);
-        let now = rest.len().min(room as usize);
+        let now = rest.len().min(crate::to_usize(room));
         let (head, tail) = rest.split_at(now);
         // SAFETY: `offset` is below CAPACITY, so this is inside the window's text.
-        let to = unsafe { window.add((HEADER + offset) as usize) };
+        let to = unsafe { window.add(crate::to_usize(HEADER + offset)) };
         // SAFETY: `now` is at most `CAPACITY - offset`, and no slice of ours is in the window.
         unsafe { core::ptr::copy_nonoverlapping(head.as_ptr(), to, now) };
         // The bytes first, then the index that covers them.

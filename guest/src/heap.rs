@@ -19,8 +19,8 @@ static SIZE: AtomicUsize = AtomicUsize::new(0);
 /// # Safety
 /// The range is RAM that nothing else uses.
 pub(crate) unsafe fn offer(range: abi::boot::Range) {
-    START.store(range.start as usize, Ordering::Relaxed);
-    SIZE.store(range.size() as usize, Ordering::Relaxed);
+    START.store(crate::to_usize(range.start), Ordering::Relaxed);
+    SIZE.store(crate::to_usize(range.size()), Ordering::Relaxed);
 }
 
 #[derive(Debug)]

@@ -37,3 +37,9 @@ pub mod rt;
 pub use abi;
 pub use boot::Boot;
 pub use exit::{Exit, Termination, exit};
+
+/// An address or size of the contract's as Rust has it.
+#[expect(clippy::cast_possible_truncation, reason = "guests are 64-bit")]
+const fn to_usize(value: u64) -> usize {
+    value as usize
+}

@@ -44,6 +44,7 @@ macro_rules! entry {
 /// # Safety
 /// Called once, by the image's entry, with what the host left in RDI.
 #[cfg(target_os = "none")]
+#[expect(clippy::panic, reason = "it is how a guest tells its host what is wrong")]
 pub unsafe fn start<R: Termination>(boot: *const u8, main: fn(&'static Boot) -> R) -> ! {
     use abi::boot::BootInfo;
 
@@ -58,7 +59,7 @@ pub unsafe fn start<R: Termination>(boot: *const u8, main: fn(&'static Boot) -> 
     unsafe { crate::heap::offer(info.heap) };
     // SAFETY: the host placed the arguments there, and nothing writes to them.
     let args = unsafe {
-        core::slice::from_raw_parts(info.args.start as *const u8, info.args.size() as usize)
+        core::slice::from_raw_parts(info.args.start as *const u8, crate::to_usize(info.args.size()))
     };
     let boot = Boot::new(info, args);
     // SAFETY: this function never returns, so its frame lives as long as the guest.

@@ -10,6 +10,8 @@
 //! 4 GiB            the rest of the memory, if there is more than 3 GiB
 //! ```
 
+#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what a layout is")]
+
 use crate::error::MemoryError;
 use abi::boot::BootInfo;
 use abi::console;

@@ -109,7 +109,7 @@ impl Stopper {
         let thread = self.0.thread.load(Ordering::SeqCst);
         if thread != 0 {
             // SAFETY: the call touches no memory of ours.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, signal()) };
+            unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal()) };
         }
     }
 }

@@ -108,7 +108,7 @@ fn tables_and_segments_outside_the_file() {
     let mut many = Elf::new(HLT);
     many.phnum = Some(4000);
     assert_error!(error(&many), ImageError::OutOfFile { .. }, "program header table");
-    for (offset, size) in [(BODY + 1, 1), (u64::MAX & !0xfff, 0x2000), (0, u64::MAX)] {
+    for (offset, size) in [(BODY + 1, 1), (!0xfff, 0x2000), (0, u64::MAX)] {
         let elf = Elf::new(HLT)
             .first(|h| (h.offset, h.filesz, h.memsz, h.align) = (offset, size, size, 1));
         assert_error!(error(&elf), ImageError::OutOfFile { .. }, "a segment");
@@ -123,7 +123,7 @@ fn sizes_that_contradict_or_overflow() {
     assert_error!(error(&elf), ImageError::FileLargerThanMemory { .. }, "more bytes in the file");
     for (address, size) in [
         (0x10_0000, u64::MAX),
-        (u64::MAX & !0xfff, 0x1000),
+        (!0xfff, 0x1000),
         (0x7fff_ffff_f000, 0x2000),
         (0x8000_0000_0000, 0x1000),
         (0xffff_7fff_ffff_f000, 0x1000),
@@ -136,7 +136,7 @@ fn sizes_that_contradict_or_overflow() {
             "does not fit an address space"
         );
     }
-    let elf = Elf::new(HLT).first(|h| h.paddr = u64::MAX & !0xfff);
+    let elf = Elf::new(HLT).first(|h| h.paddr = !0xfff);
     assert_error!(error(&elf), ImageError::AddressOverflow { .. }, "does not fit");
 }
 
@@ -301,7 +301,7 @@ fn mutated_files_are_taken_or_refused() {
         .with(Ph { kind: NOTE, align: 4, ..data(0x9000, 28) }, &abi::note::to_bytes());
     let bytes = good.bytes();
     let interesting: Vec<usize> = (0..64 + 56 * good.headers.len())
-        .chain(BODY as usize..bytes.len())
+        .chain(usize::try_from(BODY).expect("small")..bytes.len())
         .filter(|at| *at < 512 || bytes[*at] != 0)
         .collect();
     let mut taken = 0;

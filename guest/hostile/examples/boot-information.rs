@@ -5,6 +5,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(clippy::panic, reason = "that is the point")]
 
 use guest::Boot;
 

@@ -4,6 +4,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(clippy::panic, reason = "that is the point")]
 
 use core::fmt;
 use guest::Boot;

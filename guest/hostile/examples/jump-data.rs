@@ -14,8 +14,9 @@ static mut CODE: [u8; 1] = [0xc3];
 
 fn main(_: &Boot) {
     println!("before");
+    let code = &raw const CODE;
     // SAFETY: none: that the host catches it is the point.
-    let code: fn() = unsafe { core::mem::transmute(&raw const CODE) };
+    let code: fn() = unsafe { core::mem::transmute(code) };
     code();
     println!("after");
 }

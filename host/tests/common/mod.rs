@@ -1,5 +1,6 @@
 //! What several test files share.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::panic, reason = "that is how a test fails")]
 
 pub(crate) mod elf;
 
