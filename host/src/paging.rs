@@ -338,3 +338,128 @@ pub fn translate(memory: &Memory, cr3: u64, gva: Gva) -> Option<Translation> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{LARGE_PAGE, PAGE, Tables, address_space, tables_bound, translate};
+    use crate::elf::{Permissions, Segment};
+    use crate::layout::{GIB, Gpa, Gva, Layout, MIB};
+    use crate::memory::Memory;
+
+    fn segment(gva: u64, gpa: u64, size: u64, write: bool, execute: bool) -> Segment {
+        let permissions = Permissions { write, execute };
+        Segment { gva: Gva(gva), gpa: Gpa(gpa), size, file: 0..0, permissions }
+    }
+
+    /// The address space of these segments, in memory.
+    fn built(memory: u64, segments: &[Segment]) -> (Layout, Memory) {
+        let bound = tables_bound(memory, segments);
+        let layout = Layout::new(memory, bound, 0).expect("lays out");
+        let ram = Memory::map(&layout).expect("maps");
+        let tables = Tables::build(Gpa(layout.tables.start), &address_space(&layout, segments));
+        tables.write(&ram, &layout.tables).expect("the bound is one");
+        (layout, ram)
+    }
+
+    #[test]
+    fn what_is_translated_is_what_was_asked_for() {
+        const HIGH: u64 = 0xffff_ffff_8000_0000;
+        let segments = [
+            segment(MIB, MIB, 3 * PAGE + 5, false, true),
+            // Large enough for large pages in its middle, and not aligned to them.
+            segment(4 * MIB + PAGE, 4 * MIB + PAGE, 7 * MIB, true, false),
+            segment(HIGH + 0x800, 2 * MIB + 0x800, 2 * PAGE, false, false),
+        ];
+        let (layout, ram) = built(16 * MIB, &segments);
+        let root = layout.tables.start;
+        let walk = |gva| translate(&ram, root, Gva(gva));
+        for segment in &segments {
+            for offset in (0..segment.size).step_by(0x7f3) {
+                let found = walk(segment.gva.0 + offset).expect("mapped");
+                assert_eq!(found.gpa.0, segment.gpa.0 + offset);
+                let permissions = Permissions { write: found.writable, execute: found.executable };
+                assert_eq!(permissions, segment.permissions, "{:#x}", segment.gva.0 + offset);
+            }
+        }
+        // The same memory, seen where it lies: no execution, and no more writing than there.
+        let alias = walk(2 * MIB + 0x800).expect("mapped");
+        assert!(!alias.writable && !alias.executable);
+        for unmapped in [0, PAGE - 1, layout.guard.start, layout.guard.end - 1, 16 * MIB, HIGH - 1]
+        {
+            assert_eq!(walk(unmapped), None, "{unmapped:#x}");
+        }
+        // Not canonical.
+        assert_eq!(walk(1 << 47), None);
+        let ours = [
+            (&layout.tables, false, false),
+            (&layout.descriptors, false, false),
+            (&layout.stubs, false, true),
+            (&layout.boot, true, false),
+            (&layout.stack, true, false),
+        ];
+        for (range, writable, executable) in ours {
+            for gva in [range.start, range.end - 1] {
+                let found = walk(gva).expect("mapped");
+                assert_eq!(
+                    (found.gpa.0, found.writable, found.executable),
+                    (gva, writable, executable)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn segments_that_share_a_page_share_its_permissions() {
+        let segments = [
+            segment(MIB, MIB, 0x1800, false, true),
+            segment(MIB + 0x1800, MIB + 0x1800, 0x100, false, false),
+            segment(MIB + 0x1900, MIB + 0x1900, 0x1000, true, false),
+        ];
+        let (layout, ram) = built(2 * MIB, &segments);
+        let walk = |gva| translate(&ram, layout.tables.start, Gva(gva)).expect("mapped");
+        let (first, shared, last) = (walk(MIB), walk(MIB + 0x1000), walk(MIB + 0x2000));
+        assert_eq!((first.writable, first.executable), (false, true));
+        assert_eq!((shared.writable, shared.executable), (true, true));
+        assert_eq!((last.writable, last.executable), (true, false));
+    }
+
+    #[test]
+    fn the_bound_holds_for_segments_everywhere() {
+        // A plain linear congruence: the same segments in every run.
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 20) % below
+        };
+        for _ in 0..200 {
+            let mut segments = Vec::new();
+            let mut gpa = PAGE;
+            while segments.len() < 12 {
+                gpa += random(3 * LARGE_PAGE);
+                let size = 1 + random(3 * LARGE_PAGE);
+                let high = random(3) == 0;
+                let far = (segments.len() as u64 + 1) << (30 + random(9));
+                let gva = if high { 0xffff_8000_0000_0000 + far + (gpa & (PAGE - 1)) } else { gpa };
+                segments.push(segment(gva, gpa, size, random(2) == 0, random(2) == 0));
+                gpa += size + PAGE;
+            }
+            let memory = (gpa + 64 * MIB).next_multiple_of(PAGE);
+            built(memory, &segments);
+        }
+        built(8 * GIB, &[]);
+    }
+
+    #[test]
+    fn a_walk_through_nonsense_ends() {
+        let (layout, ram) = built(2 * MIB, &[]);
+        let root = layout.tables.start;
+        // A table that is its own next level, and one that is not in RAM.
+        for entry in [root | 3, u64::MAX, 0x000f_ffff_ffff_f003] {
+            for slot in 0..512 {
+                ram.store_u64(Gpa(root + 8 * slot), entry).expect("RAM");
+            }
+            let _ = translate(&ram, root, Gva(0x1234_5678));
+        }
+        assert_eq!(translate(&ram, u64::MAX, Gva(0)), None);
+    }
+}

@@ -1,0 +1,325 @@
+//! The command line from outside: what it takes, says, and ends with.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use common::elf::{Elf, data};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// mov al, 'H'; out 0xe9, al; xor eax, eax; out 0xf4, eax
+const HELLO: &[u8] = &[0xb0, b'H', 0xe6, 0xe9, 0x31, 0xc0, 0xe7, 0xf4];
+/// mov eax, 42; hlt
+const HALT: &[u8] = &[0xb8, 42, 0, 0, 0, 0xf4];
+/// jmp to itself
+const SPIN: &[u8] = &[0xeb, 0xfe];
+/// out 0xe9, al; jmp back
+const FLOOD: &[u8] = &[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfc];
+
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { folder: TempDir::new().expect("a folder") }
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, bytes).expect("written");
+        path
+    }
+
+    fn guest(&self, code: &[u8]) -> PathBuf {
+        self.file("guest", &Elf::new(code).bytes())
+    }
+}
+
+fn portcall<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(image: &Path, options: &[&str]) -> Output {
+    let mut command = portcall(["run"]);
+    command.arg(image).args(options).output().expect("starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[track_caller]
+fn assert_says(output: &Output, code: i32, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{text:?} does not say {word:?}");
+    }
+}
+
+#[test]
+fn the_guests_text_is_stdout_and_ours_is_stderr() {
+    let bench = Bench::new();
+    let output = run(&bench.guest(HELLO), &[]);
+    assert_eq!(output.stdout, b"H");
+    assert_says(&output, 0, &["portcall: exited with code 0 (2 exits"]);
+    // In a pipe there are no colours.
+    assert!(!stderr(&output).contains('\x1b'));
+    let quiet = run(&bench.guest(HELLO), &["--quiet"]);
+    assert_eq!((quiet.stdout.as_slice(), quiet.stderr.as_slice()), (&b"H"[..], &b""[..]));
+}
+
+#[test]
+fn wrong_command_lines_are_ours() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    let says = |options: &[&str], words: &[&str]| assert_says(&run(&guest, options), 125, words);
+    says(&["--frobnicate"], &["--frobnicate"]);
+    says(&["--memory", "lots"], &["--memory"]);
+    says(&["--timeout", "soon"], &["--timeout"]);
+    says(&["--expect", "rax"], &["KEY=VALUE"]);
+    says(&["--emit", "xml"], &["xml cannot be emitted; there is json"]);
+    says(&["--emit", "json="], &["names no file"]);
+    assert_says(&portcall(["fly"]).output().expect("starts"), 125, &["fly"]);
+    assert_eq!(portcall(["--help"]).output().expect("starts").status.code(), Some(0));
+    assert_eq!(portcall(["--version"]).output().expect("starts").status.code(), Some(0));
+}
+
+#[test]
+fn files_that_are_no_guests() {
+    let bench = Bench::new();
+    let says = |path: &Path, words: &[&str]| assert_says(&run(path, &[]), 125, words);
+    says(Path::new("/nonexistent/guest"), &["cannot read /nonexistent/guest", "No such file"]);
+    says(bench.folder.path(), &["is a directory"]);
+    says(Path::new("/dev/zero"), &["no regular file"]);
+    says(&bench.file("empty", b""), &["empty: the image is empty"]);
+    says(&bench.file("text", b"hello"), &["not an ELF file"]);
+    // This very test: position-independent and dynamically linked.
+    says(&std::env::current_exe().expect("a path"), &["dynamically linked"]);
+}
+
+#[test]
+fn memory_that_cannot_be() {
+    let bench = Bench::new();
+    let guest = bench.guest(HALT);
+    let says = |memory: &str, words: &[&str]| {
+        assert_says(&run(&guest, &["--memory", memory]), 125, words);
+    };
+    says("0", &["memory of 0 bytes", "at least 1 MiB"]);
+    says("1048577", &["not whole pages"]);
+    says("4KiB", &["too small"]);
+    says("1PiB", &["more than a guest can address", "63 GiB"]);
+    says("1MiB", &["guest-physical 0x100000", "at least 2 MiB"]);
+    let bss = Elf::new(HALT).with(common::elf::Ph { filesz: 0, ..data(0x20_0000, 4 << 30) }, &[]);
+    let output = run(&bench.file("bss", &bss.bytes()), &[]);
+    assert_says(&output, 125, &["wants 0x100000000 bytes", "make its data smaller"]);
+    // A limit of the process's own.
+    let mut command = Command::new("sh");
+    let script = format!(
+        "ulimit -v 1000000; exec {} run {} --memory 8GiB",
+        env!("CARGO_BIN_EXE_portcall"),
+        guest.display()
+    );
+    let output = command.arg("-c").arg(script).output().expect("starts");
+    assert_says(&output, 125, &["the host cannot map 8589934592 bytes", "ulimit -v"]);
+    assert_says(&run(&guest, &["--memory", "8GiB"]), 0, &["halted"]);
+}
+
+#[test]
+fn expectations_met_and_not() {
+    let bench = Bench::new();
+    let guest = bench.guest(HALT);
+    let met = ["--expect", "rax=0x2a", "--expect", "end=halted", "--expect", "exits.hlt=1"];
+    assert_says(&run(&guest, &met), 0, &["halted"]);
+    let output = run(&guest, &["--expect", "rax=41", "--expect", "exits>5", "--expect", "rax=42"]);
+    assert_says(
+        &output,
+        121,
+        &["expected rax=41, but it is 42 (0x2a)", "expected exits>5, but it is 1"],
+    );
+    let output = run(&guest, &["--expect", "mem.u64[0x100000]=0xf40000002ab8"]);
+    assert_says(&output, 0, &[]);
+    let output = run(&guest, &["--expect", "mem.u8[NOWHERE]=1"]);
+    assert_says(&output, 121, &["NOWHERE is neither an address", "no_mangle"]);
+    let output = run(&guest, &["--expect", "mem.u8[0x0]=1"]);
+    assert_says(&output, 121, &["guest-virtual 0x0 is not mapped"]);
+    let hello = bench.file("hello", &Elf::new(HELLO).bytes());
+    let (good, bad) = (bench.file("good", b"H"), bench.file("bad", b"Hello"));
+    let output = run(
+        &hello,
+        &["--expect", &format!("output={}", good.display()), "--expect", "exits.port[0xe9]<=1"],
+    );
+    assert_says(&output, 0, &[]);
+    let output = run(&hello, &["--expect", &format!("output={}", bad.display())]);
+    assert_says(&output, 121, &["it differs from byte 1 on, in line 1"]);
+}
+
+#[test]
+fn json_says_what_the_run_came_to() {
+    let bench = Bench::new();
+    let guest = bench.guest(HALT);
+    let file = bench.folder.path().join("run.json");
+    let output = run(&guest, &["--emit", &format!("json={}", file.display()), "--quiet"]);
+    assert_says(&output, 0, &[]);
+    let text = std::fs::read_to_string(&file).expect("written");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["end"]["name"], "halted");
+    assert_eq!(json["registers"]["rax"], "0x2a");
+    assert_eq!(json["exits"]["by_kind"]["hlt"], 1);
+    assert_eq!(json["code"], 0);
+    let output = run(&guest, &["--emit", "json", "--quiet", "--expect", "rax=1"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["unmet_expectations"][0]["expected"], "rax=1");
+    assert_eq!(json["code"], 121);
+    let output = run(&guest, &["--emit", "json=/nonexistent/file"]);
+    assert_says(&output, 125, &["cannot create /nonexistent/file"]);
+    let output = run(&guest, &["--emit", "json=/dev/full"]);
+    assert_says(&output, 125, &["cannot write /dev/full", "No space left"]);
+}
+
+#[test]
+fn stats_and_steps_agree_with_what_the_guest_does() {
+    let bench = Bench::new();
+    let output = run(&bench.guest(HELLO), &["--stats", "--steps"]);
+    let text = stderr(&output);
+    for words in ["KVM_CREATE_VM", "KVM_SET_TSS_ADDR", "0xfffbd000", "PML4[0]", "KVM_GET_REGS"] {
+        assert!(text.contains(words), "{text}");
+    }
+    let row = |first: &str| {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(first));
+        line.unwrap_or_default().split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(row("out"), ["2"]);
+    assert_eq!(row("all"), ["2"]);
+    assert_eq!(row("0xe9"), ["0", "1", "1"]);
+    assert_eq!(row("0xf4"), ["0", "1", "4"]);
+    assert_eq!(row("console"), ["bytes", "1"]);
+}
+
+fn start(image: &Path, options: &[&str]) -> Child {
+    portcall(["run"]).arg(image).args(options).spawn().expect("starts")
+}
+
+/// Waits until the guest has shown its first byte.
+fn first_byte(child: &mut Child) -> u8 {
+    let mut byte = [0];
+    child.stdout.as_mut().expect("piped").read_exact(&mut byte).expect("a byte");
+    byte[0]
+}
+
+#[test]
+fn ctrl_c_and_sigterm_stop_a_guest_and_show_where_it_was() {
+    let bench = Bench::new();
+    // It prints and spins: the text appears while it spins.
+    let code = [&[0xb0, b'>', 0xe6, 0xe9][..], SPIN].concat();
+    let guest = bench.guest(&code);
+    for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
+        let mut child = start(&guest, &[]);
+        assert_eq!(first_byte(&mut child), b'>');
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("sent");
+        let output = child.wait_with_output().expect("ends");
+        assert_says(&output, code, &["stopped by the host", "rip 0x0000000000100004"]);
+    }
+}
+
+#[test]
+fn ctrl_c_reaches_a_guest_that_waits_for_input() {
+    let bench = Bench::new();
+    // It prints, and reads its input.
+    let guest = bench.guest(&[0xb0, b'>', 0xe6, 0xe9, 0xe5, 0xea, 0xf4]);
+    let mut child = portcall(["run"]).arg(&guest).stdin(Stdio::piped()).spawn().expect("starts");
+    assert_eq!(first_byte(&mut child), b'>');
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGINT).expect("sent");
+    let input = child.stdin.take();
+    assert_says(&child.wait_with_output().expect("ends"), 130, &["stopped by the host"]);
+    drop(input);
+}
+
+#[test]
+fn a_deadline_holds_for_spinning_and_flooding_guests() {
+    let bench = Bench::new();
+    for (name, code) in [("spin", SPIN), ("flood", FLOOD)] {
+        let guest = bench.file(name, &Elf::new(code).bytes());
+        let start = Instant::now();
+        let output = run(&guest, &["--timeout", "200ms"]);
+        assert_says(&output, 124, &["ran longer than its limit of 200ms"]);
+        assert!(start.elapsed() < Duration::from_secs(5), "{name}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let bench = Bench::new();
+    let mut child = start(&bench.guest(FLOOD), &[]);
+    first_byte(&mut child);
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(141), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn a_full_disk_is_said() {
+    let bench = Bench::new();
+    let full = File::options().write(true).open("/dev/full").expect("opens");
+    let output = portcall(["run"]).arg(bench.guest(HELLO)).stdout(full).output().expect("starts");
+    assert_says(&output, 125, &["cannot write the guest's output to stdout", "No space left"]);
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_hold_up_a_deadline() {
+    let bench = Bench::new();
+    let start_time = Instant::now();
+    // The pipe stays open and full.
+    let mut child = start(&bench.guest(FLOOD), &["--timeout", "300ms"]);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("waits") {
+            break status;
+        }
+        assert!(start_time.elapsed() < Duration::from_secs(10), "it hangs");
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(status.code(), Some(124));
+}
+
+#[test]
+fn stderr_that_is_gone_changes_nothing() {
+    let bench = Bench::new();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = portcall(["run"]).arg(bench.guest(HELLO)).stderr(writer).output().expect("starts");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"H"[..]));
+}
+
+#[test]
+fn input_reaches_the_guest() {
+    let bench = Bench::new();
+    // in eax, 0xea; out 0xf4, eax
+    let guest = bench.guest(&[0xe5, 0xea, 0xe7, 0xf4]);
+    let mut child = portcall(["run"]).arg(&guest).stdin(Stdio::piped()).spawn().expect("starts");
+    child.stdin.take().expect("piped").write_all(b"\x07more").expect("written");
+    assert_eq!(child.wait().expect("ends").code(), Some(7));
+    // At its end all ones, which is no exit code that fits.
+    assert_says(&run(&guest, &[]), 120, &["exited with code 4294967295"]);
+}
+
+#[test]
+fn doctor_says_that_this_machine_is_well() {
+    let output = portcall(["doctor"]).output().expect("starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for words in ["/dev/kvm can be opened", "KVM API version 12", "a trial guest ran and was right"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+}
