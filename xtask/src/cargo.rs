@@ -61,12 +61,38 @@ fn is_outer_cargos(name: &OsStr) -> bool {
     name == "RUSTFLAGS" || WHOLE.contains(&name) || STARTS.iter().any(|it| name.starts_with(it))
 }
 
+/// The host that `portcall` is built for. Named to cargo, so that the flags below are for the
+/// binary alone and not for build scripts and macros.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// Static, at a fixed address: half of the time from start to exit of a small guest is the
+/// dynamic linker's otherwise (2.0 ms against 1.7 ms, where bare C takes 1.6 ms).
+const STATIC: &str = "-Ctarget-feature=+crt-static -Crelocation-model=static";
+
 /// Builds the `portcall` binary and says where it is.
 pub(crate) fn build_portcall() -> Result<PathBuf, Failure> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        return Err(Failure(WRONG_HOST.to_owned()));
+    }
     let mut command = cargo("build");
-    command.args(["--release", "--package", "portcall-cli"]);
+    command.args(["--release", "--package", "portcall-cli", "--target", HOST]);
+    if has_static_libc() {
+        command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
+    }
     finish(command, "portcall does not build")?;
-    built(target_dir().join("release/portcall"))
+    built(target_dir().join(HOST).join("release/portcall"))
+}
+
+/// What to do on a machine that cannot have this KVM.
+pub(crate) const WRONG_HOST: &str = "\
+Portcall runs x86-64 guests under Linux's KVM, which this machine does not have. On macOS, Windows \
+or ARM use an x86-64 Linux machine: a cloud instance (nested virtualization is not needed where \
+kvm_pvm is), or WSL 2 with nestedVirtualization=true";
+
+/// Whether the C library can be linked statically; not every distribution installs that.
+fn has_static_libc() -> bool {
+    let output = Command::new("cc").arg("-print-file-name=libc.a").output();
+    output.is_ok_and(|output| output.stdout.starts_with(b"/"))
 }
 
 /// Builds guest programs, which all end up at [`Program::image`].

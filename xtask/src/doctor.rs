@@ -16,6 +16,7 @@ pub(crate) fn doctor() -> Result<ExitCode, Failure> {
     anstream::println!("compiler     {}", version("rustc"));
     anstream::println!("build tool   {}", version("cargo"));
     anstream::println!("C compiler   {}", version("cc"));
+    // On a machine that cannot have KVM, this says so.
     let mut command = Command::new(build_portcall()?);
     let error = command.arg("doctor").exec();
     Err(cannot_start(&command, &error))
