@@ -30,6 +30,8 @@ fn name(request: u64) -> &'static str {
     }
 }
 
+#[allow(clippy::panic, reason = "that is how a test fails")]
+#[expect(clippy::zombie_processes, reason = "it is waited for by ptrace's own means")]
 /// The KVM ioctls that a command makes: name and argument.
 fn kvm_ioctls(mut command: Command) -> Vec<(&'static str, u64)> {
     // SAFETY: between fork and exec only ptrace is called, which is async-signal-safe.
