@@ -11,6 +11,7 @@ use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
 use crate::outcome::{Limit, Stats};
 use crate::ports::{PortTable, Ports};
+use crate::registers::Ring;
 use crate::vcpu::Vcpu;
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
@@ -23,6 +24,7 @@ pub struct Builder<'a> {
     kvm: &'a Kvm,
     image: &'a Image<'a>,
     memory: u64,
+    ring: Ring,
     arguments: Vec<String>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
     console: Box<dyn Write + Send>,
@@ -38,6 +40,7 @@ impl<'a> Builder<'a> {
             kvm,
             image,
             memory: MEMORY_DEFAULT,
+            ring: Ring::Zero,
             arguments: Vec::new(),
             ports: Vec::new(),
             console: Box::new(std::io::sink()),
@@ -52,6 +55,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub const fn memory(mut self, bytes: u64) -> Self {
         self.memory = bytes;
+        self
+    }
+
+    /// The ring that the guest starts in; ring 0 if not said.
+    #[must_use]
+    pub const fn ring(mut self, ring: Ring) -> Self {
+        self.ring = ring;
         self
     }
 
@@ -165,12 +175,12 @@ impl<'a> Builder<'a> {
 
         // 6: long mode by hand.
         let start = steps.now();
-        let space = paging::address_space(&layout, segments);
+        let space = paging::address_space(&layout, segments, self.ring);
         let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
         tables.write(&ram, &layout.tables)?;
         steps.done(6, "page tables", start, || tables.to_string());
         exception::place(&ram, &layout)?;
-        registers::long_mode(&mut sregs, &layout);
+        registers::long_mode(&mut sregs, &layout, self.ring);
 
         // 7: the segments, and all of it into the vCPU.
         steps.ioctl(
@@ -191,7 +201,7 @@ impl<'a> Builder<'a> {
         )?;
 
         // 8: the general registers.
-        let entry = registers::at_entry(self.image.entry(), &layout);
+        let entry = registers::at_entry(self.image.entry(), &layout, self.ring);
         steps.ioctl(
             8,
             "KVM_SET_REGS",
@@ -219,6 +229,7 @@ impl<'a> Builder<'a> {
             bounds: Bounds::new(self.time_limit, self.tick),
             stats: Stats::default(),
             end: None,
+            fault: None,
         })
     }
 }
@@ -227,6 +238,7 @@ impl std::fmt::Debug for Builder<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
             .field("memory", &self.memory)
+            .field("ring", &self.ring)
             .field("arguments", &self.arguments)
             .field("time_limit", &self.time_limit)
             .finish_non_exhaustive()

@@ -21,6 +21,10 @@ pub const VECTORS: u8 = 32;
 pub const CODE_SELECTOR: u16 = 0x10;
 /// ... its data ...
 pub const DATA_SELECTOR: u16 = 0x18;
+/// ... the same for ring 3, which is the low two bits: data ...
+pub const USER_DATA_SELECTOR: u16 = 0x28 | 3;
+/// ... and code ...
+pub const USER_CODE_SELECTOR: u16 = 0x30 | 3;
 /// ... and the TSS, which takes two entries.
 pub const TSS_SELECTOR: u16 = 0x40;
 
@@ -44,7 +48,9 @@ pub const TSS_LIMIT: u32 = TSS_SIZE as u32 + 8192;
 const STUB: u64 = 4;
 
 /// The processor's own numbers for what may go wrong (SDM vol. 3, 7.3.1).
+const BREAKPOINT: u8 = 3;
 const DOUBLE_FAULT: u8 = 8;
+const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
 
 /// Where the GDT stands.
@@ -77,6 +83,8 @@ fn gdt(tss: Gpa) -> Vec<u8> {
     let mut set = |selector: u16, bits: u64| entries[usize::from(selector / 8)] = bits;
     set(CODE_SELECTOR, DescriptorFlags::KERNEL_CODE64.bits());
     set(DATA_SELECTOR, DescriptorFlags::KERNEL_DATA.bits());
+    set(USER_DATA_SELECTOR, DescriptorFlags::USER_DATA.bits());
+    set(USER_CODE_SELECTOR, DescriptorFlags::USER_CODE64.bits());
     // A system descriptor of 16 bytes (SDM vol. 3, 9.2.3): type 11, a busy 64-bit TSS.
     let (limit, base) = (u64::from(TSS_LIMIT), tss.0);
     let low = (limit & 0xffff)
@@ -97,8 +105,9 @@ fn idt(stubs: Gva) -> Vec<u8> {
         // A double fault may have come of the first stack, so it has the second.
         let stack = if vector == DOUBLE_FAULT { 2 } else { 1 };
         let [cs_low, cs_high] = CODE_SELECTOR.to_le_bytes();
-        // Present, ring 0, type 14: a 64-bit interrupt gate.
-        bytes.extend([stub[0], stub[1], cs_low, cs_high, stack, 0x8e]);
+        // Present, type 14: a 64-bit interrupt gate. Ring 3 may raise INT3 itself.
+        let kind = if vector == BREAKPOINT { 0xee } else { 0x8e };
+        bytes.extend([stub[0], stub[1], cs_low, cs_high, stack, kind]);
         bytes.extend(&stub[2..]);
         bytes.extend([0; 4]);
     }
@@ -208,6 +217,17 @@ impl Exception {
             30 => ("#SX", "security exception"),
             _ => ("#??", "reserved exception"),
         }
+    }
+
+    /// Whether it came of ring 3.
+    #[must_use]
+    pub const fn from_ring_3(&self) -> bool {
+        self.cs & 3 == 3
+    }
+
+    /// Whether it may be a HLT in ring 3, which is a general protection fault there.
+    pub(crate) const fn may_be_hlt(&self) -> bool {
+        self.vector == GENERAL_PROTECTION && self.from_ring_3()
     }
 
     /// The registers at the faulting instruction, from those in the stub.

@@ -75,6 +75,7 @@ pub use memory::Memory;
 pub use observe::{ExitEvent, Observer, Step};
 pub use outcome::{End, Limit, Outcome};
 pub use ports::{Guest, Ports};
+pub use registers::Ring;
 pub use stop::Stopper;
 pub use vm::{Stop, Vm};
 

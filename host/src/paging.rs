@@ -8,6 +8,7 @@ use crate::elf::{Permissions, Segment};
 use crate::error::MemoryError;
 use crate::layout::{GIB, Gpa, Gva, IMAGE_MIN, LARGE_PAGE, Layout, PAGE, round_up};
 use crate::memory::Memory;
+use crate::registers::Ring;
 use std::fmt;
 use std::ops::Range;
 use x86_64::PhysAddr;
@@ -27,12 +28,14 @@ pub struct Mapping {
     pub size: u64,
     /// What the pages may be used for.
     pub permissions: Permissions,
+    /// Whether ring 3 may use them.
+    pub user: bool,
 }
 
 /// What a guest's address space looks like at its entry: mappings in order, none overlapping.
 #[must_use]
-pub fn address_space(layout: &Layout, segments: &[Segment]) -> Vec<Mapping> {
-    let mut space = Space::default();
+pub fn address_space(layout: &Layout, segments: &[Segment], ring: Ring) -> Vec<Mapping> {
+    let mut space = Space { mappings: Vec::new(), user: ring == Ring::Three };
     for ram in &layout.ram {
         space.map(ram.clone(), ram.start, Permissions::DATA);
     }
@@ -41,10 +44,12 @@ pub fn address_space(layout: &Layout, segments: &[Segment]) -> Vec<Mapping> {
         (&layout.tables, Permissions::READ),
         (&layout.descriptors, Permissions::READ),
         (&layout.stubs, Permissions::CODE),
+        (&layout.exception_stacks, Permissions::DATA),
     ];
     for (range, permissions) in ours {
         space.map(range.clone(), range.start, permissions);
     }
+    space.keep_from_ring_3(&(layout.tables.start..layout.exception_stacks.end));
     space.unmap(&layout.guard);
     let mut sorted: Vec<&Segment> = segments.iter().collect();
     sorted.sort_by_key(|segment| segment.gva);
@@ -69,8 +74,8 @@ pub fn address_space(layout: &Layout, segments: &[Segment]) -> Vec<Mapping> {
         }
     }
     space.unmap(&(0..IMAGE_MIN));
-    space.0.sort_by_key(|mapping| mapping.gva);
-    space.0
+    space.mappings.sort_by_key(|mapping| mapping.gva);
+    space.mappings
 }
 
 /// The whole pages around a range of addresses.
@@ -79,19 +84,29 @@ const fn pages(range: &Range<u64>) -> Range<u64> {
 }
 
 /// Mappings in the making: what is mapped later replaces what was there.
-#[derive(Default)]
-struct Space(Vec<Mapping>);
+struct Space {
+    mappings: Vec<Mapping>,
+    /// Whether ring 3 may use what is mapped.
+    user: bool,
+}
 
 impl Space {
     fn map(&mut self, gva: Range<u64>, gpa: u64, permissions: Permissions) {
         self.unmap(&gva);
         let size = gva.end - gva.start;
-        self.0.push(Mapping { gva: gva.start, gpa, size, permissions });
+        self.mappings.push(Mapping { gva: gva.start, gpa, size, permissions, user: self.user });
+    }
+
+    /// What is mapped in this range, already in pieces of its own, is for ring 0 alone.
+    fn keep_from_ring_3(&mut self, range: &Range<u64>) {
+        for mapping in self.mappings.iter_mut().filter(|m| range.contains(&m.gva)) {
+            mapping.user = false;
+        }
     }
 
     fn unmap(&mut self, hole: &Range<u64>) {
-        let mut kept = Vec::with_capacity(self.0.len() + 2);
-        for old in self.0.drain(..) {
+        let mut kept = Vec::with_capacity(self.mappings.len() + 2);
+        for old in self.mappings.drain(..) {
             let end = old.gva + old.size;
             let below = old.gva..end.min(hole.start);
             let above = old.gva.max(hole.end)..end;
@@ -102,7 +117,7 @@ impl Space {
                 }
             }
         }
-        self.0 = kept;
+        self.mappings = kept;
     }
 }
 
@@ -162,6 +177,7 @@ impl Tables {
         let mut flags = PageTableFlags::PRESENT;
         flags.set(PageTableFlags::WRITABLE, mapping.permissions.write);
         flags.set(PageTableFlags::NO_EXECUTE, !mapping.permissions.execute);
+        flags.set(PageTableFlags::USER_ACCESSIBLE, mapping.user);
         let mut done = 0;
         while done < mapping.size {
             let (gva, gpa) = (mapping.gva + done, mapping.gpa + done);
@@ -188,7 +204,9 @@ impl Tables {
         let entry = &mut self.pages[table][index(gva, level)];
         if entry.is_unused() {
             // The most permissive: the last level alone decides.
-            let flags = PageTableFlags::PRESENT | PageTableFlags::WRITABLE;
+            let flags = PageTableFlags::PRESENT
+                | PageTableFlags::WRITABLE
+                | PageTableFlags::USER_ACCESSIBLE;
             entry.set_addr(PhysAddr::new(self.start + made as u64 * PAGE), flags);
             self.pages.push(PageTable::new());
             return made;
@@ -310,6 +328,8 @@ pub struct Translation {
     pub writable: bool,
     /// Whether every level allows execution.
     pub executable: bool,
+    /// Whether every level allows ring 3.
+    pub user: bool,
 }
 
 /// Walks the guest's page tables from `cr3` as they are now: `None` where nothing is mapped.
@@ -318,7 +338,7 @@ pub struct Translation {
 pub fn translate(memory: &Memory, cr3: u64, gva: Gva) -> Option<Translation> {
     let canonical = x86_64::VirtAddr::try_new(gva.0).ok()?;
     const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-    let (mut table, mut writable, mut executable) = (cr3 & ADDRESS, true, true);
+    let (mut table, mut writable, mut executable, mut user) = (cr3 & ADDRESS, true, true, true);
     for level in (1..=4).rev() {
         let slot = table + 8 * index(canonical.as_u64(), level) as u64;
         let entry = memory.load_u64(Gpa(slot)).ok()?;
@@ -328,12 +348,13 @@ pub fn translate(memory: &Memory, cr3: u64, gva: Gva) -> Option<Translation> {
         }
         writable &= flags.contains(PageTableFlags::WRITABLE);
         executable &= !flags.contains(PageTableFlags::NO_EXECUTE);
+        user &= flags.contains(PageTableFlags::USER_ACCESSIBLE);
         table = entry & ADDRESS;
         let leaf = level == 1 || (level < 4 && flags.contains(PageTableFlags::HUGE_PAGE));
         if leaf {
             let within = (1u64 << shift(level)) - 1;
             let gpa = Gpa((table & !within) | (gva.0 & within));
-            return Some(Translation { gpa, writable, executable });
+            return Some(Translation { gpa, writable, executable, user });
         }
     }
     None
@@ -345,6 +366,7 @@ mod tests {
     use crate::elf::{Permissions, Segment};
     use crate::layout::{GIB, Gpa, Gva, Layout, MIB};
     use crate::memory::Memory;
+    use crate::registers::Ring;
 
     fn segment(gva: u64, gpa: u64, size: u64, write: bool, execute: bool) -> Segment {
         let permissions = Permissions { write, execute };
@@ -352,11 +374,12 @@ mod tests {
     }
 
     /// The address space of these segments, in memory.
-    fn built(memory: u64, segments: &[Segment]) -> (Layout, Memory) {
+    fn built(memory: u64, segments: &[Segment], ring: Ring) -> (Layout, Memory) {
         let bound = tables_bound(memory, segments);
         let layout = Layout::new(memory, bound, 0).expect("lays out");
         let ram = Memory::map(&layout).expect("maps");
-        let tables = Tables::build(Gpa(layout.tables.start), &address_space(&layout, segments));
+        let tables =
+            Tables::build(Gpa(layout.tables.start), &address_space(&layout, segments, ring));
         tables.write(&ram, &layout.tables).expect("the bound is one");
         (layout, ram)
     }
@@ -370,7 +393,7 @@ mod tests {
             segment(4 * MIB + PAGE, 4 * MIB + PAGE, 7 * MIB, true, false),
             segment(HIGH + 0x800, 2 * MIB + 0x800, 2 * PAGE, false, false),
         ];
-        let (layout, ram) = built(16 * MIB, &segments);
+        let (layout, ram) = built(16 * MIB, &segments, Ring::Zero);
         let root = layout.tables.start;
         let walk = |gva| translate(&ram, root, Gva(gva));
         for segment in &segments {
@@ -415,12 +438,29 @@ mod tests {
             segment(MIB + 0x1800, MIB + 0x1800, 0x100, false, false),
             segment(MIB + 0x1900, MIB + 0x1900, 0x1000, true, false),
         ];
-        let (layout, ram) = built(2 * MIB, &segments);
+        let (layout, ram) = built(2 * MIB, &segments, Ring::Zero);
         let walk = |gva| translate(&ram, layout.tables.start, Gva(gva)).expect("mapped");
         let (first, shared, last) = (walk(MIB), walk(MIB + 0x1000), walk(MIB + 0x2000));
         assert_eq!((first.writable, first.executable), (false, true));
         assert_eq!((shared.writable, shared.executable), (true, true));
         assert_eq!((last.writable, last.executable), (true, false));
+    }
+
+    #[test]
+    fn ring_3_sees_the_guests_pages_and_none_of_the_hosts() {
+        let segments = [segment(MIB, MIB, 5 * PAGE, false, true)];
+        let (layout, ram) = built(16 * MIB, &segments, Ring::Three);
+        let user = |gva| translate(&ram, layout.tables.start, Gva(gva)).expect("mapped").user;
+        for gva in [PAGE, MIB, 8 * MIB, layout.boot.start, layout.console.start, layout.stack.start]
+        {
+            assert!(user(gva), "{gva:#x}");
+        }
+        let ours = [&layout.tables, &layout.descriptors, &layout.stubs, &layout.exception_stacks];
+        for gva in ours.into_iter().flat_map(|range| [range.start, range.end - 1]) {
+            assert!(!user(gva), "{gva:#x}");
+        }
+        let (layout, ram) = built(16 * MIB, &segments, Ring::Zero);
+        assert!(!translate(&ram, layout.tables.start, Gva(MIB)).expect("mapped").user);
     }
 
     #[test]
@@ -444,14 +484,14 @@ mod tests {
                 gpa += size + PAGE;
             }
             let memory = (gpa + 64 * MIB).next_multiple_of(PAGE);
-            built(memory, &segments);
+            built(memory, &segments, Ring::Zero);
         }
-        built(8 * GIB, &[]);
+        built(8 * GIB, &[], Ring::Zero);
     }
 
     #[test]
     fn a_walk_through_nonsense_ends() {
-        let (layout, ram) = built(2 * MIB, &[]);
+        let (layout, ram) = built(2 * MIB, &[], Ring::Zero);
         let root = layout.tables.start;
         // A table that is its own next level, and one that is not in RAM.
         for entry in [root | 3, u64::MAX, 0x000f_ffff_ffff_f003] {

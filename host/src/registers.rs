@@ -5,7 +5,18 @@ use crate::layout::{Gpa, Gva, Layout};
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 
-/// A flat segment: all of the address space, present, for ring 0.
+/// The privilege level that a guest starts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Ring {
+    /// All that the processor can do.
+    #[default]
+    Zero,
+    /// User mode, with ports: native speed where KVM emulates ring 0, and page permissions that
+    /// the guest cannot change. What needs ring 0 is a general protection fault.
+    Three,
+}
+
+/// A flat segment: all of the address space, present, for the ring that its selector asks for.
 /// In 64-bit mode only the attributes count (SDM vol. 3, 3.2.4).
 const fn flat_segment(selector: u16, kind: u8) -> kvm_segment {
     kvm_segment {
@@ -14,7 +25,7 @@ const fn flat_segment(selector: u16, kind: u8) -> kvm_segment {
         selector,
         type_: kind,
         present: 1,
-        dpl: 0,
+        dpl: if selector & 3 == 3 { 3 } else { 0 },
         db: 0,
         s: 1,
         l: 0,
@@ -27,11 +38,15 @@ const fn flat_segment(selector: u16, kind: u8) -> kvm_segment {
 
 /// Steps 6 and 7: puts long mode into what KVM_GET_SREGS gave (SDM vol. 3, 10.8.5), with the
 /// page tables and the descriptor tables of the layout.
-pub(crate) fn long_mode(sregs: &mut kvm_sregs, layout: &Layout) {
+pub(crate) fn long_mode(sregs: &mut kvm_sregs, layout: &Layout, ring: Ring) {
+    let (code, data) = match ring {
+        Ring::Zero => (exception::CODE_SELECTOR, exception::DATA_SELECTOR),
+        Ring::Three => (exception::USER_CODE_SELECTOR, exception::USER_DATA_SELECTOR),
+    };
     // Segment types of SDM vol. 3, 3.4.5.1: 11 is code (execute, read, accessed), 3 is data
     // (read, write, accessed). A code segment with L set and D clear is 64-bit.
-    sregs.cs = kvm_segment { l: 1, ..flat_segment(exception::CODE_SELECTOR, 11) };
-    let data = flat_segment(exception::DATA_SELECTOR, 3);
+    sregs.cs = kvm_segment { l: 1, ..flat_segment(code, 11) };
+    let data = flat_segment(data, 3);
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
     // A busy 64-bit TSS (SDM vol. 3, 3.5), as LTR would have left it.
     sregs.tr = kvm_segment {
@@ -66,7 +81,7 @@ const fn table(address: Gpa, size: u16) -> kvm_dtable {
 }
 
 /// Step 8: the general registers at the guest's entry.
-pub(crate) fn at_entry(entry: Gva, layout: &Layout) -> kvm_regs {
+pub(crate) fn at_entry(entry: Gva, layout: &Layout, ring: Ring) -> kvm_regs {
     kvm_regs {
         rip: entry.0,
         rsp: layout.stack_pointer(),
@@ -74,7 +89,11 @@ pub(crate) fn at_entry(entry: Gva, layout: &Layout) -> kvm_regs {
         rbp: 0,
         rdi: layout.boot.start,
         // Bit 1 is always set (SDM vol. 1, 3.4.3); interrupts are off.
-        rflags: 2,
+        // For ring 3 the I/O privilege level is 3: kvm_pvm wants it besides the TSS's bitmap.
+        rflags: match ring {
+            Ring::Zero => 2,
+            Ring::Three => 2 | 3 << 12,
+        },
         ..Default::default()
     }
 }

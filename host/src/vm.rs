@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::console::Console;
 use crate::elf::Image;
 use crate::error::{Error, KvmError};
-use crate::exception;
+use crate::exception::{self, Exception};
 use crate::exit::{Exit, Io};
 use crate::input::Input;
 use crate::kvm::Kvm;
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// How long a console's sink may block after a stop or a limit before the rest is dropped.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// The HLT instruction.
+const HLT: u8 = 0xf4;
 
 /// What [`Vm::step`] came back with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct Vm {
     pub(crate) bounds: Bounds,
     pub(crate) stats: Stats,
     pub(crate) end: Option<End>,
+    /// The exception whose stub the guest is in.
+    pub(crate) fault: Option<Exception>,
 }
 
 impl Vm {
@@ -78,7 +83,7 @@ impl Vm {
 
     /// Runs the guest up to its next exit and answers that: one turn of [`run`](Self::run),
     /// for schedulers and debuggers. A run that has ended gives its end again, but for HLT,
-    /// behind which the guest goes on.
+    /// behind which a guest in ring 0 goes on.
     ///
     /// # Errors
     /// The host failed.
@@ -90,7 +95,8 @@ impl Vm {
     }
 
     fn once(&mut self) -> Result<Stop, Error> {
-        if let Some(end) = self.end.as_ref().filter(|end| **end != End::Halted) {
+        let goes_on = |end: &&End| **end == End::Halted && self.fault.is_none();
+        if let Some(end) = self.end.as_ref().filter(|end| !goes_on(end)) {
             return Ok(Stop::End(end.clone()));
         }
         self.vcpu.clear_immediate_exit();
@@ -128,10 +134,7 @@ impl Vm {
             || vcpu.get_regs(),
             |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
         )?;
-        let registers = match &end {
-            End::Exception(exception) => exception.registers(registers),
-            _ => registers,
-        };
+        let registers = self.fault.map_or(registers, |fault| fault.registers(registers));
         Ok(Outcome { end, registers, stats: self.stats.clone() })
     }
 
@@ -236,10 +239,20 @@ impl Vm {
     }
 
     /// The exception port: the exception whose stub the guest is in, if it is in one.
-    fn exception(&self) -> Result<Option<End>, Error> {
+    fn exception(&mut self) -> Result<Option<End>, Error> {
         let (registers, sregs) = (self.registers()?, self.system_registers()?);
-        let caught = exception::decode(&self.memory, &self.layout, &registers, &sregs);
-        Ok(caught.map(End::Exception))
+        self.fault = exception::decode(&self.memory, &self.layout, &registers, &sregs);
+        let Some(fault) = &mut self.fault else { return Ok(None) };
+        // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
+        let mut instruction = [0];
+        if fault.may_be_hlt()
+            && read_virtual(&self.memory, sregs.cr3, fault.rip, &mut instruction).is_ok()
+            && instruction == [HLT]
+        {
+            fault.rip.0 = fault.rip.0.wrapping_add(1);
+            return Ok(Some(End::Halted));
+        }
+        Ok(Some(End::Exception(*fault)))
     }
 
     /// The panic port: the registers name the message and the place. All are claims.

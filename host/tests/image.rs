@@ -6,7 +6,7 @@ mod common;
 use common::elf::{BODY, DYNAMIC, Elf, INTERP, NOTE, Ph, R, RW, data};
 use portcall::error::{ImageError, MemoryError};
 use portcall::layout::{GIB, Layout, MIB};
-use portcall::{Image, load, paging};
+use portcall::{Image, Ring, load, paging};
 
 const HLT: &[u8] = &[0xf4];
 
@@ -312,7 +312,7 @@ fn mutated_files_are_taken_or_refused() {
         let tables = paging::tables_bound(16 * MIB, image.segments());
         let Ok(layout) = Layout::new(16 * MIB, tables, 0) else { return };
         if load::check(&image, &layout).is_ok() {
-            let space = paging::address_space(&layout, image.segments());
+            let space = paging::address_space(&layout, image.segments(), Ring::Zero);
             assert!(!space.is_empty());
         }
         let _ = image.symbol("main");

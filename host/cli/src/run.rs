@@ -7,7 +7,7 @@ use crate::expect::{Expectation, Seen};
 use crate::report;
 use crate::steps::Steps;
 use portcall::sys::KvmStats;
-use portcall::{Capture, Image, Kvm, Limit, Stopper, Vm, elf};
+use portcall::{Capture, Image, Kvm, Limit, Ring, Stopper, Vm, elf};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -31,6 +31,10 @@ pub(crate) struct Options {
     /// The guest's memory, from 1MiB to 63GiB; only what it touches costs.
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
     memory: u64,
+
+    /// The ring the guest starts in: 0, or 3 for user mode with ports.
+    #[arg(long, value_name = "0|3", default_value = "0", value_parser = ring)]
+    ring: Ring,
 
     /// Ends a guest that runs longer (10s, 500ms, 2m).
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -62,6 +66,14 @@ pub(crate) struct Options {
     args: Vec<String>,
 }
 
+fn ring(text: &str) -> Result<Ring, String> {
+    match text {
+        "0" => Ok(Ring::Zero),
+        "3" => Ok(Ring::Three),
+        _ => Err("there are 0 and 3".to_owned()),
+    }
+}
+
 fn size(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|error| format!("{error} (16MiB, 4GiB, 2097152)"))
 }
@@ -81,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let counter = Counter::default();
     let mut builder = Vm::builder(&kvm, &image)
         .memory(options.memory)
+        .ring(options.ring)
         .arguments(options.args.iter().cloned())
         .console(Tee { stdout: plain(io::stdout().as_fd())?, capture: capture.clone() })
         .input(plain(io::stdin().as_fd())?)

@@ -1,0 +1,1 @@
+//! An ELF core file of a guest.
