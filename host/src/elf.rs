@@ -193,6 +193,13 @@ impl<'a> Image<'a> {
         &self.relocations
     }
 
+    /// What was added to the addresses in the file, modulo 2^64: not 0 for a position-independent
+    /// image.
+    #[must_use]
+    pub const fn bias(&self) -> u64 {
+        self.bias
+    }
+
     /// A segment's bytes in the file.
     #[must_use]
     pub fn bytes_of(&self, segment: &Segment) -> &'a [u8] {

@@ -3,7 +3,7 @@
 
 /// What a program's header says. Without directives a program gets no input and must end with
 /// code 0.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Directives {
     /// `args: a b`: the guest's arguments.
     pub(crate) args: Vec<String>,

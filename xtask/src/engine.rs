@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// One guest to run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
     /// What it is called in the list of results.
     pub(crate) label: String,
@@ -27,7 +27,7 @@ pub(crate) struct Case {
 }
 
 /// Where a guest's image comes from.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Image {
     /// Cargo built it.
     Built(PathBuf),
@@ -42,8 +42,28 @@ pub(crate) enum Image {
     },
 }
 
+impl Case {
+    /// The same guest in both rings, unless its header names one: same output, same end.
+    pub(crate) fn in_both_rings(self) -> Vec<Self> {
+        if self.directives.ring.is_some() {
+            return vec![self];
+        }
+        let mut user = self.clone();
+        user.label += " (ring 3)";
+        user.directives.ring = Some("3".to_owned());
+        if let Image::Source { file, image, .. } = &mut user.image {
+            // Each is built where the other is not.
+            for path in [file, image] {
+                let name = path.file_name().unwrap_or_default().display().to_string();
+                path.set_file_name(format!("ring-3-{name}"));
+            }
+        }
+        vec![self, user]
+    }
+}
+
 /// What a guest must print.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Golden {
     /// The file's bytes; nothing if there is no such file.
     File(PathBuf),

@@ -48,6 +48,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     cases.extend(documents::cases()?);
     programs.retain(|it| chosen(&label(it)));
     cases.retain(|it| chosen(&it.label));
+    let cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
 
     let mut tally = host_tests(args.filter.as_deref())?;
     if let (0, 0, [], Some(filter)) = (tally.passed, tally.failed, &cases[..], &args.filter) {

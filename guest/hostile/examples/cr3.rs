@@ -1,4 +1,6 @@
 //! Points CR3 outside memory.
+//@ ring: 0
+//@ stderr: CR3 0x800000000, which is not RAM
 //@ expect: exit=139 end=triple-fault
 
 #![no_std]

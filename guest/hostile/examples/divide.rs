@@ -1,6 +1,6 @@
 //! Divides by zero, behind the compiler's back.
 //@ expect: exit=139 end=exception rax=7
-//@ stderr: divide error (#DE)
+//@ stderr: divide error (#DE): division by zero: ecx is 0
 
 #![no_std]
 #![no_main]

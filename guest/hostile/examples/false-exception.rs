@@ -1,5 +1,6 @@
 //! Writes to the exception port itself, and jumps into a stub: neither is an exception.
 //@ timeout: 300ms
+//@ ring: 0
 //@ expect: exit=124 end=limit-reached
 
 #![no_std]

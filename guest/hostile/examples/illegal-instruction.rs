@@ -1,6 +1,6 @@
 //! Executes an instruction that there is not.
 //@ expect: exit=139 end=exception
-//@ stderr: invalid opcode (#UD)
+//@ stderr: invalid opcode (#UD): UD2
 
 #![no_std]
 #![no_main]

@@ -1,6 +1,7 @@
 //! Calls a function that lies in its data: those pages are no-execute.
 //@ expect: exit=139 end=exception
-//@ stderr: error code 0x11
+//@ stderr: page fault (#PF): jump into no-execute memory
+//@ stderr: is jump_data::CODE + 0x0
 
 #![no_std]
 #![no_main]

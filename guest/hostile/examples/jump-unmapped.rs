@@ -1,6 +1,7 @@
 //! Calls an address where nothing is mapped.
 //@ expect: exit=139 end=exception rip=0x700000000000
-//@ stderr: address 0x700000000000
+//@ stderr: jump to 0x700000000000: nothing is mapped there; RAM ends at 0x1000000
+//@ stderr: --> guest/hostile/examples/jump-unmapped.rs
 
 #![no_std]
 #![no_main]

@@ -1,6 +1,6 @@
 //! Reads an address that is not canonical, with a stack pointer that is not either.
 //@ expect: exit=139 end=exception rsp=0x8000000000000000
-//@ stderr: (#GP)
+//@ stderr: (#GP): address 0x8000000000000000 is not canonical
 
 #![no_std]
 #![no_main]

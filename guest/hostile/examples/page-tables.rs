@@ -1,4 +1,5 @@
 //! Clears CR0.WP and maps a page of its own outside RAM.
+//@ ring: 0
 //@ expect: exit=139 end=unmapped-access
 //@ stderr: wrote to guest-physical 0xfee00000
 

@@ -1,6 +1,7 @@
 //! Reads through a null pointer.
 //@ expect: exit=139 end=exception
-//@ stderr: address 0x18
+//@ stderr: page fault (#PF): read of address 0x18: null pointer + 0x18
+//@ stderr: --> guest/hostile/examples/read-null.rs
 
 #![no_std]
 #![no_main]

@@ -1,5 +1,6 @@
 //! Never makes an exit.
 //@ timeout: 300ms
+//@ stderr: main (inlined)
 //@ expect: exit=124 end=limit-reached
 
 #![no_std]

@@ -1,6 +1,8 @@
 //! Recurses until the stack is used up.
 //@ expect: exit=139 end=exception
-//@ stderr: page fault (#PF)
+//@ stderr: stack overflow: write
+//@ stderr: below the stack, in stack_overflow::recurse
+//@ stderr: ... the same
 
 #![no_std]
 #![no_main]

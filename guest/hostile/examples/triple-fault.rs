@@ -1,4 +1,6 @@
 //! Takes away its own interrupt table, and then faults.
+//@ ring: 0
+//@ stderr: an interrupt table of its own: 0 gates
 //@ expect: exit=139 end=triple-fault
 
 #![no_std]

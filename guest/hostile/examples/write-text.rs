@@ -1,6 +1,6 @@
 //! Writes to its own code.
 //@ expect: exit=139 end=exception
-//@ stderr: page fault (#PF)
+//@ stderr: page fault (#PF): write to a read-only page of .text
 
 #![no_std]
 #![no_main]

@@ -2,11 +2,11 @@
 
 use crate::code;
 use anstyle::AnsiColor;
+use inspect::KvmKind;
 use portcall::kvm_ioctls::Cap;
 use portcall::{End, Image, Kvm, Vm};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::time::Instant;
 
 /// The KVM API version that all kernels since 2.6.22 have; KVM's documentation says to refuse
@@ -67,8 +67,7 @@ pub(crate) fn doctor() -> u8 {
             (false, false) => line(&Mark::Note, &format!("{text}: missing")),
         }
     }
-    let (module, meaning) = which_kvm(Path::new("/sys/module"));
-    line(&Mark::Good, &format!("{module}: {meaning}"));
+    line(&Mark::Good, KvmKind::detect().meaning());
     match trial(&kvm) {
         Ok(text) => line(&Mark::Good, &text),
         Err(text) => {
@@ -108,23 +107,6 @@ fn surroundings() -> Vec<String> {
     notes
 }
 
-/// Which KVM the kernel has loaded, and what that means for guests.
-fn which_kvm(modules: &Path) -> (&'static str, &'static str) {
-    let known = [
-        ("kvm_intel", "KVM on VMX: guests run natively in every ring"),
-        ("kvm_amd", "KVM on SVM: guests run natively in every ring"),
-        (
-            "kvm_pvm",
-            "KVM without hardware help: ring 0 is emulated, about 1 us an instruction, and has no \
-             SSE; build guests for x86_64-unknown-none and --release",
-        ),
-    ];
-    known
-        .into_iter()
-        .find(|(module, _)| modules.join(module).exists())
-        .unwrap_or(("KVM of an unknown kind", "no kvm_intel, kvm_amd or kvm_pvm in /sys/module"))
-}
-
 /// Runs a guest of two instructions.
 fn trial(kvm: &Kvm) -> Result<String, String> {
     let start = Instant::now();
@@ -138,16 +120,5 @@ fn trial(kvm: &Kvm) -> Result<String, String> {
     match (outcome.end, outcome.registers.rax) {
         (End::Halted, 42) => Ok(format!("a trial guest ran and was right, {time} us in all")),
         (end, rax) => Err(format!("a trial guest went wrong: {end}, rax {rax:#x}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::which_kvm;
-    use std::path::Path;
-
-    #[test]
-    fn without_a_known_module_nothing_is_claimed() {
-        assert_eq!(which_kvm(Path::new("/nonexistent")).0, "KVM of an unknown kind");
     }
 }

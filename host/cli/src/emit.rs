@@ -1,18 +1,26 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
 
 use crate::code::Failure;
-use crate::count::Counts;
+use crate::run::Ended;
+use inspect::{DebugInfo, Explanation, Frame};
 use portcall::exit::ExitKind;
-use portcall::{End, Limit, Outcome, registers};
+use portcall::{End, Limit, registers};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    Core,
+}
+
 /// One `--emit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Emit {
+    kind: Kind,
     /// `None` for stdout.
     file: Option<PathBuf>,
 }
@@ -22,52 +30,65 @@ impl FromStr for Emit {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, file) = text.split_once('=').unwrap_or((text, "-"));
-        if kind != "json" {
-            return Err(format!("{kind} cannot be emitted; there is json"));
-        }
-        match file {
-            "" => Err("it names no file after =; \"-\" is stdout".to_owned()),
-            "-" => Ok(Self { file: None }),
-            file => Ok(Self { file: Some(file.into()) }),
+        let kind = match kind {
+            "json" => Kind::Json,
+            "core" => Kind::Core,
+            _ => return Err(format!("{kind} cannot be emitted; there are json and core")),
+        };
+        match (file, kind) {
+            ("", _) => Err("it names no file after =; \"-\" is stdout".to_owned()),
+            ("-", Kind::Core) => Err("a core file is sparse: name a file, core=FILE".to_owned()),
+            ("-", Kind::Json) => Ok(Self { kind, file: None }),
+            (file, _) => Ok(Self { kind, file: Some(file.into()) }),
         }
     }
 }
 
 /// An opened `--emit`. Opened before the run, so that a wrong path costs no run.
 pub(crate) struct Output {
+    kind: Kind,
     name: String,
-    to: Box<dyn Write>,
+    /// `None` for stdout.
+    file: Option<File>,
 }
 
 impl Emit {
     pub(crate) fn open(&self) -> Result<Output, Failure> {
         let Some(path) = &self.file else {
-            return Ok(Output { name: "stdout".to_owned(), to: Box::new(io::stdout()) });
+            return Ok(Output { kind: self.kind, name: "stdout".to_owned(), file: None });
         };
         let name = path.display().to_string();
         let file = File::create(path)
             .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
-        Ok(Output { name, to: Box::new(file) })
+        Ok(Output { kind: self.kind, name, file: Some(file) })
     }
 }
 
 impl Output {
-    /// Writes the run as one line of JSON.
-    pub(crate) fn write(mut self, run: &Value) -> Result<(), Failure> {
-        let done = writeln!(self.to, "{run}").and_then(|()| self.to.flush());
-        done.map_err(|error| Failure::writing(&self.name, &error))
+    pub(crate) fn write(self, ended: &Ended<'_>) -> Result<(), Failure> {
+        let Self { kind, name, file } = self;
+        match (kind, file) {
+            (Kind::Core, Some(mut file)) => {
+                inspect::core::write(ended.vm, &ended.outcome.registers, &mut file)
+                    .map(|_| ())
+                    .map_err(|error| Failure::Message(format!("{name}: {error}")))
+            }
+            (_, Some(mut file)) => write_json(&mut file, &name, ended),
+            (_, None) => write_json(&mut io::stdout(), &name, ended),
+        }
     }
+}
+
+/// The run as one line of JSON.
+fn write_json(to: &mut dyn Write, name: &str, ended: &Ended<'_>) -> Result<(), Failure> {
+    let done = writeln!(to, "{}", json(ended)).and_then(|()| to.flush());
+    done.map_err(|error| Failure::writing(name, &error))
 }
 
 /// A finished run as JSON. 64-bit values are strings in hexadecimal, since JSON's readers may
 /// take numbers for doubles; counts are numbers; times are microseconds.
-pub(crate) fn json(
-    outcome: &Outcome,
-    code: u8,
-    counts: &Counts,
-    instructions: Option<u64>,
-    unmet: &[(String, String)],
-) -> Value {
+fn json(ended: &Ended<'_>) -> Value {
+    let (outcome, counts) = (ended.outcome, &ended.counts);
     let registers: Map<String, Value> = registers::named(&outcome.registers)
         .into_iter()
         .map(|(name, value)| (name.to_owned(), hexadecimal(value)))
@@ -94,11 +115,15 @@ pub(crate) fn json(
             (format!("{port:#x}"), json!({ "reads": reads, "writes": writes }))
         })
         .collect();
-    let unmet: Vec<Value> =
-        unmet.iter().map(|(wanted, found)| json!({ "expected": wanted, "found": found })).collect();
+    let unmet: Vec<Value> = ended
+        .unmet
+        .iter()
+        .map(|(wanted, found)| json!({ "expected": wanted, "found": found }))
+        .collect();
     json!({
         "end": end(&outcome.end),
-        "code": code,
+        "code": ended.code,
+        "explanation": ended.explanation.as_ref().map(explanation),
         "registers": registers,
         "exits": { "all": outcome.stats.exits(), "by_kind": kinds, "by_port": ports },
         "unanswered_ports": unanswered,
@@ -108,8 +133,37 @@ pub(crate) fn json(
         "time_us": {
             "guest": micros(counts.in_guest), "host": micros(counts.in_host),
         },
-        "emulated_instructions": instructions,
+        "emulated_instructions": ended.instructions,
         "unmet_expectations": unmet,
+    })
+}
+
+fn explanation(explanation: &Explanation) -> Value {
+    let why = match &explanation.debug_info {
+        DebugInfo::Lines => None,
+        DebugInfo::Symbols(why) | DebugInfo::Nothing(why) => Some(*why),
+    };
+    json!({
+        "headline": explanation.headline,
+        "place": explanation.place.as_ref().map(|place| place.shown()),
+        "line": explanation.line,
+        "instruction": explanation.instruction,
+        "notes": explanation.notes,
+        "backtrace": explanation.backtrace.iter().map(frame).collect::<Vec<_>>(),
+        "backtrace_cut": explanation.backtrace_cut,
+        "no_lines_because": why,
+    })
+}
+
+fn frame(frame: &Frame) -> Value {
+    json!({
+        "address": hexadecimal(frame.address),
+        "function": frame.function,
+        "offset": frame.offset,
+        "file": frame.source.as_ref().map(|at| at.file.display().to_string()),
+        "line": frame.source.as_ref().map(|at| at.line),
+        "column": frame.source.as_ref().map(|at| at.column),
+        "inlined": frame.inlined,
     })
 }
 

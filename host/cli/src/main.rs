@@ -7,6 +7,7 @@ mod count;
 mod doctor;
 mod emit;
 mod expect;
+mod image_file;
 mod report;
 mod run;
 mod steps;

@@ -1,25 +1,41 @@
 //! What a person is told at the end of a run.
 
 use crate::code::{self, GUEST_MAX};
-use crate::count::Counts;
+use crate::run::Ended;
 use crate::say;
 use anstyle::AnsiColor;
 use comfy_table::{CellAlignment, Table, presets};
+use inspect::{KvmKind, Style};
 use portcall::exit::ExitKind;
-use portcall::{End, Outcome, registers};
-use std::io::IsTerminal;
+use portcall::{End, Outcome, Ring};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-/// The last line, or where something went wrong, what is known about it.
-pub(crate) fn end(outcome: &Outcome, process_code: u8, unmet: &[(String, String)], time: Duration) {
-    let good = outcome.end.is_normal() && process_code == 0;
+/// From how many emulated instructions an exit on ring 3 pays on a KVM that emulates ring 0
+/// (its exits cost some 30 us more, its instructions nothing).
+const RING_3_PAYS: u64 = 30;
+
+/// What went wrong, if something did, and a last line in any case.
+pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
+    let outcome = ended.outcome;
+    if let Some(explanation) = &ended.explanation {
+        // Colour or not is for the stream to decide, which strips it where it does not belong.
+        let text = explanation.render(Style { colour: true });
+        let _ = anstream::stderr().write_all(text.as_bytes());
+    }
+    let good = outcome.end.is_normal() && ended.code == 0;
     let colour = if good { AnsiColor::Green } else { AnsiColor::Red };
     let style = colour.on_default().bold();
     let exits = outcome.stats.exits();
     let plural = if exits == 1 { "" } else { "s" };
     let ms = time.as_secs_f64() * 1e3;
-    say!("{style}portcall{style:#}: {} ({exits} exit{plural}, {ms:.1} ms)", outcome.end);
-    for (wanted, found) in unmet {
+    let what = if outcome.end.is_normal() {
+        outcome.end.to_string()
+    } else {
+        format!("ended as {}, process code {}", outcome.end.name(), ended.code)
+    };
+    say!("{style}portcall{style:#}: {what} ({exits} exit{plural}, {ms:.1} ms)");
+    for (wanted, found) in &ended.unmet {
         say!("  expected {wanted}, but {found}");
     }
     if let End::Exited(code) = &outcome.end
@@ -28,11 +44,7 @@ pub(crate) fn end(outcome: &Outcome, process_code: u8, unmet: &[(String, String)
         let (max, own) = (GUEST_MAX, code::CODE_DOES_NOT_FIT);
         say!("  codes above {max} mean something else to a shell; the process code is {own}");
     }
-    let notes = notes(outcome);
-    if !outcome.end.is_normal() && !matches!(outcome.end, End::Panicked { .. }) {
-        show_registers(outcome);
-    }
-    for note in notes {
+    for note in notes(outcome) {
         say!("  note: {note}");
     }
 }
@@ -59,18 +71,9 @@ fn notes(outcome: &Outcome) -> Vec<String> {
     notes
 }
 
-fn show_registers(outcome: &Outcome) {
-    let named = registers::named(&outcome.registers);
-    for row in named.chunks(3) {
-        let row: Vec<String> =
-            row.iter().map(|(name, value)| format!("{name:>6} {value:#018x}")).collect();
-        say!("  {}", row.join("  "));
-    }
-}
-
 /// `--stats`: where the exits and the time went.
-pub(crate) fn stats(outcome: &Outcome, counts: &Counts, instructions: Option<u64>) {
-    let stats = &outcome.stats;
+pub(crate) fn stats(ended: &Ended<'_>, ring: Ring) {
+    let (stats, counts, instructions) = (&ended.outcome.stats, &ended.counts, ended.instructions);
     let mut kinds = table(&["exits", "count"]);
     for kind in ExitKind::ALL.into_iter().filter(|kind| stats.exits_of(*kind) > 0) {
         kinds.add_row([kind.name().to_owned(), stats.exits_of(kind).to_string()]);
@@ -89,12 +92,19 @@ pub(crate) fn stats(outcome: &Outcome, counts: &Counts, instructions: Option<u64
     rest.add_row(["console bytes".to_owned(), stats.console_bytes.to_string()]);
     rest.add_row(["time in the guest (KVM_RUN)".to_owned(), us(counts.in_guest)]);
     rest.add_row(["time in the host, between exits".to_owned(), us(counts.in_host)]);
-    let instructions = match instructions {
+    let emulated = match instructions {
         Some(count) => count.to_string(),
         None => "not counted by this KVM".to_owned(),
     };
-    rest.add_row(["instructions that KVM emulated".to_owned(), instructions]);
+    rest.add_row(["instructions that KVM emulated".to_owned(), emulated]);
     show(rest);
+    let per_exit = instructions.unwrap_or(0) / stats.exits().max(1);
+    if ring == Ring::Zero && KvmKind::detect() == KvmKind::Pvm && per_exit >= RING_3_PAYS {
+        say!(
+            "note: this KVM emulates ring 0, here {per_exit} instructions an exit; with --ring 3 they \
+             run natively"
+        );
+    }
 }
 
 fn us(time: Duration) -> String {

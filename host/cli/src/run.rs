@@ -1,27 +1,26 @@
 //! `portcall run`: from the command line to a VM, and from its outcome to a process code.
 
 use crate::code::{self, Failure};
-use crate::count::Counter;
-use crate::emit::{self, Emit};
+use crate::count::{Counter, Counts};
+use crate::emit::Emit;
 use crate::expect::{Expectation, Seen};
+use crate::image_file::ImageFile;
 use crate::report;
 use crate::steps::Steps;
+use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{Capture, Image, Kvm, Limit, Ring, Stopper, Vm, elf};
+use portcall::{Capture, Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Text of a guest that makes no exit appears at least this often.
 const TICK: Duration = Duration::from_millis(100);
-
-/// The largest image that is read. None is near it; a wrong file may be.
-const IMAGE_MAX: u64 = 1 << 30;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -45,7 +44,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "KEY=VALUE")]
     expect: Vec<Expectation>,
 
-    /// Writes what the run came to: json. FILE "-" is stdout, as is none. May be repeated.
+    /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb).
+    /// May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -57,6 +57,10 @@ pub(crate) struct Options {
     #[arg(long)]
     stats: bool,
 
+    /// Shows where the guest was also where it ended well.
+    #[arg(long)]
+    backtrace: bool,
+
     /// Says nothing about a run that went well.
     #[arg(long)]
     quiet: bool,
@@ -64,6 +68,13 @@ pub(crate) struct Options {
     /// Arguments for the guest, after --.
     #[arg(last = true)]
     args: Vec<String>,
+}
+
+impl Options {
+    /// Whether anyone asks for what an observer has to count.
+    fn counts(&self) -> bool {
+        self.stats || !self.emit.is_empty() || self.expect.iter().any(Expectation::counts)
+    }
 }
 
 fn ring(text: &str) -> Result<Ring, String> {
@@ -80,8 +91,9 @@ fn size(text: &str) -> Result<u64, String> {
 
 pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let start = Instant::now();
+    let mut file = ImageFile::open(&options.image)?;
     let symbols = options.expect.iter().any(Expectation::symbols);
-    let bytes = read_image(&options.image, symbols)?;
+    let bytes = if symbols { file.whole()? } else { file.loaded()? };
     let named = |error: &dyn std::fmt::Display| {
         Failure::Message(format!("{}: {error}", options.image.display()))
     };
@@ -90,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let capture = options.expect.iter().any(Expectation::output).then(Capture::new);
-    let counter = Counter::default();
+    let counter = options.counts().then(Counter::default);
     let mut builder = Vm::builder(&kvm, &image)
         .memory(options.memory)
         .ring(options.ring)
@@ -104,9 +116,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     if options.steps {
         builder = builder.observe(Steps);
     }
-    let counts =
-        options.stats || !options.emit.is_empty() || options.expect.iter().any(Expectation::counts);
-    if counts {
+    if let Some(counter) = &counter {
         builder = builder.observe(counter.clone());
     }
     let mut vm = builder.build().map_err(|error| match error {
@@ -115,13 +125,15 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     })?;
     let signal = stop_on_signals(&vm.stopper())?;
     // Opened before the run: an old kernel has none, and that is no failure of the run.
-    let kvm_stats = counts.then(|| KvmStats::open(vm.vcpu_fd()).ok()).flatten();
+    let kvm_stats = counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
 
     let outcome = vm.run()?;
 
+    let time = start.elapsed();
     let signal = Some(signal.load(Ordering::Relaxed)).filter(|signal| *signal != 0);
     let code = code::of(&outcome.end, signal);
-    let (counts, output) = (counter.counts(), capture.map(|c| c.bytes()).unwrap_or_default());
+    let counts = counter.map(|counter| counter.counts()).unwrap_or_default();
+    let output = capture.map(|capture| capture.bytes()).unwrap_or_default();
     let seen =
         Seen { outcome: &outcome, code, counts: &counts, image: &image, vm: &vm, output: &output };
     let unmet: Vec<(String, String)> = options
@@ -132,40 +144,39 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let code = if unmet.is_empty() { code } else { code::EXPECTATION };
     let instructions =
         kvm_stats.and_then(|stats| stats.get("insn_emulation")).filter(|count| *count > 0);
+    let explanation = if !outcome.end.is_normal() || options.backtrace {
+        let whole = file.whole()?;
+        Some(inspect::explain(&vm, &image, &outcome, &whole, KvmKind::detect())?)
+    } else {
+        None
+    };
+
+    let ended =
+        Ended { vm: &vm, outcome: &outcome, code, counts, instructions, unmet, explanation };
     if options.stats {
-        report::stats(&outcome, &counts, instructions);
+        report::stats(&ended, options.ring);
     }
     if !options.quiet || code != 0 {
-        report::end(&outcome, code, &unmet, start.elapsed());
+        report::end(&ended, time);
     }
     for output in outputs {
-        output.write(&emit::json(&outcome, code, &counts, instructions, &unmet))?;
+        output.write(&ended)?;
     }
     Ok(code)
 }
 
-/// Reads an image: what is loaded of it, or all of it where symbols are wanted.
-fn read_image(path: &Path, symbols: bool) -> Result<Vec<u8>, Failure> {
-    let name = path.display();
-    let failed = |error: io::Error| Failure::Message(format!("cannot read {name}: {error}"));
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.is_dir() {
-        let message =
-            format!("{name} is a directory; give the ELF file that the guest was linked to");
-        return Err(Failure::Message(message));
-    }
-    if !metadata.is_file() || metadata.len() > IMAGE_MAX {
-        let message = format!("{name} is no regular file of at most 1 GiB, so no guest's ELF file");
-        return Err(Failure::Message(message));
-    }
-    let mut bytes = Vec::with_capacity(elf::HEAD);
-    (&file).take(elf::HEAD as u64).read_to_end(&mut bytes).map_err(failed)?;
-    let wanted = elf::extent(&bytes).filter(|_| !symbols).unwrap_or(IMAGE_MAX);
-    let rest = wanted.min(metadata.len()).saturating_sub(bytes.len() as u64);
-    bytes.reserve_exact(usize::try_from(rest).unwrap_or(0));
-    file.take(rest).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
+/// A run that is over, and all that was found out about it.
+pub(crate) struct Ended<'a> {
+    pub(crate) vm: &'a Vm,
+    pub(crate) outcome: &'a Outcome,
+    /// The process code.
+    pub(crate) code: u8,
+    pub(crate) counts: Counts,
+    /// How many instructions KVM emulated, where it counts them.
+    pub(crate) instructions: Option<u64>,
+    /// What was expected, and what was found instead.
+    pub(crate) unmet: Vec<(String, String)>,
+    pub(crate) explanation: Option<Explanation>,
 }
 
 /// The same open file without the buffering and the retrying of std's handles: a VM's signal

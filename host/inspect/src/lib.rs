@@ -1,3 +1,23 @@
 //! Explains what happened to a guest: over the core's `End`, registers and memory.
+//!
+//! [`explain`] turns the end of a run into words, a place in the source, a disassembled
+//! instruction and a backtrace; [`core`] writes a core file for gdb. Everything read here is
+//! hostile: the guest's memory, its page tables, and the debug information in its image. Walks
+//! are bounded, and what cannot be known is left out or said.
 
 pub mod core;
+mod disasm;
+mod explain;
+mod kind;
+mod mappings;
+mod refusal;
+mod render;
+mod space;
+mod symbols;
+mod unwind;
+mod words;
+
+pub use explain::{Explanation, explain};
+pub use kind::KvmKind;
+pub use render::Style;
+pub use symbols::{DebugInfo, Frame, Source, Symbols};

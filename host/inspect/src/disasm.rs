@@ -1,0 +1,114 @@
+//! The instruction that the guest was at.
+
+use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind, Register};
+use portcall::kvm_bindings::kvm_regs;
+
+/// One instruction: what it is, and what it says.
+pub(crate) struct Decoded {
+    pub(crate) instruction: Instruction,
+    pub(crate) text: String,
+}
+
+/// Decodes the instruction that these bytes begin with; `None` if they do not begin one.
+pub(crate) fn decode(bytes: &[u8], rip: u64) -> Option<Decoded> {
+    let mut decoder = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE);
+    let instruction = decoder.decode();
+    if instruction.is_invalid() {
+        return None;
+    }
+    let mut formatter = IntelFormatter::new();
+    let options = formatter.options_mut();
+    options.set_space_after_operand_separator(true);
+    options.set_hex_prefix("0x");
+    options.set_hex_suffix("");
+    options.set_uppercase_hex(false);
+    options.set_branch_leading_zeros(false);
+    let mut text = String::new();
+    formatter.format(&instruction, &mut text);
+    Some(Decoded { instruction, text })
+}
+
+impl Decoded {
+    /// The addresses of its memory operands, where the registers tell them.
+    pub(crate) fn memory(&self, registers: &kvm_regs) -> Vec<u64> {
+        if self.instruction.mnemonic() == iced_x86::Mnemonic::Lea {
+            return Vec::new();
+        }
+        let count = self.instruction.op_count();
+        let operands = (0..count).filter(|i| self.instruction.op_kind(*i) == OpKind::Memory);
+        operands
+            .filter_map(|i| {
+                self.instruction.virtual_address(i, 0, |register, _, _| value(registers, register))
+            })
+            .collect()
+    }
+
+    /// The value of its first operand, if that is a register.
+    pub(crate) fn first_register(&self, registers: &kvm_regs) -> Option<(String, u64)> {
+        let register = self.instruction.op0_register();
+        let value = value(registers, register).filter(|_| register != Register::None)?;
+        let bits = register.size() * 8;
+        let cut = if bits < 64 { value & ((1 << bits) - 1) } else { value };
+        Some((format!("{register:?}").to_lowercase(), cut))
+    }
+
+    /// Whether it is one that only ring 0 may execute (SDM vol. 3, 6.9).
+    pub(crate) fn needs_ring_0(&self) -> bool {
+        use iced_x86::Mnemonic as M;
+        let control = |register: Register| register.is_cr() || register.is_dr();
+        let moves_control = self.instruction.mnemonic() == M::Mov
+            && (control(self.instruction.op0_register())
+                || control(self.instruction.op1_register()));
+        let privileged = matches!(
+            self.instruction.mnemonic(),
+            M::Lgdt
+                | M::Lidt
+                | M::Lldt
+                | M::Ltr
+                | M::Lmsw
+                | M::Clts
+                | M::Hlt
+                | M::Invd
+                | M::Wbinvd
+                | M::Invlpg
+                | M::Invpcid
+                | M::Rdmsr
+                | M::Wrmsr
+                | M::Rdpmc
+                | M::Swapgs
+                | M::Sysret
+                | M::Sysretq
+                | M::Sysexit
+                | M::Sysexitq
+                | M::Xsetbv
+                | M::Vmcall
+                | M::Vmmcall
+        );
+        moves_control || privileged
+    }
+}
+
+/// A register's value in 64-bit mode; segments but FS and GS have base 0, and those two are not
+/// known here.
+fn value(registers: &kvm_regs, register: Register) -> Option<u64> {
+    Some(match register.full_register() {
+        Register::RAX => registers.rax,
+        Register::RBX => registers.rbx,
+        Register::RCX => registers.rcx,
+        Register::RDX => registers.rdx,
+        Register::RSI => registers.rsi,
+        Register::RDI => registers.rdi,
+        Register::RSP => registers.rsp,
+        Register::RBP => registers.rbp,
+        Register::R8 => registers.r8,
+        Register::R9 => registers.r9,
+        Register::R10 => registers.r10,
+        Register::R11 => registers.r11,
+        Register::R12 => registers.r12,
+        Register::R13 => registers.r13,
+        Register::R14 => registers.r14,
+        Register::R15 => registers.r15,
+        Register::CS | Register::DS | Register::ES | Register::SS => 0,
+        _ => return None,
+    })
+}

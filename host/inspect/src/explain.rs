@@ -1,0 +1,179 @@
+//! An end, explained: what happened, where, why, and how the guest got there.
+
+use crate::disasm::{self, Decoded};
+use crate::kind::KvmKind;
+use crate::space::Space;
+use crate::symbols::{DebugInfo, Frame, Source, Symbols};
+use crate::{refusal, unwind, words};
+use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
+use portcall::{End, Error, Image, Outcome, Vm};
+
+/// What can be said about the end of a run. [`Explanation::render`] makes a text of it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// What happened, in a line.
+    pub headline: String,
+    /// Where: the innermost function whose source is known.
+    pub place: Option<Source>,
+    /// The line there, if its file is.
+    pub line: Option<String>,
+    /// Why, and what to do: sentences.
+    pub notes: Vec<String>,
+    /// The instruction at RIP.
+    pub instruction: Option<String>,
+    /// How the guest got there, innermost first.
+    pub backtrace: Vec<Frame>,
+    /// Whether there were more frames.
+    pub backtrace_cut: bool,
+    /// What the backtrace is made of.
+    pub debug_info: DebugInfo,
+    /// The general registers.
+    pub registers: kvm_regs,
+    /// Whether they say something here.
+    pub show_registers: bool,
+}
+
+/// All that the words are made of.
+pub(crate) struct Scene<'a> {
+    pub(crate) space: Space<'a>,
+    pub(crate) symbols: &'a Symbols<'a>,
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) sregs: kvm_sregs,
+    pub(crate) decoded: Option<Decoded>,
+    pub(crate) kind: KvmKind,
+}
+
+impl Scene<'_> {
+    pub(crate) const fn registers(&self) -> &kvm_regs {
+        &self.outcome.registers
+    }
+
+    /// Whether the guest was in ring 3.
+    pub(crate) const fn in_ring_3(&self) -> bool {
+        match &self.outcome.end {
+            End::Exception(exception) => exception.from_ring_3(),
+            _ => self.sregs.cs.selector & 3 == 3,
+        }
+    }
+
+    /// What lies at an address, in words: a symbol, a section, a part of the host's range.
+    pub(crate) fn whereabouts(&self, address: u64) -> Option<String> {
+        if let Some(region) = self.space.region(address) {
+            return Some(region.to_owned());
+        }
+        let section = self.symbols.section_at(address).map(str::to_owned);
+        let inside = || {
+            let mut segments = self.space.image.segments().iter();
+            let within = segments.any(|s| s.virtual_range().contains(&address));
+            within.then(|| "the image".to_owned())
+        };
+        section.or_else(inside)
+    }
+}
+
+/// Explains how a run ended: `elf` is the whole file that `image` was read from.
+///
+/// # Errors
+/// KVM does not give the vCPU's registers.
+pub fn explain(
+    vm: &Vm,
+    image: &Image<'_>,
+    outcome: &Outcome,
+    elf: &[u8],
+    kind: KvmKind,
+) -> Result<Explanation, Error> {
+    let sregs = vm.system_registers()?;
+    let symbols = Symbols::new(elf, image.bias());
+    let space = Space { vm, image, cr3: sregs.cr3 };
+    let mut bytes = [0; 15];
+    let read = space.read(outcome.registers.rip, &mut bytes);
+    let decoded = disasm::decode(&bytes[..read], outcome.registers.rip);
+    let scene = Scene { space, symbols: &symbols, outcome, sregs, decoded, kind };
+
+    let (addresses, backtrace_cut) = unwind::walk(&scene.space, &symbols, &outcome.registers);
+    let behind_rip = rip_is_behind(&outcome.end);
+    let mut backtrace: Vec<Frame> = addresses
+        .iter()
+        .enumerate()
+        .flat_map(|(depth, address)| symbols.frames(*address, depth > 0 || behind_rip))
+        .collect();
+    if let End::Panicked { .. } = &outcome.end {
+        // The panic's own machinery is not what its author wants to see.
+        let own = backtrace.iter().take_while(|frame| is_panic_machinery(frame)).count();
+        if own < backtrace.len() {
+            backtrace.drain(..own);
+        }
+    }
+    let place = place(&outcome.end, &backtrace);
+    let (headline, notes) = words(&scene);
+    let show_registers = !matches!(outcome.end, End::Panicked { .. } | End::HandlerFailed { .. });
+    Ok(Explanation {
+        headline,
+        line: place.as_ref().and_then(Source::text),
+        place,
+        notes,
+        instruction: scene.decoded.as_ref().filter(|_| !behind_rip).map(|d| d.text.clone()),
+        backtrace,
+        backtrace_cut,
+        debug_info: symbols.debug_info().clone(),
+        registers: outcome.registers,
+        show_registers,
+    })
+}
+
+/// Whether RIP is that of the instruction behind the one that ended the run. At an OUT KVMs
+/// differ, and a look one byte back is in the OUT either way; a write outside RAM is over when
+/// KVM says so, a read is not.
+const fn rip_is_behind(end: &End) -> bool {
+    matches!(
+        end,
+        End::Panicked { .. } | End::HandlerFailed { .. } | End::UnmappedAccess { write: true, .. }
+    )
+}
+
+fn is_panic_machinery(frame: &Frame) -> bool {
+    let handler = |name: &String| name.contains("rust_begin_unwind") || name == "panic";
+    frame.function.as_ref().is_some_and(handler)
+        || frame.source.as_ref().is_some_and(Source::is_toolchain)
+}
+
+/// Where it happened: what the guest itself said, or the innermost place that is not in the
+/// toolchain's own library.
+fn place(end: &End, backtrace: &[Frame]) -> Option<Source> {
+    let mut sources = backtrace.iter().filter_map(|frame| frame.source.as_ref());
+    let innermost = || {
+        let own = sources.clone().find(|source| !source.is_toolchain());
+        own.or_else(|| sources.clone().next()).cloned()
+    };
+    let End::Panicked { at: Some(at), .. } = end else { return innermost() };
+    let line = u32::try_from(at.line).unwrap_or(0);
+    let column = u32::try_from(at.column).unwrap_or(0);
+    // The same place by the debug information is a whole path.
+    let same = |source: &&Source| source.line == line && source.file.ends_with(&at.file);
+    let said = Source { file: at.file.clone().into(), line, column };
+    let whole = sources.clone().find(same).map(|source| Source { column, ..source.clone() });
+    match whole {
+        Some(whole) => Some(whole),
+        None if said.file.is_file() => Some(said),
+        // In the library, as for an allocation that failed.
+        None => sources.find(|source| !source.is_toolchain()).cloned().or(Some(said)),
+    }
+}
+
+/// What happened, and why.
+fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
+    match &scene.outcome.end {
+        End::Exception(exception) => words::exception(scene, exception),
+        End::TripleFault => words::triple_fault(scene),
+        End::UnmappedAccess { .. } => words::unmapped_access(scene),
+        End::EmulationFailed { bytes } => refusal::emulation_failed(scene, bytes),
+        End::InternalError { suberror, data } => refusal::internal_error(*suberror, data),
+        End::EntryFailed { reason } => refusal::entry_failed(*reason),
+        End::LimitReached(_) | End::Stopped => {
+            (scene.outcome.end.to_string(), words::waiting(scene))
+        }
+        End::Panicked { message, .. } => (format!("panicked: {message}"), Vec::new()),
+        other => (other.to_string(), Vec::new()),
+    }
+}

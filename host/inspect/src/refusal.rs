@@ -1,0 +1,59 @@
+//! What KVM refused, and what to do about it.
+
+use crate::disasm;
+use crate::explain::Scene;
+use crate::kind::KvmKind;
+
+type Words = (String, Vec<String>);
+
+/// KVM_INTERNAL_ERROR_* (Linux, include/uapi/linux/kvm.h).
+fn name(suberror: u32) -> &'static str {
+    match suberror {
+        1 => "KVM_INTERNAL_ERROR_EMULATION",
+        2 => "KVM_INTERNAL_ERROR_SIMUL_EX: an exception while one was delivered",
+        3 => "KVM_INTERNAL_ERROR_DELIVERY_EV: an exit while an event was delivered",
+        4 => "KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON",
+        _ => "of an unknown kind",
+    }
+}
+
+pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
+    let rip = scene.registers().rip;
+    let told = disasm::decode(bytes, rip).map(|decoded| decoded.text);
+    let instruction = told.or_else(|| scene.decoded.as_ref().map(|decoded| decoded.text.clone()));
+    let what = instruction.map_or_else(|| "an instruction".to_owned(), |text| format!("`{text}`"));
+    let mut notes = vec![format!("suberror 1, {}", name(1))];
+    if !bytes.is_empty() {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        notes.push(format!("bytes at RIP: {}", bytes.join(" ")));
+    }
+    notes.push(match (scene.kind, scene.in_ring_3()) {
+        (KvmKind::Pvm, false) => {
+            "this KVM emulates ring 0 and has no SSE, x87, POPCNT, BMI or software interrupts there; \
+             build for x86_64-unknown-none (C: -mgeneral-regs-only), or run with --ring 3"
+                .to_owned()
+        }
+        _ => "KVM emulates what touches no RAM, or page tables; is this address right?".to_owned(),
+    });
+    (format!("KVM cannot emulate {what}"), notes)
+}
+
+pub(crate) fn internal_error(suberror: u32, data: &[u64]) -> Words {
+    let words: Vec<String> = data.iter().map(|word| format!("{word:#x}")).collect();
+    let mut notes = vec![format!("suberror {suberror}, {}", name(suberror))];
+    if !words.is_empty() {
+        notes.push(format!("data: {}", words.join(" ")));
+    }
+    ("KVM gave up on the guest".to_owned(), notes)
+}
+
+pub(crate) fn entry_failed(reason: u64) -> Words {
+    // On VMX the low 16 bits are the basic exit reason (SDM vol. 3, appendix C); 33 is a guest
+    // state that the processor does not take.
+    let note = if reason & 0xffff == 33 {
+        "VMX exit reason 33: the guest's registers or segments are not a state that may be entered"
+    } else {
+        "the number is the hardware's own: VMX's exit reason or SVM's exit code"
+    };
+    (format!("the processor refused to enter the guest, reason {reason:#x}"), vec![note.to_owned()])
+}

@@ -1,0 +1,291 @@
+//! Faults in words that need no manual beside them.
+
+use crate::explain::Scene;
+use iced_x86::Mnemonic;
+use portcall::End;
+use portcall::exception::Exception;
+use portcall::layout::{MIB, PAGE, STACK_SIZE};
+
+/// The error code of a page fault (SDM vol. 3, 5.7): present, write, user, reserved, fetch.
+const PRESENT: u64 = 1;
+const WRITE: u64 = 1 << 1;
+const RESERVED: u64 = 1 << 3;
+const FETCH: u64 = 1 << 4;
+
+/// How far around a null pointer an access is taken for one through it.
+const NULL_REACH: u64 = PAGE;
+
+type Words = (String, Vec<String>);
+
+pub(crate) fn exception(scene: &Scene<'_>, exception: &Exception) -> Words {
+    let (mnemonic, name) = exception.name();
+    let code = exception.error_code.unwrap_or(0);
+    let (why, mut notes) = match exception.vector {
+        0 => (divide_error(scene), Vec::new()),
+        3 => (Some("the guest executed INT3".to_owned()), Vec::new()),
+        6 => invalid_opcode(scene),
+        8 => (
+            Some(
+                "an exception could not be delivered, and neither could what came of that"
+                    .to_owned(),
+            ),
+            Vec::new(),
+        ),
+        10..=13 => protection(scene, exception.vector, code),
+        14 => page_fault(scene, exception, code),
+        _ => (None, Vec::new()),
+    };
+    if exception.vector == 14 {
+        notes.extend(page_fault_details(scene, exception, code));
+    } else if code != 0 && (10..=13).contains(&exception.vector) {
+        notes.push(format!("error code {code:#x}: {}", selector(code)));
+    }
+    let headline = format!("{name} ({mnemonic})");
+    (why.map(|why| format!("{headline}: {why}")).unwrap_or(headline), notes)
+}
+
+fn page_fault(
+    scene: &Scene<'_>,
+    exception: &Exception,
+    code: u64,
+) -> (Option<String>, Vec<String>) {
+    let address = exception.cr2.map_or(0, |address| address.0);
+    let layout = scene.space.vm.layout();
+    let access = match (code & FETCH != 0, code & WRITE != 0) {
+        (true, _) => "jump",
+        (false, true) => "write",
+        (false, false) => "read",
+    };
+    let to = if code & (FETCH | WRITE) == 0 { "of" } else { "to" };
+    if code & RESERVED != 0 {
+        let why = format!("a page table entry on the way to {address:#x} has reserved bits set");
+        return (Some(why), Vec::new());
+    }
+    if let Some(below) = below_the_stack(scene, address) {
+        let why = format!(
+            "stack overflow: {access} {below} byte{} below the stack{}",
+            if below == 1 { "" } else { "s" },
+            function(scene).map(|name| format!(", in {name}")).unwrap_or_default()
+        );
+        let kib = STACK_SIZE / 1024;
+        return (Some(why), vec![format!("the stack has {kib} KiB, all of them used")]);
+    }
+    if address < NULL_REACH {
+        let offset = if address == 0 { String::new() } else { format!(" + {address:#x}") };
+        return (
+            Some(format!("{access} {to} address {address:#x}: null pointer{offset}")),
+            Vec::new(),
+        );
+    }
+    let place = scene.whereabouts(address);
+    let in_place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+    let Some((permissions, user)) = scene.space.permissions(address) else {
+        let ram_end = layout.ram.last().map_or(0, |ram| ram.end);
+        let nearest = if address >= ram_end {
+            format!("RAM ends at {ram_end:#x}")
+        } else if layout.ram.iter().any(|ram| ram.contains(&address)) {
+            "the guest has unmapped it itself".to_owned()
+        } else {
+            "that is the hole without RAM from 3 to 4 GiB".to_owned()
+        };
+        let why =
+            format!("{access} {to} {address:#x}{in_place}: nothing is mapped there; {nearest}");
+        return (Some(why), Vec::new());
+    };
+    let why = if exception.from_ring_3() && !user {
+        format!("{access} {to} {address:#x}{in_place}, which ring 3 may not touch")
+    } else if code & FETCH != 0 && !permissions.execute {
+        format!("jump into no-execute memory at {address:#x}{in_place}")
+    } else if code & WRITE != 0 && !permissions.write {
+        match place {
+            Some(place) => format!("write to a read-only page of {place}, at {address:#x}"),
+            None => format!("write to the read-only page at {address:#x}"),
+        }
+    } else {
+        format!(
+            "{access} {to} {address:#x}{in_place}, which is allowed now: its mapping has changed since"
+        )
+    };
+    (Some(why), Vec::new())
+}
+
+/// How many bytes below the stack an access went, if it did.
+fn below_the_stack(scene: &Scene<'_>, address: u64) -> Option<u64> {
+    let layout = scene.space.vm.layout();
+    let bottom = layout.stack.start;
+    let (guard, rsp) = (&layout.guard, scene.registers().rsp);
+    // The guard page; or what a frame larger than that reaches beyond it.
+    let by_stack_pointer =
+        rsp < bottom && rsp > bottom.saturating_sub(MIB) && address.abs_diff(rsp) < PAGE;
+    (guard.contains(&address) || by_stack_pointer && address < bottom).then(|| bottom - address)
+}
+
+/// The function that the guest was in.
+fn function(scene: &Scene<'_>) -> Option<String> {
+    let frames = scene.symbols.frames(scene.registers().rip, false);
+    frames.into_iter().rev().find_map(|frame| frame.function)
+}
+
+fn page_fault_details(scene: &Scene<'_>, exception: &Exception, code: u64) -> Vec<String> {
+    let address = exception.cr2.map_or(0, |address| address.0);
+    let present = if code & PRESENT == 0 { "page not present" } else { "page present" };
+    let access = match (code & FETCH != 0, code & WRITE != 0) {
+        (true, _) => "instruction fetch",
+        (false, true) => "write",
+        (false, false) => "read",
+    };
+    let ring = if exception.from_ring_3() { 3 } else { 0 };
+    let mut details = vec![format!("error code {code:#x}: {access}, {present}, ring {ring}")];
+    if let Some((name, into)) = scene.symbols.symbol_at(address)
+        && scene.space.region(address).is_none()
+    {
+        details.push(format!("{address:#x} is {name} + {into:#x}"));
+    }
+    details.push(format!("page walk: {}", scene.space.walk(address)));
+    details
+}
+
+fn divide_error(scene: &Scene<'_>) -> Option<String> {
+    let decoded = scene.decoded.as_ref()?;
+    match decoded.first_register(scene.registers()) {
+        Some((name, 0)) => Some(format!("division by zero: {name} is 0")),
+        Some((name, value)) => Some(format!("the quotient by {name} = {value:#x} does not fit")),
+        None => Some("division by zero, or a quotient that does not fit".to_owned()),
+    }
+}
+
+fn invalid_opcode(scene: &Scene<'_>) -> (Option<String>, Vec<String>) {
+    let Some(decoded) = &scene.decoded else {
+        return (Some("these bytes are no instruction".to_owned()), Vec::new());
+    };
+    match decoded.instruction.mnemonic() {
+        Mnemonic::Ud2 => (
+            Some("UD2, a trap that was put there".to_owned()),
+            vec!["compilers end code that must not be reached with UD2".to_owned()],
+        ),
+        Mnemonic::Vmcall | Mnemonic::Vmmcall => {
+            (Some(format!("{} is no way to this host", decoded.text)), vec![VMCALL.to_owned()])
+        }
+        _ => (
+            Some(format!("this processor does not execute `{}`", decoded.text)),
+            vec![
+                "the guest's CPUID shows no extensions; build it for x86_64-unknown-none, or for \
+                 baseline x86-64"
+                    .to_owned(),
+            ],
+        ),
+    }
+}
+
+const VMCALL: &str = "VMCALL and VMMCALL are answered inside KVM and never reach this host; a hypercall \
+                      here is an OUT (guest/abi/README.md)";
+
+fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<String>) {
+    if code != 0 {
+        return (None, Vec::new());
+    }
+    let Some(decoded) = &scene.decoded else { return (None, Vec::new()) };
+    if scene.in_ring_3() && decoded.needs_ring_0() {
+        let why = format!("`{}` needs ring 0", decoded.text);
+        return (Some(why), vec!["run the guest without --ring 3".to_owned()]);
+    }
+    if let Some(address) = decoded.memory(scene.registers()).into_iter().find(|a| !is_canonical(*a))
+    {
+        let why = format!("address {address:#x} is not canonical: bits 63 to 47 differ");
+        return (Some(why), Vec::new());
+    }
+    let sp = scene.registers().rsp;
+    if !is_canonical(sp) && vector != 11 {
+        return (Some(format!("the stack pointer {sp:#x} is not canonical")), Vec::new());
+    }
+    let why = match decoded.instruction.mnemonic() {
+        Mnemonic::Wrmsr => {
+            let msr = scene.registers().rcx & 0xffff_ffff;
+            format!("KVM does not let MSR {msr:#x} be written, or not with this value")
+        }
+        Mnemonic::Rdmsr => {
+            let msr = scene.registers().rcx & 0xffff_ffff;
+            format!("KVM does not let MSR {msr:#x} be read")
+        }
+        Mnemonic::Mov if decoded.needs_ring_0() => {
+            format!("`{}` would set bits that are reserved or contradict each other", decoded.text)
+        }
+        _ => return (None, Vec::new()),
+    };
+    (Some(why), Vec::new())
+}
+
+fn is_canonical(address: u64) -> bool {
+    matches!(address >> 47, 0 | 0x1_ffff)
+}
+
+/// The error code of #TS, #NP, #SS and #GP where it names a descriptor (SDM vol. 3, 7.13).
+fn selector(code: u64) -> String {
+    let (table, index) = match code >> 1 & 3 {
+        0 => ("the GDT", code >> 3 & 0x1fff),
+        2 => ("the LDT", code >> 3 & 0x1fff),
+        _ => {
+            let vector = code >> 3 & 0xff;
+            return format!(
+                "the IDT has no usable gate for vector {vector}; the host's has 32, and INT may \
+                 raise none of them but 3"
+            );
+        }
+    };
+    format!("entry {index} of {table}, selector {:#x}", code & 0xfff8)
+}
+
+/// What can still be known when the processor has given up.
+pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
+    let headline = "triple fault: an exception, and its handling failed as well".to_owned();
+    let (idt, layout) = (&scene.sregs.idt, scene.space.vm.layout());
+    let mut notes = Vec::new();
+    if !layout.descriptors.contains(&idt.base) {
+        let gates = (u64::from(idt.limit) + 1) / 16;
+        let many = if gates == 1 { "" } else { "s" };
+        notes.push(format!(
+            "the guest has loaded an interrupt table of its own: {gates} gate{many} at {:#x}",
+            idt.base
+        ));
+    }
+    if !scene.space.tables_lead_somewhere() {
+        notes.push(format!(
+            "its page tables no longer map its own entry: {}",
+            scene.space.walk(scene.space.image.entry().0)
+        ));
+        notes.push("memory is read below as the host had mapped it at the start".to_owned());
+    }
+    if notes.is_empty() {
+        notes.push(
+            "interrupt table and page tables look as the host made them; its descriptors, stacks or \
+             stubs may not"
+                .to_owned(),
+        );
+    }
+    (headline, notes)
+}
+
+pub(crate) fn unmapped_access(scene: &Scene<'_>) -> Words {
+    let mut notes = Vec::new();
+    let reads = matches!(scene.outcome.end, End::UnmappedAccess { write: false, .. });
+    if reads
+        && let Some(address) =
+            scene.decoded.as_ref().and_then(|d| d.memory(scene.registers()).first().copied())
+    {
+        notes.push(format!("page walk of {address:#x}: {}", scene.space.walk(address)));
+    }
+    notes.push(
+        "the host maps nothing but RAM, so the guest has mapped this itself; there is no device at \
+         any address"
+            .to_owned(),
+    );
+    (scene.outcome.end.to_string(), notes)
+}
+
+/// What a guest that was stopped may have been waiting for.
+pub(crate) fn waiting(scene: &Scene<'_>) -> Vec<String> {
+    match scene.decoded.as_ref().map(|decoded| decoded.instruction.mnemonic()) {
+        Some(Mnemonic::Vmcall | Mnemonic::Vmmcall) => vec![VMCALL.to_owned()],
+        _ => Vec::new(),
+    }
+}

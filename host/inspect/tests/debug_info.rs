@@ -1,0 +1,140 @@
+//! Names and lines from an image's symbols and DWARF, good, missing and broken. The guest is in
+//! C, so these tests need a C compiler.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use common::kvm;
+use inspect::{DebugInfo, Explanation, KvmKind, Style, Symbols, explain};
+use portcall::{End, Image, Ring, Vm};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// `outer` calls `middle`, which has `inner` inlined, which divides by what it was given.
+const SOURCE: &str = "\
+volatile int divisor, result;
+
+static inline __attribute__((always_inline)) int inner(int value) {
+    return value / divisor;
+}
+
+__attribute__((noinline)) int middle(int value) {
+    return inner(value + 1) + 1;
+}
+
+__attribute__((noinline)) int outer(int value) {
+    return middle(value * 2) + 1;
+}
+
+void _start(void) {
+    result = outer(20);
+    for (;;) __asm__ volatile(\"hlt\");
+}
+";
+
+/// The guest, built with these options besides.
+fn build(folder: &TempDir, options: &[&str]) -> PathBuf {
+    let (source, image) = (folder.path().join("guest.c"), folder.path().join("guest"));
+    std::fs::write(&source, SOURCE).expect("written");
+    let built = Command::new("cc")
+        .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-mno-red-zone"])
+        .args(["-mgeneral-regs-only", "-fno-asynchronous-unwind-tables", "-O1"])
+        .args(options)
+        .arg("-o")
+        .arg(&image)
+        .arg(&source)
+        .status();
+    match built {
+        Ok(status) if status.success() => image,
+        other => panic!("this test needs a C compiler (apt-get install gcc libc6-dev): {other:?}"),
+    }
+}
+
+fn died(image: &Path, ring: Ring) -> Explanation {
+    let bytes = std::fs::read(image).expect("read");
+    let image = Image::parse(&bytes).expect("right");
+    let mut vm = Vm::builder(&kvm(), &image).ring(ring).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    assert!(matches!(outcome.end, End::Exception(_)), "{}", outcome.end);
+    explain(&vm, &image, &outcome, &bytes, KvmKind::Unknown).expect("explains")
+}
+
+fn functions(explanation: &Explanation) -> Vec<(&str, bool)> {
+    let frames = explanation.backtrace.iter();
+    frames.map(|frame| (frame.function.as_deref().unwrap_or("?"), frame.inlined)).collect()
+}
+
+const CHAIN: [(&str, bool); 4] =
+    [("inner", true), ("middle", false), ("outer", false), ("_start", false)];
+
+#[test]
+fn a_c_guest_has_its_backtrace_by_frame_pointers_and_by_debug_frame() {
+    let folder = TempDir::new().expect("a folder");
+    for options in [["-g", "-fno-omit-frame-pointer"], ["-g", "-fomit-frame-pointer"]] {
+        for ring in [Ring::Zero, Ring::Three] {
+            let said = died(&build(&folder, &options), ring);
+            assert_eq!(functions(&said), CHAIN, "{options:?} {ring:?}");
+            let place = said.place.as_ref().expect("a place");
+            assert_eq!(
+                (place.line, said.line.as_deref()),
+                (4, Some("    return value / divisor;"))
+            );
+            let text = said.render(Style { colour: false });
+            assert!(text.contains("guest.c:4"), "{text}");
+            assert!(text.contains(" 4 |     return value / divisor;"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn symbols_without_lines_and_neither_are_said_plainly() {
+    let folder = TempDir::new().expect("a folder");
+    let said = died(&build(&folder, &["-g0", "-fno-omit-frame-pointer"]), Ring::Zero);
+    assert!(matches!(said.debug_info, DebugInfo::Symbols(_)), "{:?}", said.debug_info);
+    let names: Vec<&str> = functions(&said).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[0], "middle");
+    assert_eq!(names.last(), Some(&"_start"));
+    assert!(said.render(Style::default()).contains("no debug information; build it with -g"));
+
+    let said = died(&build(&folder, &["-s"]), Ring::Zero);
+    assert!(matches!(said.debug_info, DebugInfo::Nothing(_)), "{:?}", said.debug_info);
+    assert!(said.render(Style::default()).contains("   0: 0x"));
+}
+
+/// What a hostile image may make of the lookups: nothing worse than no answer.
+fn look_up(bytes: &[u8], addresses: &[u64]) {
+    let symbols = Symbols::new(bytes, 0);
+    for address in addresses {
+        let frames = symbols.frames(*address, true);
+        assert!(frames.len() <= 33);
+        let _ = (symbols.section_at(*address), symbols.symbol_at(*address));
+    }
+}
+
+#[test]
+fn broken_debug_information_neither_panics_nor_hangs() {
+    let folder = TempDir::new().expect("a folder");
+    let image = build(&folder, &["-g", "-fno-omit-frame-pointer"]);
+    let good = std::fs::read(&image).expect("read");
+    let said = died(&image, Ring::Zero);
+    let addresses: Vec<u64> = said.backtrace.iter().map(|frame| frame.address).collect();
+    look_up(&good, &addresses);
+    // A plain linear congruence: the same damage in every run.
+    let mut state = 7u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).expect("31 bits") % below
+    };
+    let start = std::time::Instant::now();
+    for _ in 0..3000 {
+        let mut bytes = good.clone();
+        for _ in 0..=random(12) {
+            let at = 64 + random(bytes.len() - 64);
+            bytes[at] = [0, 0x7f, 0x80, 0xff, bytes[at] ^ 1, bytes[at].wrapping_add(1)][random(6)];
+        }
+        bytes.truncate(bytes.len() - random(8) * random(400));
+        look_up(&bytes, &addresses);
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}

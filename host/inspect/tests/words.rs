@@ -1,0 +1,296 @@
+//! What is said of each kind of end, whole, for guests whose addresses never change.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+
+use common::kvm;
+use inspect::{KvmKind, Style, explain};
+use portcall::layout::MIB;
+use portcall::{End, Image, Limit, Ring, Vm};
+use std::time::Duration;
+
+/// The explanation of a flat guest's end, without its registers.
+fn words(code: &[u8], ring: Ring) -> String {
+    let image = Image::flat(code).expect("code");
+    let limit = Limit::Time(Duration::from_millis(200));
+    let mut vm = Vm::builder(&kvm(), &image)
+        .ring(ring)
+        .memory(16 * MIB)
+        .limit(limit)
+        .build()
+        .expect("builds");
+    let outcome = vm.run().expect("runs");
+    let said = explain(&vm, &image, &outcome, code, KvmKind::Pvm).expect("explains");
+    let text = said.render(Style { colour: false });
+    let (words, registers) = text.split_once("registers:\n").unwrap_or((&text, ""));
+    assert_eq!(registers.is_empty(), !said.show_registers);
+    // Where the page tables begin depends on how many there may be.
+    let tables = vm.layout().tables.start;
+    words
+        .replace("   = no source lines: the image is no ELF file with readable sections\n", "")
+        .replace(&format!("{tables:#x}"), "TABLES")
+        .replace(&format!("PT[{}]", tables >> 12 & 511), "PT[..]")
+}
+
+#[track_caller]
+fn assert_says(code: &[u8], expected: &str) {
+    assert_eq!(words(code, Ring::Zero), expected);
+}
+
+#[test]
+fn a_write_through_a_null_pointer() {
+    assert_says(
+        code!(null: "mov dword ptr [0x18], 1"),
+        "\
+error: page fault (#PF): write to address 0x18: null pointer + 0x18
+   = at 0x100000: mov dword ptr [0x18], 1
+   = error code 0x2: write, page not present, ring 0
+   = page walk: CR3 TABLES, PML4[0], PDPT[0], PD[0], PT[0] not present
+backtrace:
+   0: 0x100000
+",
+    );
+}
+
+#[test]
+fn a_read_beyond_ram() {
+    assert_says(
+        code!(beyond: "mov rax, [0x1000008]"),
+        "\
+error: page fault (#PF): read of 0x1000008: nothing is mapped there; RAM ends at 0x1000000
+   = at 0x100000: mov rax, [0x1000008]
+   = error code 0x0: read, page not present, ring 0
+   = page walk: CR3 TABLES, PML4[0], PDPT[0], PD[8] not present
+backtrace:
+   0: 0x100000
+",
+    );
+}
+
+#[test]
+fn a_write_to_the_page_tables() {
+    assert_says(
+        code!(tables: "mov rax, cr3" "mov [rax], rax"),
+        "\
+error: page fault (#PF): write to a read-only page of the page tables, at TABLES
+   = at 0x100003: mov [rax], rax
+   = error code 0x3: write, page present, ring 0
+   = page walk: CR3 TABLES, PML4[0], PDPT[0], PD[7], PT[..] TABLES r---
+backtrace:
+   0: 0x100003
+",
+    );
+}
+
+#[test]
+fn a_jump_into_the_stack() {
+    assert_says(
+        code!(stack: "lea rax, [rsp - 16]" "call rax"),
+        "\
+error: page fault (#PF): jump into no-execute memory at 0xffffe8 (the stack)
+   = at 0xffffe8: add [rax], al
+   = error code 0x11: instruction fetch, page present, ring 0
+   = page walk: CR3 TABLES, PML4[0], PDPT[0], PD[7], PT[511] 0xfff000 rw--
+backtrace:
+   0: 0xffffe8
+   1: 0x100007
+",
+    );
+}
+
+#[test]
+fn a_push_below_the_stack() {
+    assert_says(
+        code!(push: "lea rsp, [rsp - 0x40000 + 8]" "push rax"),
+        "\
+error: page fault (#PF): stack overflow: write 8 bytes below the stack
+   = at 0x100008: push rax
+   = the stack has 256 KiB, all of them used
+   = error code 0x2: write, page not present, ring 0
+   = page walk: CR3 TABLES, PML4[0], PDPT[0], PD[7], PT[447] not present
+backtrace:
+   0: 0x100008
+",
+    );
+}
+
+#[test]
+fn a_division_that_does_not_fit() {
+    assert_says(
+        code!(quotient: "mov edx, 5" "mov eax, 0" "mov ecx, 2" "div ecx"),
+        "\
+error: divide error (#DE): the quotient by ecx = 0x2 does not fit
+   = at 0x10000f: div ecx
+backtrace:
+   0: 0x10000f
+",
+    );
+}
+
+#[test]
+fn an_instruction_that_there_is_not() {
+    // In ring 3, where the processor itself says so.
+    let text = words(code!(none: ".byte 0x0f, 0xff, 0xff"), Ring::Three);
+    assert_eq!(
+        text,
+        "\
+error: invalid opcode (#UD): this processor does not execute `ud0 edi, edi`
+   = at 0x100000: ud0 edi, edi
+   = the guest's CPUID shows no extensions; build it for x86_64-unknown-none, or for baseline x86-64
+backtrace:
+   0: 0x100000
+",
+    );
+}
+
+#[test]
+fn an_address_that_is_not_canonical() {
+    assert_says(
+        code!(canonical: "mov rbx, 0x1234567890abcdef" "mov al, [rbx + 2]"),
+        "\
+error: general protection fault (#GP): address 0x1234567890abcdf1 is not canonical: bits 63 to 47 differ
+   = at 0x10000a: mov al, [rbx+2]
+backtrace:
+   0: 0x10000a
+",
+    );
+}
+
+#[test]
+fn a_register_that_cannot_be_written() {
+    assert_says(
+        code!(msr: "mov ecx, 0xdead" "xor eax, eax" "xor edx, edx" "wrmsr"),
+        "\
+error: general protection fault (#GP): KVM does not let MSR 0xdead be written, or not with this value
+   = at 0x100009: wrmsr
+backtrace:
+   0: 0x100009
+",
+    );
+}
+
+#[test]
+fn a_triple_fault_by_an_empty_interrupt_table() {
+    assert_says(
+        code!(triple: "push 0" "push 0" "lidt [rsp]" "ud2"),
+        "\
+error: triple fault: an exception, and its handling failed as well
+   = at 0x100008: ud2
+   = the guest has loaded an interrupt table of its own: 0 gates at 0x0
+backtrace:
+   0: 0x100008
+",
+    );
+}
+
+#[test]
+fn a_guest_that_broke_its_page_tables() {
+    let text = words(code!(broken: "mov rax, 0x800000000" "mov cr3, rax" "nop"), Ring::Zero);
+    for expected in [
+        "error: triple fault",
+        "its page tables no longer map its own entry: CR3 0x800000000, which is not RAM",
+        "memory is read below as the host had mapped it at the start",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_guest_that_spins_and_one_that_uses_vmcall() {
+    assert_says(
+        code!(spins: "2: jmp 2b"),
+        "\
+error: ran longer than its limit of 200ms
+   = at 0x100000: jmp short 0x100000
+backtrace:
+   0: 0x100000
+",
+    );
+    // On a KVM that answers it the guest goes on and halts; kvm_pvm never comes back.
+    let code = code!(vmcall: "vmcall" "hlt");
+    let image = Image::flat(code).expect("code");
+    let limit = Limit::Time(Duration::from_millis(200));
+    let mut vm = Vm::builder(&kvm(), &image).limit(limit).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    let said = explain(&vm, &image, &outcome, code, KvmKind::Unknown).expect("explains");
+    match outcome.end {
+        End::Halted => {}
+        _ => assert!(said.render(Style::default()).contains("never reach this host"), "{said:?}"),
+    }
+}
+
+#[test]
+fn a_panic_shows_no_registers() {
+    let code = code!(panics:
+        "lea rdi, [rip + 3f]" "mov esi, 5" "lea rdx, [rip + 4f]" "mov ecx, 4"
+        "mov r8d, 7" "mov r9d, 9" "out 0xf5, al" "hlt"
+        "3: .ascii \"oh no\"" "4: .ascii \"a.rs\""
+    );
+    let text = words(code, Ring::Zero);
+    assert!(text.starts_with("error: panicked: oh no\n  --> a.rs:7:9\nbacktrace:\n"), "{text}");
+}
+
+#[test]
+fn control_characters_of_a_guest_do_not_reach_the_terminal() {
+    let code = code!(escape:
+        "lea rdi, [rip + 3f]" "mov esi, 6" "xor ecx, ecx" "out 0xf5, al" "hlt"
+        "3: .byte 0x1b" ".ascii \"[31m!\""
+    );
+    let text = words(code, Ring::Zero);
+    assert!(text.starts_with("error: panicked: \u{fffd}[31m!\n"), "{text:?}");
+}
+
+#[test]
+fn ring_3_differs_in_its_error_codes_and_names_what_needs_ring_0() {
+    let read = code!(user_read: "mov rax, [0x18]");
+    let text = words(read, Ring::Three);
+    assert!(text.contains("read of address 0x18: null pointer + 0x18"), "{text}");
+    assert!(text.contains("error code 0x4: read, page not present, ring 3"), "{text}");
+
+    let host = words(code!(user_tables: "mov rax, [0xfac000]"), Ring::Three);
+    assert!(host.contains("), which ring 3 may not touch"), "{host}");
+
+    let lidt = words(code!(user_lidt: "lidt [rsp]"), Ring::Three);
+    assert!(lidt.contains("`lidt [rsp]` needs ring 0"), "{lidt}");
+    assert!(lidt.contains("run the guest without --ring 3"), "{lidt}");
+}
+
+#[test]
+fn what_kvm_cannot_emulate_is_disassembled_and_has_a_remedy() {
+    let code = code!(popcnt: "mov ebx, 7" "popcnt eax, ebx" "hlt");
+    let image = Image::flat(code).expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    if KvmKind::detect() != KvmKind::Pvm {
+        // With hardware virtualization there is nothing to refuse.
+        assert_eq!((outcome.end, outcome.registers.rax), (End::Halted, 3));
+        return;
+    }
+    let said = explain(&vm, &image, &outcome, code, KvmKind::Pvm).expect("explains");
+    let text = said.render(Style::default());
+    for expected in [
+        "error: KVM cannot emulate `popcnt eax, ebx`\n",
+        "   = suberror 1, KVM_INTERNAL_ERROR_EMULATION\n",
+        "   = bytes at RIP: f3 0f b8 c3 f4",
+        "run with --ring 3\n",
+    ] {
+        assert!(text.contains(expected), "{text}");
+    }
+    // And the remedy is one.
+    let mut vm = Vm::builder(&kvm(), &image).ring(Ring::Three).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    assert_eq!((outcome.end, outcome.registers.rax), (End::Halted, 3));
+}
+
+#[test]
+fn a_corrupt_stack_ends_the_walk() {
+    // RBP points at itself, in a circle, and nowhere: no walk goes round or out.
+    for code in [
+        code!(circle: "lea rbp, [rsp - 64]" "mov [rbp], rbp" "lea rax, [rip]" "mov [rbp + 8], rax" "ud2"),
+        code!(nowhere: "mov rbp, -8" "ud2"),
+        code!(stray: "mov rbp, 0x1000000" "ud2"),
+    ] {
+        let text = words(code, Ring::Zero);
+        assert!(text.contains("UD2") && text.lines().count() < 12, "{text}");
+    }
+}
