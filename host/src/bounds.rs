@@ -3,7 +3,7 @@
 
 use crate::error::ConfigError;
 use crate::outcome::{End, Limit};
-use crate::stop::{StopState, Watchdog};
+use crate::stop::{StopState, ThreadToken, Watchdog};
 use std::time::{Duration, Instant};
 
 /// How often a VM with a time limit looks at the clock.
@@ -13,37 +13,61 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 pub(crate) struct Bounds {
     pub(crate) stop: StopState,
     time_limit: Option<Duration>,
-    tick: Option<Duration>,
-    /// Set at the first KVM_RUN.
+    /// How often there is a tick, if anyone needs one.
+    period: Option<Duration>,
+    /// Set at the first KVM_RUN, with a time limit.
     deadline: Option<Instant>,
+    /// The timer of the thread that runs the VM.
+    watchdog: Option<(ThreadToken, Watchdog)>,
+    /// When the next tick is due, for those who step.
+    next_tick: Option<Instant>,
 }
 
 impl Bounds {
     pub(crate) fn new(time_limit: Option<Duration>, tick: Option<Duration>) -> Self {
-        Self { time_limit, tick, ..Self::default() }
+        let period = match (time_limit, tick) {
+            (Some(_), Some(tick)) => Some(tick.min(CLOCK_TICK)),
+            (Some(_), None) => Some(CLOCK_TICK),
+            (None, tick) => tick,
+        };
+        Self { time_limit, period, ..Self::default() }
     }
 
-    /// Starts the clock, the first time, and interrupts this thread at every tick for as long
-    /// as the result lives; `None` where nothing needs a tick.
-    pub(crate) fn watchdog(&mut self) -> Result<Option<Watchdog>, ConfigError> {
-        let (first, period) = match self.time_limit {
-            Some(limit) => {
-                let now = Instant::now();
-                let deadline = match self.deadline {
-                    Some(deadline) => Some(deadline),
-                    // A limit beyond the clock's own end is none.
-                    None => now.checked_add(limit),
-                };
-                self.deadline = deadline;
-                let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-                (left.unwrap_or(CLOCK_TICK).min(CLOCK_TICK), CLOCK_TICK)
-            }
-            None => match self.tick {
-                Some(tick) => (tick, tick),
-                None => return Ok(None),
-            },
-        };
-        Watchdog::start(first, period).map(Some)
+    /// Starts the clock, the first time, and has this thread interrupted at every tick from here
+    /// on.
+    pub(crate) fn watch(&mut self) -> Result<(), ConfigError> {
+        let Some(period) = self.period else { return Ok(()) };
+        let token = ThreadToken::current();
+        if self.watchdog.as_ref().is_some_and(|(watched, _)| *watched == token) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut first = period;
+        if let Some(limit) = self.time_limit {
+            // A limit beyond the clock's own end is none.
+            self.deadline = self.deadline.or_else(|| now.checked_add(limit));
+            let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
+            first = left.unwrap_or(period).min(period);
+        }
+        self.next_tick = now.checked_add(first);
+        self.watchdog = Some((token, Watchdog::start(first, period)?));
+        Ok(())
+    }
+
+    /// Leaves this thread alone again.
+    pub(crate) fn unwatch(&mut self) {
+        self.watchdog = None;
+    }
+
+    /// Whether a tick is due by the clock.
+    pub(crate) fn is_due(&mut self) -> bool {
+        let (Some(next), Some(period)) = (self.next_tick, self.period) else { return false };
+        let now = Instant::now();
+        if now < next {
+            return false;
+        }
+        self.next_tick = now.checked_add(period);
+        true
     }
 
     /// The end that a stopper or a limit asks for, if one does.

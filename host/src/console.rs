@@ -24,11 +24,12 @@ impl Console {
         Self { sink, buffer: Vec::new(), window: Gpa(layout.window()), taken: 0 }
     }
 
-    /// Takes bytes that came through the console port, behind what stands in the window.
-    pub(crate) fn push(&mut self, memory: &Memory, bytes: &[u8], stats: &mut Stats) {
-        self.take(memory, stats);
-        self.buffer.extend_from_slice(bytes);
-        stats.console_bytes += bytes.len() as u64;
+    /// Takes bytes that came through the console port; what stands in the window was taken
+    /// before, so that the order is kept.
+    pub(crate) fn push<'b>(&mut self, bytes: impl Iterator<Item = &'b u8>, stats: &mut Stats) {
+        let before = self.buffer.len();
+        self.buffer.extend(bytes);
+        stats.console_bytes += (self.buffer.len() - before) as u64;
     }
 
     /// Takes what stands in the window. Its write index is a claim: whatever it says, at most

@@ -138,7 +138,7 @@ impl<'a> Image<'a> {
             .collect::<Result<Vec<_>, _>>()?;
         check_overlap(&segments)?;
         let entry = Gva(header.e_entry.wrapping_add(bias));
-        check_entry(&segments, entry)?;
+        check_entry(&segments, entry, header.e_entry)?;
         for h in headers.iter().filter(|h| h.p_type == ph::PT_NOTE).take(MAX_NOTES) {
             check_note(&bytes[file_range(bytes, "the note", h.p_offset, h.p_filesz)?], h.p_align)?;
         }
@@ -417,11 +417,16 @@ fn check_overlap(segments: &[Segment]) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn check_entry(segments: &[Segment], entry: Gva) -> Result<(), ImageError> {
+/// The entry is code. `claimed` is what the file says, which is what its author knows.
+fn check_entry(segments: &[Segment], entry: Gva, claimed: u64) -> Result<(), ImageError> {
+    // A shared library has no entry, and its first segment is where 0 would be moved to.
+    if claimed == 0 && entry.0 != 0 {
+        return Err(ImageError::EntryOutside { entry: claimed });
+    }
     match segments.iter().find(|segment| segment.virtual_range().contains(&entry.0)) {
-        None => Err(ImageError::EntryOutside { entry: entry.0 }),
+        None => Err(ImageError::EntryOutside { entry: claimed }),
         Some(segment) if !segment.permissions.execute => {
-            Err(ImageError::EntryNotExecutable { entry: entry.0 })
+            Err(ImageError::EntryNotExecutable { entry: claimed })
         }
         Some(_) => Ok(()),
     }

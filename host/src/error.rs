@@ -53,7 +53,10 @@ pub enum KvmError {
         path: PathBuf,
     },
     /// The device cannot be opened for another reason.
-    #[error("{path} cannot be opened: {source}")]
+    #[error(
+        "{path} cannot be opened: {source}. If the node is there but no driver answers, load it \
+         (modprobe kvm_intel or kvm_amd) and enable virtualization in the firmware"
+    )]
     Open {
         /// The device's path.
         path: PathBuf,
@@ -61,7 +64,7 @@ pub enum KvmError {
         source: io::Error,
     },
     /// What was opened is not KVM.
-    #[error("{path} is not KVM: {reason}. Name the KVM device, usually /dev/kvm")]
+    #[error("{path} is not KVM: {reason}. Something else stands at that path: see ls -l {path}")]
     NotKvm {
         /// The device's path.
         path: PathBuf,
@@ -76,6 +79,13 @@ pub enum KvmError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+impl KvmError {
+    /// The error of a failed ioctl.
+    pub(crate) fn ioctl(ioctl: &'static str, error: kvm_ioctls::Error) -> Self {
+        Self::Ioctl { ioctl, source: io::Error::from_raw_os_error(error.errno()) }
+    }
 }
 
 /// What to do about a failed ioctl, where the kernel's word alone does not say it.
@@ -166,7 +176,7 @@ pub enum MemoryError {
     },
     /// A segment lies in the null page.
     #[error(
-        "the image wants {size:#x} bytes at guest-physical {start:#x}, in the null page, which stays \
+        "the image wants {size:#x} bytes at address {start:#x}, in the null page, which stays \
          unmapped; link it at {IMAGE_MIN:#x} or above"
     )]
     ImageInNullPage {
@@ -177,7 +187,7 @@ pub enum MemoryError {
     },
     /// A segment overlaps the host's own range.
     #[error(
-        "the image wants {size:#x} bytes at guest-physical {start:#x}, which overlaps the host's own \
+        "the image wants {size:#x} bytes at address {start:#x}, which overlaps the host's own \
          range at the top of low RAM, {reserved_start:#x} to {reserved_end:#x}; give more memory \
          (--memory), or link the image lower"
     )]
@@ -246,14 +256,20 @@ pub enum ConfigError {
     /// The signal that ends `KVM_RUN` is already used.
     #[error(
         "signal {signal} already has a handler in this process; choose another with \
-         portcall::stop::use_signal before the first VM is stopped or limited"
+         portcall::stop::use_signal before the first VM is built"
     )]
     SignalTaken {
         /// The signal's number.
         signal: i32,
     },
+    /// The signal can no longer be chosen.
+    #[error("signal {installed} is in use already; choose the signal before the first VM is built")]
+    SignalChosen {
+        /// The signal's number.
+        installed: i32,
+    },
     /// The kernel refused the signal handler or the timer.
-    #[error("{call} failed: {source}")]
+    #[error("{call} failed: {source} (timers count against ulimit -i)")]
     Signal {
         /// The system call.
         call: &'static str,
@@ -270,7 +286,10 @@ pub enum ImageError {
     #[error("the image is empty; give the ELF file that the guest was linked to")]
     Empty,
     /// Not an ELF file.
-    #[error("the image is not an ELF file (it starts with {magic:02x?}, not 7f 45 4c 46)")]
+    #[error(
+        "the image is not an ELF file (it starts with {magic:02x?}, not 7f 45 4c 46); give the file \
+         that the guest was linked to"
+    )]
     NotElf {
         /// The first bytes.
         magic: Vec<u8>,
@@ -329,7 +348,10 @@ pub enum ImageError {
         memory_size: u64,
     },
     /// An address and a size that do not fit an address space.
-    #[error("the segment at {address:#x} with {size:#x} bytes does not fit an address space")]
+    #[error(
+        "the segment at {address:#x} with {size:#x} bytes does not fit an address space; mend the \
+         linker script, or the file is damaged"
+    )]
     AddressOverflow {
         /// The segment's address.
         address: u64,
@@ -337,7 +359,7 @@ pub enum ImageError {
         size: u64,
     },
     /// Against the ELF specification's rule for p_align, or not fit for paging.
-    #[error("the segment at {address:#x} is wrongly aligned: {reason}")]
+    #[error("the segment at {address:#x} is wrongly aligned: {reason}; mend the linker script")]
     Misaligned {
         /// The segment's address.
         address: u64,
@@ -353,7 +375,10 @@ pub enum ImageError {
         second: u64,
     },
     /// The entry is not in any segment.
-    #[error("the entry {entry:#x} is outside every segment; is the entry symbol (_start) defined?")]
+    #[error(
+        "the entry {entry:#x} is outside every segment; is the entry symbol (_start) defined? A shared \
+         library (.so) has none: link an executable"
+    )]
     EntryOutside {
         /// e_entry.
         entry: u64,
@@ -374,16 +399,24 @@ pub enum ImageError {
         /// The address it patches.
         address: u64,
     },
-    /// A relocation that only a dynamic linker could do.
+    /// A relocation that only a dynamic linker or a C library's start-up could do.
     #[error(
-        "relocation {index} is of type {kind}, which needs a dynamic linker; link with -static-pie \
-         or -static, without shared symbols"
+        "relocation {index} is of type {kind}, which needs a dynamic linker or the C library's own \
+         start-up; link with -static-pie or -static, and without a hosted C library (-nostdlib)"
     )]
     RelocationUnknown {
         /// Its number in its table.
         index: usize,
         /// The type's name or number.
         kind: String,
+    },
+    /// More relocations than the file has words.
+    #[error(
+        "the image has more than {most} packed relocations, more than it has words; the file is damaged"
+    )]
+    TooManyRelocations {
+        /// The words in the file.
+        most: usize,
     },
     /// The note says another version of the contract.
     #[error(

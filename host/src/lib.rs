@@ -3,7 +3,7 @@
 //! ```
 //! use portcall::{Capture, End, Image, Kvm, Vm};
 //!
-//! // mov eax, 42; hlt. Usually: Image::parse(&std::fs::read("my-guest")?)
+//! // mov eax, 42; hlt. Usually: let bytes = std::fs::read("my-guest")?; Image::parse(&bytes)?
 //! let image = Image::flat(&[0xb8, 42, 0, 0, 0, 0xf4])?;
 //! let kvm = Kvm::open()?;
 //! let text = Capture::new();
@@ -68,15 +68,21 @@ pub use builder::Builder;
 pub use console::Capture;
 pub use elf::Image;
 pub use error::Error;
+pub use exception::Exception;
 pub use exit::Exit;
 pub use kvm::Kvm;
 pub use layout::{Gpa, Gva};
 pub use memory::Memory;
 pub use observe::{ExitEvent, Observer, Step};
-pub use outcome::{End, Limit, Outcome};
+pub use outcome::{End, Limit, Outcome, Place, Stats};
 pub use ports::{Guest, Ports};
 pub use registers::Ring;
 pub use stop::Stopper;
 pub use vm::{Stop, Vm};
 
 pub use {kvm_bindings, kvm_ioctls};
+
+/// Its examples are tested like the library's own.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -4,7 +4,6 @@ use crate::error::{KvmError, MemoryError};
 use crate::layout::{Gpa, Layout};
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use std::io;
 use std::sync::atomic::Ordering;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
@@ -106,10 +105,8 @@ impl Memory {
 
 /// KVM_SET_USER_MEMORY_REGION for one slot.
 pub(crate) fn set_slot(vm: &VmFd, slot: kvm_userspace_memory_region) -> Result<(), KvmError> {
-    // SAFETY: the slot is one that `Memory::slots` made of a live mapping, and `Vm` drops the
-    // VM's file descriptor before it drops the memory.
-    unsafe { vm.set_user_memory_region(slot) }.map_err(|error| KvmError::Ioctl {
-        ioctl: "KVM_SET_USER_MEMORY_REGION",
-        source: io::Error::from_raw_os_error(error.errno()),
-    })
+    // SAFETY: the slot is one that `Memory::slots` made of a live mapping. `Vm` drops the vCPU
+    // and the VM before the memory, and lends neither out in a way that safe code could keep.
+    unsafe { vm.set_user_memory_region(slot) }
+        .map_err(|error| KvmError::ioctl("KVM_SET_USER_MEMORY_REGION", error))
 }

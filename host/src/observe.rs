@@ -69,10 +69,7 @@ impl Observers {
         detail: impl FnOnce(&T) -> String,
     ) -> Result<T, KvmError> {
         let start = self.now();
-        let result = call().map_err(|error| KvmError::Ioctl {
-            ioctl,
-            source: std::io::Error::from_raw_os_error(error.errno()),
-        })?;
+        let result = call().map_err(|error| KvmError::ioctl(ioctl, error))?;
         self.done(number, ioctl, start, || detail(&result));
         Ok(result)
     }

@@ -107,6 +107,23 @@ impl End {
         matches!(self, Self::Exited(_) | Self::Halted)
     }
 
+    /// All that [`name`](Self::name) gives.
+    pub const NAMES: [&str; 13] = [
+        "exited",
+        "halted",
+        "panicked",
+        "exception",
+        "triple-fault",
+        "unmapped-access",
+        "handler-failed",
+        "limit-reached",
+        "stopped",
+        "emulation-failed",
+        "internal-error",
+        "entry-failed",
+        "unexpected-exit",
+    ];
+
     /// A short name, the same whatever the details.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -193,9 +210,10 @@ impl Stats {
         self.exits[kind as usize]
     }
 
-    /// All exits.
+    /// All exits that the guest made. Interruptions are not its doing, and their number is a
+    /// matter of time.
     #[must_use]
     pub fn exits(&self) -> u64 {
-        self.exits.iter().sum()
+        self.exits.iter().sum::<u64>() - self.exits_of(ExitKind::Interrupted)
     }
 }

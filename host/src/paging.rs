@@ -218,8 +218,9 @@ impl Tables {
     /// Copies the tables to their place.
     pub(crate) fn write(&self, memory: &Memory, room: &Range<u64>) -> Result<(), MemoryError> {
         let size = self.pages.len() as u64 * PAGE;
+        // `tables_bound` has seen to it.
         if self.start + size > room.end {
-            return Err(MemoryError::NoRoom { size });
+            return Err(MemoryError::NotRam { address: self.start, size });
         }
         for (page, at) in self.pages.iter().zip((self.start..).step_by(4096)) {
             let mut bytes = Vec::with_capacity(4096);
@@ -230,6 +231,12 @@ impl Tables {
             memory.write(Gpa(at), &bytes)?;
         }
         Ok(())
+    }
+
+    /// How many pages the tables take.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.pages.len() as u64
     }
 
     /// Every entry in use, in the order of a walk.

@@ -3,7 +3,7 @@
 use crate::elf::{Segment, file_range};
 use crate::error::ImageError;
 use crate::layout::Gpa;
-use goblin::elf::dynamic::{DT_JMPREL, DT_NEEDED, DT_NULL, DT_RELA, DT_RELASZ};
+use goblin::elf::dynamic::{DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTRELSZ, DT_RELA, DT_RELASZ};
 use goblin::elf::reloc::{R_X86_64_NONE, R_X86_64_RELATIVE, r_to_str};
 
 /// Bytes of the packed table of relative relocations (generic ABI; goblin does not name it).
@@ -28,17 +28,15 @@ pub(crate) fn parse(
     bias: u64,
 ) -> Result<Vec<Relocation>, ImageError> {
     let (mut rela, mut rela_size, mut relr, mut relr_size) = (0, 0, 0, 0);
+    let (mut jmprel, mut jmprel_size) = (0, 0);
     for [tag, value] in words(dynamic).as_chunks::<2>().0 {
         match *tag {
             DT_NULL => break,
             DT_NEEDED => {
                 return Err(ImageError::Dynamic { what: "it needs shared libraries, DT_NEEDED" });
             }
-            DT_JMPREL => {
-                return Err(ImageError::Dynamic {
-                    what: "it has a procedure linkage table, DT_JMPREL",
-                });
-            }
+            DT_JMPREL => jmprel = *value,
+            DT_PLTRELSZ => jmprel_size = *value,
             DT_RELA => rela = *value,
             DT_RELASZ => rela_size = *value,
             DT_RELR => relr = *value,
@@ -61,8 +59,11 @@ pub(crate) fn parse(
         let address = address.wrapping_add(bias);
         target(segments, address).ok_or(ImageError::RelocationOutside { index, address })
     };
-    if rela_size > 0 {
-        let entries = table(rela, rela_size)?;
+    for (address, size) in [(rela, rela_size), (jmprel, jmprel_size)] {
+        if size == 0 {
+            continue;
+        }
+        let entries = table(address, size)?;
         for (index, [offset, info, addend]) in entries.as_chunks::<3>().0.iter().enumerate() {
             // The low half is the type, the high half a symbol, which a relative one has not.
             let [kind, _] = halves(*info);
@@ -78,7 +79,10 @@ pub(crate) fn parse(
         }
     }
     if relr_size > 0 {
-        for (index, address) in unpack_relr(&table(relr, relr_size)?).into_iter().enumerate() {
+        for (index, address) in unpack_relr(&table(relr, relr_size)?).enumerate() {
+            if index >= bytes.len() / 8 {
+                return Err(ImageError::TooManyRelocations { most: bytes.len() / 8 });
+            }
             let (segment, into) = place(index, address)?;
             let addend = word_at(&bytes[segment.file.clone()], into);
             let gpa = Gpa(segment.gpa.0 + into);
@@ -90,20 +94,15 @@ pub(crate) fn parse(
 
 /// The addresses a RELR table packs (generic ABI, "Relative Relocation Table"): an even word is
 /// an address, an odd one a bitmap of the 63 words that follow the last.
-fn unpack_relr(table: &[u64]) -> Vec<u64> {
-    let mut addresses = Vec::new();
+fn unpack_relr(table: &[u64]) -> impl Iterator<Item = u64> {
     let mut next = 0u64;
-    for word in table {
-        if word & 1 == 0 {
-            addresses.push(*word);
-            next = word.wrapping_add(8);
-        } else {
-            let set = (0..63).filter(|bit| word >> (bit + 1) & 1 == 1);
-            addresses.extend(set.map(|bit| next.wrapping_add(8 * bit)));
-            next = next.wrapping_add(8 * 63);
-        }
-    }
-    addresses
+    table.iter().flat_map(move |word| {
+        // An address stands for itself: the first of a bitmap that begins there.
+        let (base, bitmap) = if word & 1 == 0 { (*word, 1) } else { (next, word >> 1) };
+        next = if word & 1 == 0 { word.wrapping_add(8) } else { next.wrapping_add(8 * 63) };
+        let set = (0..63).filter(move |bit| bitmap >> bit & 1 == 1);
+        set.map(move |bit| base.wrapping_add(8 * bit))
+    })
 }
 
 /// The segment that holds all of the word at `address`, and the word's offset in it.
@@ -146,10 +145,11 @@ mod tests {
 
     #[test]
     fn relr_bitmaps_follow_their_address() {
-        assert_eq!(unpack_relr(&[0x1000, 0b1011]), [0x1000, 0x1008, 0x1018]);
-        assert_eq!(unpack_relr(&[0x1000, 1, 0b11]), [0x1000, 0x1008 + 8 * 63]);
-        assert_eq!(unpack_relr(&[]), [0; 0]);
+        let unpack = |table: &[u64]| unpack_relr(table).collect::<Vec<_>>();
+        assert_eq!(unpack(&[0x1000, 0b1011]), [0x1000, 0x1008, 0x1018]);
+        assert_eq!(unpack(&[0x1000, 1, 0b11]), [0x1000, 0x1008 + 8 * 63]);
+        assert_eq!(unpack(&[]), [0; 0]);
         // Nothing a file can say overflows.
-        assert_eq!(unpack_relr(&[u64::MAX - 1, u64::MAX]).len(), 64);
+        assert_eq!(unpack(&[u64::MAX - 1, u64::MAX]).len(), 64);
     }
 }

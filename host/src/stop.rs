@@ -6,14 +6,14 @@
 //! with EINTR when a signal is pending or `immediate_exit` is set (KVM API documentation), so
 //! there is no moment at which a signal could be lost:
 //!
-//! | the signal comes | what ends KVM_RUN |
+//! | the signal comes | what becomes of it |
 //! | --- | --- |
-//! | before `immediate_exit` is cleared | nothing has to: the request is seen after the clearing |
-//! | between the clearing and KVM_RUN | the handler has set `immediate_exit` |
-//! | in KVM_RUN | the signal itself |
-//! | after KVM_RUN | nothing has to: the request is seen before the next one |
+//! | while the host is at work between two KVM_RUNs | the handler has set `immediate_exit`, which is looked at before each |
+//! | between that look and KVM_RUN | the same, and KVM_RUN returns at once |
+//! | in KVM_RUN | it returns, and `immediate_exit` is cleared |
 //!
-//! The request is stored before the thread id is read, and the thread id is published before
+//! `immediate_exit` is cleared only where it was seen set, and what it stands for is looked at
+//! after that: a second signal in between sets it again. The request is stored before the thread id is read, and the thread id is published before
 //! the request is read: either the stopper sees the thread, or the thread sees the request.
 
 use crate::error::ConfigError;
@@ -21,7 +21,7 @@ use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -34,12 +34,46 @@ thread_local! {
     /// `immediate_exit` of the VM that this thread runs, or null.
     static IMMEDIATE_EXIT: AtomicPtr<u8> = const { AtomicPtr::new(ptr::null_mut()) };
     static THREAD: Cell<i32> = const { Cell::new(0) };
+    static TOKEN: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Chooses the signal that ends KVM_RUN; SIGRTMIN if it is never called. Call it before the
-/// first VM is given a limit, a tick or a stopper: those install the handler, once.
-pub fn use_signal(signal: i32) {
+/// A number for a thread that no other thread ever has, unlike its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadToken(u64);
+
+impl ThreadToken {
+    pub(crate) fn current() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(TOKEN.with(|token| {
+            if token.get() == 0 {
+                token.set(NEXT.fetch_add(1, Ordering::Relaxed));
+            }
+            token.get()
+        }))
+    }
+}
+
+/// Lets a signal through to this thread, which may have inherited a mask that blocks it.
+fn unblock(signal: i32) {
+    // SAFETY: all-zero bytes are a valid set of signals.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is writable for the call's duration.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    // SAFETY: `set` is readable for the call's duration.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+}
+
+/// Chooses the signal that ends KVM_RUN; SIGRTMIN if it is never called.
+///
+/// # Errors
+/// A VM was built already, with another signal: its stoppers would send the wrong one.
+pub fn use_signal(signal: i32) -> Result<(), ConfigError> {
+    let installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(installed) = installed.filter(|installed| *installed != signal) {
+        return Err(ConfigError::SignalChosen { installed });
+    }
     SIGNAL.store(signal, Ordering::Relaxed);
+    Ok(())
 }
 
 /// The signal that ends KVM_RUN.
@@ -76,7 +110,8 @@ pub(crate) fn install() -> Result<(), ConfigError> {
     if unsafe { libc::sigaction(signal, ptr::null(), &raw mut old) } != 0 {
         return Err(failed());
     }
-    if old.sa_sigaction != libc::SIG_DFL {
+    // Ignored is how a parent may leave it behind; nobody here has a use for that.
+    if old.sa_sigaction != libc::SIG_DFL && old.sa_sigaction != libc::SIG_IGN {
         return Err(ConfigError::SignalTaken { signal });
     }
     // No SA_RESTART: a handler of the host's that waits for input is to be interrupted as well.
@@ -136,6 +171,7 @@ impl StopState {
             if cached.get() == 0 {
                 // SAFETY: the call touches no memory of ours.
                 cached.set(unsafe { libc::gettid() });
+                unblock(signal());
             }
             cached.get()
         });
@@ -162,10 +198,15 @@ impl Drop for Running {
     }
 }
 
-/// A timer that sends this thread the signal again and again.
+/// A timer that sends its thread the signal again and again.
+#[derive(Debug)]
 pub(crate) struct Watchdog {
     timer: libc::timer_t,
 }
+
+// SAFETY: a timer's id is a name, good in every thread of the process; the pointer type of it is
+// never followed.
+unsafe impl Send for Watchdog {}
 
 impl Watchdog {
     /// The first signal comes after `first`, the others `period` apart.

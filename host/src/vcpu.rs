@@ -4,7 +4,6 @@ use crate::error::KvmError;
 use crate::exit::{Exit, Io};
 use crate::observe::Observers;
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use std::io;
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// A vCPU and its kvm_run mapping.
@@ -39,13 +38,19 @@ impl Vcpu {
         &raw mut self.fd.get_kvm_run().immediate_exit
     }
 
-    /// Makes the next KVM_RUN enter the guest. A signal from here on sets it again.
-    pub(crate) fn clear_immediate_exit(&mut self) {
+    /// Whether the VM's signal has come since the last time. Where it has not, nothing is
+    /// written: a signal that comes in between stays, and ends the next KVM_RUN at once.
+    pub(crate) fn take_signal(&mut self) -> bool {
         let immediate_exit = self.immediate_exit();
         // SAFETY: the mapping lives as long as `self`. Volatile, as the signal's handler
         // writes it behind the compiler's back.
+        if unsafe { immediate_exit.read_volatile() } == 0 {
+            return false;
+        }
+        // SAFETY: as above.
         unsafe { immediate_exit.write_volatile(0) };
         compiler_fence(Ordering::SeqCst);
+        true
     }
 
     /// Step 10: KVM_RUN, once.
@@ -55,10 +60,7 @@ impl Vcpu {
             // internal error, so the mapping is read here.
             Ok(_) => Ok(Exit::decode(self.fd.get_kvm_run())),
             Err(error) if error.errno() == libc::EINTR => Ok(Exit::Interrupted),
-            Err(error) => Err(KvmError::Ioctl {
-                ioctl: "KVM_RUN",
-                source: io::Error::from_raw_os_error(error.errno()),
-            }),
+            Err(error) => Err(KvmError::ioctl("KVM_RUN", error)),
         }
     }
 

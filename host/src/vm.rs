@@ -67,16 +67,19 @@ impl Vm {
     }
 
     /// Steps 10 to 12: runs the guest to its end. All that it printed has been handed on then.
+    /// A VM that has ended gives its end again, but for HLT in ring 0, behind which it goes on.
     ///
     /// # Errors
     /// The host failed. What the guest does is in the [`Outcome`].
     pub fn run(&mut self) -> Result<Outcome, Error> {
-        let _watchdog = self.bounds.watchdog()?;
+        self.bounds.watch()?;
         // SAFETY: the vCPU, and so its mapping, outlives the guard: both are of this call.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
         loop {
-            if let Stop::End(end) = self.once()? {
-                return self.outcome(end);
+            if let Stop::End(_) = self.once()?
+                && let Some(outcome) = self.outcome()?
+            {
+                return Ok(outcome);
             }
         }
     }
@@ -88,9 +91,16 @@ impl Vm {
     /// # Errors
     /// The host failed.
     pub fn step(&mut self) -> Result<Stop, Error> {
-        let _watchdog = self.bounds.watchdog()?;
+        self.bounds.watch()?;
         // SAFETY: as in `run`.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
+        // Ticks that came since the last step found nobody to interrupt.
+        if self.end.is_none()
+            && self.bounds.is_due()
+            && let Some(end) = self.hand_on()?
+        {
+            return self.finish(end);
+        }
         self.once()
     }
 
@@ -99,7 +109,14 @@ impl Vm {
         if let Some(end) = self.end.as_ref().filter(|end| !goes_on(end)) {
             return Ok(Stop::End(end.clone()));
         }
-        self.vcpu.clear_immediate_exit();
+        self.end = None;
+        // A signal that came while the host was at work.
+        if self.vcpu.take_signal()
+            && let Some(end) = self.hand_on()?
+        {
+            return self.finish(end);
+        }
+        // After the signal is taken: a request that comes from here on has a signal of its own.
         if self.bounds.stop.requested() {
             return self.finish(End::Stopped);
         }
@@ -112,7 +129,10 @@ impl Vm {
         let start = self.steps.now();
         let end = match &exit {
             Exit::Io(io) => self.answer(io)?,
-            Exit::Interrupted => self.interrupted()?,
+            Exit::Interrupted => {
+                self.vcpu.take_signal();
+                self.hand_on()?
+            }
             _ => exit.end(),
         };
         if let Some(end) = end {
@@ -125,8 +145,12 @@ impl Vm {
         Ok(Stop::Exit(exit))
     }
 
-    /// Step 12: the registers at the end.
-    fn outcome(&mut self, end: End) -> Result<Outcome, Error> {
+    /// Step 12: the end with the registers at it, for those who step; `None` before there is one.
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn outcome(&mut self) -> Result<Option<Outcome>, Error> {
+        let Some(end) = self.end.clone() else { return Ok(None) };
         let vcpu = &self.vcpu.fd;
         let registers = self.steps.ioctl(
             12,
@@ -135,7 +159,7 @@ impl Vm {
             |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
         )?;
         let registers = self.fault.map_or(registers, |fault| fault.registers(registers));
-        Ok(Outcome { end, registers, stats: self.stats.clone() })
+        Ok(Some(Outcome { end, registers, stats: self.stats.clone() }))
     }
 
     /// The run is over: hands on what the guest printed, and remembers the end.
@@ -151,20 +175,18 @@ impl Vm {
             self.console.flush(given_up).map_err(Error::Console)?;
             self.stats.console_lost += self.console.discard();
         }
+        self.bounds.unwatch();
         self.steps.end(&end);
         self.end = Some(end.clone());
         Ok(Stop::End(end))
     }
 
-    /// A signal came: the guest's text is handed on, and limits are looked at.
-    fn interrupted(&mut self) -> Result<Option<End>, Error> {
+    /// Hands on what the guest has printed so far; then, since that may have taken its time,
+    /// looks at stops and limits.
+    fn hand_on(&mut self) -> Result<Option<End>, Error> {
         self.console.take(&self.memory, &mut self.stats);
-        self.flush()?;
+        self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)?;
         Ok(self.bounds.reached())
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)
     }
 
     /// Step 11: answers a port access; the end it is, if it is one.
@@ -178,15 +200,14 @@ impl Vm {
                 return Ok(self.ask_handler(io).err());
             }
             (port::CONSOLE, false) => {
-                let text: Vec<u8> =
-                    self.vcpu.elements(io).iter().copied().step_by(io.width.into()).collect();
-                self.console.push(&self.memory, &text, &mut self.stats);
+                self.console.take(&self.memory, &mut self.stats);
+                let text = self.vcpu.elements(io).iter().step_by(io.width.into());
+                self.console.push(text, &mut self.stats);
                 if self.console.is_full() {
-                    self.flush()?;
-                    return Ok(self.bounds.reached());
+                    return self.hand_on();
                 }
             }
-            (port::FLUSH, false) => return self.interrupted(),
+            (port::FLUSH, false) => return self.hand_on(),
             (port::INPUT, true) => return self.give_input(io),
             (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
             (port::PANIC, false) => return Ok(Some(self.panicked()?)),
@@ -224,8 +245,9 @@ impl Vm {
         for i in 0..io.count {
             if self.input.would_wait() {
                 // Whoever is to type something should see what was asked.
-                self.console.take(&self.memory, &mut self.stats);
-                self.flush()?;
+                if let Some(end) = self.hand_on()? {
+                    return Ok(Some(end));
+                }
             }
             let byte = self.input.next(|| self.bounds.reached().is_some()).map_err(Error::Input)?;
             if byte.is_none()
@@ -294,12 +316,15 @@ impl Vm {
         &self.stats
     }
 
-    /// The general registers now (KVM_GET_REGS).
+    /// The general registers now (KVM_GET_REGS); after an exception, those at the instruction
+    /// that raised it.
     ///
     /// # Errors
     /// The ioctl failed.
     pub fn registers(&self) -> Result<kvm_regs, Error> {
-        self.vcpu.fd.get_regs().map_err(|error| failed("KVM_GET_REGS", error))
+        let now =
+            self.vcpu.fd.get_regs().map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
+        Ok(self.fault.map_or(now, |fault| fault.registers(now)))
     }
 
     /// The segment, control and table registers now (KVM_GET_SREGS).
@@ -307,7 +332,8 @@ impl Vm {
     /// # Errors
     /// The ioctl failed.
     pub fn system_registers(&self) -> Result<kvm_sregs, Error> {
-        self.vcpu.fd.get_sregs().map_err(|error| failed("KVM_GET_SREGS", error))
+        let sregs = self.vcpu.fd.get_sregs();
+        Ok(sregs.map_err(|error| KvmError::ioctl("KVM_GET_SREGS", error))?)
     }
 
     /// Where a guest-virtual address leads, by the page tables in CR3 now.
@@ -328,20 +354,27 @@ impl Vm {
     }
 
     /// The VM's file descriptor, for ioctls of your own.
+    ///
+    /// # Safety
+    /// A vCPU that is made of it must not outlive this `Vm`: it would keep on using memory that
+    /// the `Vm` has given back.
     #[must_use]
-    pub const fn vm_fd(&self) -> &VmFd {
+    pub const unsafe fn vm_fd(&self) -> &VmFd {
         &self.vm
     }
 
-    /// The vCPU's file descriptor, for ioctls of your own. KVM_RUN belongs to
-    /// [`step`](Self::step).
+    /// The vCPU's file descriptor, for ioctls of your own.
     #[must_use]
-    pub const fn vcpu_fd(&mut self) -> &mut VcpuFd {
+    pub const fn vcpu_fd(&self) -> &VcpuFd {
+        &self.vcpu.fd
+    }
+
+    /// The same with its kvm_run mapping. KVM_RUN belongs to [`step`](Self::step).
+    ///
+    /// # Safety
+    /// It must stay this VM's: another put in its place would outlive its own VM's memory.
+    #[must_use]
+    pub const unsafe fn vcpu_fd_mut(&mut self) -> &mut VcpuFd {
         &mut self.vcpu.fd
     }
-}
-
-fn failed(ioctl: &'static str, error: kvm_ioctls::Error) -> Error {
-    let source = std::io::Error::from_raw_os_error(error.errno());
-    KvmError::Ioctl { ioctl, source }.into()
 }

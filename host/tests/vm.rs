@@ -237,7 +237,8 @@ fn a_time_limit_holds_while_the_host_waits_for_input_or_its_console() {
 
 #[test]
 fn a_stopper_ends_a_run_from_another_thread_for_good() {
-    let mut vm = Vm::builder(&kvm(), &spinning()).build().expect("builds");
+    let limit = Limit::Time(Duration::from_secs(20));
+    let mut vm = Vm::builder(&kvm(), &spinning()).limit(limit).build().expect("builds");
     let stopper = vm.stopper();
     let other = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
@@ -246,6 +247,66 @@ fn a_stopper_ends_a_run_from_another_thread_for_good() {
     assert_eq!(vm.run().expect("runs").end, End::Stopped);
     other.join().expect("joins");
     assert_eq!(vm.run().expect("runs").end, End::Stopped);
+}
+
+#[test]
+fn a_time_limit_holds_for_those_who_step_and_for_slow_handlers() {
+    /// Takes longer than a tick to answer.
+    struct Slow;
+    impl Ports for Slow {
+        fn write(&mut self, _: &mut Guest<'_>, _: u16, _: u8, _: u32) -> Result<(), End> {
+            std::thread::sleep(Duration::from_millis(30));
+            Ok(())
+        }
+    }
+    let image = Image::flat(code!(exits: "2: out 0x80, al" "jmp 2b")).expect("code");
+    let limit = Limit::Time(Duration::from_millis(100));
+    let kvm = kvm();
+    let build = || Vm::builder(&kvm, &image).limit(limit);
+
+    let start = Instant::now();
+    let mut vm = build().build().expect("builds");
+    let end = loop {
+        if let Stop::End(end) = vm.step().expect("steps") {
+            break end;
+        }
+        assert!(start.elapsed() < Duration::from_secs(5), "no end by stepping");
+    };
+    assert_eq!(end, End::LimitReached(limit));
+    assert_eq!(vm.outcome().expect("registers").expect("ended").end, end);
+
+    let start = Instant::now();
+    let mut vm = build().ports(0x80..=0x80, Slow).build().expect("builds");
+    assert_eq!(vm.run().expect("runs").end, End::LimitReached(limit));
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn ticks_are_no_exits() {
+    // It works for some ticks, and makes one exit.
+    let code = code!(works: "mov ecx, 60000" "2: dec ecx" "jnz 2b" "hlt");
+    let image = Image::flat(code).expect("code");
+    let mut vm =
+        Vm::builder(&kvm(), &image).tick(Duration::from_millis(1)).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    assert_eq!((outcome.end, outcome.stats.exits()), (End::Halted, 1));
+}
+
+#[test]
+fn a_device_that_is_not_there_or_not_kvm_is_named_with_a_remedy() {
+    let says = |path: &str, words: &[&str]| {
+        let error = portcall::Kvm::open_path(path.as_ref()).expect_err("no KVM");
+        let text = error.to_string();
+        assert!(text.contains(path), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{text}");
+        }
+    };
+    says("/nonexistent/kvm", &["does not exist", "modprobe", "nested", "WSL", "container"]);
+    says("/dev/null", &["is not KVM", "10:232"]);
+    says("/proc", &["cannot be opened"]);
+    let denied = portcall::error::KvmError::Denied { path: "/dev/kvm".into() };
+    assert!(denied.to_string().contains("usermod -aG kvm"));
 }
 
 #[test]

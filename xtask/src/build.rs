@@ -25,8 +25,14 @@ pub(crate) fn build(args: &Args) -> Result<ExitCode, Failure> {
     build_guests(&programs, args.profile)?;
     let mut out = io::stdout().lock();
     for program in &programs {
-        writeln!(out, "{}", program.image(args.profile).display())
-            .map_err(|error| Failure(format!("cannot write to stdout: {error}")))?;
+        match writeln!(out, "{}", program.image(args.profile).display()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Ok(ExitCode::from(141));
+            }
+            result => {
+                result.map_err(|error| Failure(format!("cannot write to stdout: {error}")))?
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

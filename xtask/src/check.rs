@@ -14,12 +14,12 @@ pub(crate) fn check() -> Result<ExitCode, Failure> {
         results.push((name, run_stage(name, &words)?));
     }
     results.push(("links", check_links()?));
-    anstream::eprintln!();
+    crate::err!();
     for (name, ok) in &results {
         if *ok {
-            anstream::eprintln!("check {name} ... {GOOD}ok{GOOD:#}");
+            crate::err!("check {name} ... {GOOD}ok{GOOD:#}");
         } else {
-            anstream::eprintln!("check {name} ... {BAD}FAILED{BAD:#}");
+            crate::err!("check {name} ... {BAD}FAILED{BAD:#}");
         }
     }
     let ok = results.iter().all(|(_, ok)| *ok);
@@ -40,7 +40,7 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
             "lints (guest)",
             words(
                 "clippy --quiet --keep-going --target x86_64-unknown-none \
-                 --package portcall-guest --package portcall-abi --lib --examples -- -D warnings",
+                 --package portcall-guest --lib --examples --tests -- -D warnings",
             ),
         ),
     ];
@@ -72,7 +72,7 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
 fn run_stage(name: &str, words: &[&str]) -> Result<bool, Failure> {
     let documents = words.first() == Some(&"doc");
     let flags = if documents { "RUSTDOCFLAGS='-D warnings' " } else { "" };
-    anstream::eprintln!("check {name}: {flags}cargo {}", words.join(" "));
+    crate::err!("check {name}: {flags}cargo {}", words.join(" "));
     let Some((subcommand, arguments)) = words.split_first() else { return Ok(true) };
     let mut command = cargo(subcommand);
     command.args(arguments);
@@ -84,7 +84,7 @@ fn run_stage(name: &str, words: &[&str]) -> Result<bool, Failure> {
 
 /// Lists the dead links of all Markdown files that git tracks or would track.
 fn check_links() -> Result<bool, Failure> {
-    anstream::eprintln!("check links: relative links and anchors in *.md, without a network");
+    crate::err!("check links: relative links and anchors in *.md, without a network");
     let mut tree = Tree { files: files()?, ..Tree::default() };
     for file in tree.files.iter().filter(|it| it.ends_with(".md")) {
         let path = root().join(file);
@@ -94,7 +94,7 @@ fn check_links() -> Result<bool, Failure> {
     }
     let dead = tree.dead_links();
     for link in &dead {
-        anstream::eprintln!("{BAD}dead link{BAD:#}: {link}");
+        crate::err!("{BAD}dead link{BAD:#}: {link}");
     }
     Ok(dead.is_empty())
 }

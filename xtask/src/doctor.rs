@@ -9,13 +9,13 @@ use std::process::{Command, ExitCode};
 /// Says what is there, and becomes `portcall doctor`; comes back only if that failed.
 pub(crate) fn doctor() -> Result<ExitCode, Failure> {
     match target::installed() {
-        Ok(true) => anstream::println!("Rust target  {TRIPLE}: installed"),
-        Ok(false) => anstream::println!("Rust target  {}", target::missing()),
-        Err(Failure(message)) => anstream::println!("Rust target  {message}"),
+        Ok(true) => crate::out!("Rust target  {TRIPLE}: installed"),
+        Ok(false) => crate::out!("Rust target  {}", target::missing()),
+        Err(Failure(message)) => crate::out!("Rust target  {message}"),
     }
-    anstream::println!("compiler     {}", version("rustc"));
-    anstream::println!("build tool   {}", version("cargo"));
-    anstream::println!("C compiler   {}", version("cc"));
+    crate::out!("compiler     {}", version("rustc"));
+    crate::out!("build tool   {}", version("cargo"));
+    crate::out!("C compiler   {}", version("cc"));
     // On a machine that cannot have KVM, this says so.
     let mut command = Command::new(build_portcall()?);
     let error = command.arg("doctor").exec();

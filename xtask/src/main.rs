@@ -19,6 +19,24 @@ mod cargo;
 mod target;
 mod failure;
 
+/// A line on stdout. Where stdout is gone or full, the exit code still says what there is to say.
+#[macro_export]
+macro_rules! out {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stdout(), $($text)*);
+    }};
+}
+
+/// A line on stderr, in the same way.
+#[macro_export]
+macro_rules! err {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stderr(), $($text)*);
+    }};
+}
+
 use anstyle::{AnsiColor, Style};
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -73,7 +91,7 @@ fn main() -> ExitCode {
         Command::Doctor => doctor::doctor(),
     };
     result.unwrap_or_else(|Failure(message)| {
-        anstream::eprintln!("{BAD}error{BAD:#}: {message}");
+        crate::err!("{BAD}error{BAD:#}: {message}");
         ExitCode::from(ours)
     })
 }

@@ -32,7 +32,7 @@ pub(crate) fn ensure() -> Result<(), Failure> {
     if installed()? {
         return Ok(());
     }
-    anstream::eprintln!("adding the Rust target {TRIPLE} (rustup target add)");
+    crate::err!("adding the Rust target {TRIPLE} (rustup target add)");
     let mut rustup = Command::new("rustup");
     rustup.args(["target", "add", TRIPLE]).current_dir(root());
     rustup.stdin(Stdio::null()).stdout(io::stderr());

@@ -62,7 +62,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     }
     let Tally { passed, failed, skipped } = tally;
     let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    anstream::println!("\n{passed} passed, {failed} failed{skipped}");
+    crate::out!("\n{passed} passed, {failed} failed{skipped}");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -111,7 +111,7 @@ fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
             let line = String::from_utf8_lossy(&line);
             tally.add_result_of(&line);
             if section.is_worth_showing(&line) {
-                anstream::println!("{line}");
+                crate::out!("{line}");
             }
         }
     }
@@ -119,7 +119,7 @@ fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
     if !status.success() && tally.failed == 0 {
         // They did not build, or one took its process with it; either is a failure.
         tally.failed = 1;
-        anstream::println!("test host ... {BAD}FAILED{BAD:#}, cargo test says why");
+        crate::out!("test host ... {BAD}FAILED{BAD:#}, cargo test says why");
     }
     Ok(tally)
 }
@@ -172,7 +172,7 @@ fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Fai
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let mut verdicts: Vec<Option<Verdict>> = cases.iter().map(|_| None).collect();
-    anstream::println!("\nrunning {} guests", cases.len());
+    crate::out!("\nrunning {} guests", cases.len());
     thread::scope(|scope| {
         for _ in 0..workers {
             let (sender, next, portcall) = (sender.clone(), &next, &portcall);
@@ -217,14 +217,14 @@ fn report(label: &str, verdict: &Verdict, tally: &mut Tally) {
         Verdict::Failed(_) => tally.failed += 1,
     }
     match verdict {
-        Verdict::Passed => anstream::println!("test {label} ... {GOOD}ok{GOOD:#}"),
+        Verdict::Passed => crate::out!("test {label} ... {GOOD}ok{GOOD:#}"),
         Verdict::Accepted => {
-            anstream::println!("test {label} ... {GOOD}ok{GOOD:#}, its golden is new");
+            crate::out!("test {label} ... {GOOD}ok{GOOD:#}, its golden is new");
         }
         Verdict::Skipped(why) => {
-            anstream::println!("test {label} ... {LEFT_OUT}ignored{LEFT_OUT:#}, {why}");
+            crate::out!("test {label} ... {LEFT_OUT}ignored{LEFT_OUT:#}, {why}");
         }
-        Verdict::Failed(_) => anstream::println!("test {label} ... {BAD}FAILED{BAD:#}"),
+        Verdict::Failed(_) => crate::out!("test {label} ... {BAD}FAILED{BAD:#}"),
     }
 }
 

@@ -29,7 +29,7 @@ Process codes:
   124      the guest ran longer than --timeout
   125      portcall itself failed: wrong command line, bad image, no KVM
   126      KVM refused: an instruction it cannot emulate, a state it cannot enter
-  130 143  interrupted by Ctrl-C (SIGINT) or SIGTERM
+  130 143  interrupted by Ctrl-C (SIGINT) or SIGTERM; 129 by SIGHUP
   139      an exception or triple fault in the guest
   141      whoever read our output went away";
 

@@ -1,6 +1,6 @@
 //! `portcall doctor`: whether guests can run here, and what to do if not.
 
-use crate::code;
+use crate::code::{self, Failure};
 use anstyle::AnsiColor;
 use inspect::KvmKind;
 use portcall::kvm_ioctls::Cap;
@@ -14,12 +14,10 @@ use std::time::Instant;
 const API_VERSION: i32 = 12;
 
 /// What Portcall uses of KVM, and for what.
-const CAPABILITIES: [(Cap, &str, bool); 5] = [
-    (Cap::UserMemory, "KVM_CAP_USER_MEMORY: the guest's memory", true),
-    (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR: Intel's three pages", true),
-    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT: limits, stops, Ctrl-C", true),
-    (Cap::MaxVcpus, "KVM_CAP_MAX_VCPUS", false),
-    (Cap::SyncRegs, "KVM_CAP_SYNC_REGS: hypercalls in one ioctl", false),
+const CAPABILITIES: [(Cap, &str); 3] = [
+    (Cap::UserMemory, "KVM_CAP_USER_MEMORY: the guest's memory"),
+    (Cap::SetTssAddr, "KVM_CAP_SET_TSS_ADDR: Intel's three pages"),
+    (Cap::ImmediateExit, "KVM_CAP_IMMEDIATE_EXIT: limits, stops, Ctrl-C"),
 ];
 
 enum Mark {
@@ -28,54 +26,54 @@ enum Mark {
     Bad,
 }
 
-fn line(mark: &Mark, text: &str) {
+fn line(mark: &Mark, text: &str) -> Result<(), Failure> {
     let (sign, colour) = match mark {
         Mark::Good => ("ok  ", AnsiColor::Green),
         Mark::Note => ("note", AnsiColor::Yellow),
         Mark::Bad => ("FAIL", AnsiColor::Red),
     };
     let style = colour.on_default().bold();
-    let _ = writeln!(anstream::stdout(), "{style}{sign}{style:#} {text}");
+    writeln!(anstream::stdout(), "{style}{sign}{style:#} {text}")
+        .map_err(|error| Failure::writing("stdout", &error))
 }
 
-pub(crate) fn doctor() -> u8 {
+pub(crate) fn doctor() -> Result<u8, Failure> {
     for text in surroundings() {
-        line(&Mark::Note, &text);
+        line(&Mark::Note, &text)?;
     }
     let kvm = match Kvm::open() {
         Ok(kvm) => kvm,
         Err(error) => {
-            line(&Mark::Bad, &error.to_string());
-            return code::OURS;
+            line(&Mark::Bad, &error.to_string())?;
+            return Ok(code::OURS);
         }
     };
-    line(&Mark::Good, "/dev/kvm can be opened");
+    line(&Mark::Good, "/dev/kvm can be opened")?;
     let version = kvm.fd().get_api_version();
     if version != API_VERSION {
         let text = format!("KVM API version {version}; {API_VERSION} is wanted: update the kernel");
-        line(&Mark::Bad, &text);
-        return code::OURS;
+        line(&Mark::Bad, &text)?;
+        return Ok(code::OURS);
     }
-    line(&Mark::Good, &format!("KVM API version {version}"));
+    line(&Mark::Good, &format!("KVM API version {version}"))?;
     let mut missing = false;
-    for (capability, text, needed) in CAPABILITIES {
-        let there = kvm.fd().check_extension_int(capability) > 0;
-        missing |= needed && !there;
-        match (there, needed) {
-            (true, _) => line(&Mark::Good, text),
-            (false, true) => line(&Mark::Bad, &format!("{text}: missing; update the kernel")),
-            (false, false) => line(&Mark::Note, &format!("{text}: missing")),
+    for (capability, text) in CAPABILITIES {
+        if kvm.fd().check_extension_int(capability) > 0 {
+            line(&Mark::Good, text)?;
+        } else {
+            missing = true;
+            line(&Mark::Bad, &format!("{text}: missing; update the kernel"))?;
         }
     }
-    line(&Mark::Good, KvmKind::detect().meaning());
+    line(&Mark::Good, KvmKind::detect().meaning())?;
     match trial(&kvm) {
-        Ok(text) => line(&Mark::Good, &text),
+        Ok(text) => line(&Mark::Good, &text)?,
         Err(text) => {
-            line(&Mark::Bad, &text);
-            return code::KVM_REFUSED;
+            line(&Mark::Bad, &text)?;
+            return Ok(code::KVM_REFUSED);
         }
     }
-    if missing { code::OURS } else { 0 }
+    Ok(if missing { code::OURS } else { 0 })
 }
 
 /// What is special about this machine and bears on KVM.

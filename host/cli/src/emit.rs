@@ -1,13 +1,15 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
 
 use crate::code::Failure;
+use crate::image_file::ImageFile;
+use crate::output;
 use crate::run::Ended;
 use inspect::{DebugInfo, Explanation, Frame};
 use portcall::exit::ExitKind;
 use portcall::{End, Limit, registers};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -53,11 +55,14 @@ pub(crate) struct Output {
 }
 
 impl Emit {
-    pub(crate) fn open(&self) -> Result<Output, Failure> {
+    pub(crate) fn open(&self, image: &ImageFile) -> Result<Output, Failure> {
         let Some(path) = &self.file else {
             return Ok(Output { kind: self.kind, name: "stdout".to_owned(), file: None });
         };
         let name = path.display().to_string();
+        if image.is(path) {
+            return Err(Failure::Message(format!("{name} is the image itself; name another file")));
+        }
         let file = File::create(path)
             .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
         Ok(Output { kind: self.kind, name, file: Some(file) })
@@ -73,16 +78,17 @@ impl Output {
                     .map(|_| ())
                     .map_err(|error| Failure::Message(format!("{name}: {error}")))
             }
-            (_, Some(mut file)) => write_json(&mut file, &name, ended),
-            (_, None) => write_json(&mut io::stdout(), &name, ended),
+            (_, file) => {
+                // One line.
+                let line = format!("{}\n", json(ended));
+                let done = match file {
+                    Some(mut file) => file.write_all(line.as_bytes()),
+                    None => output::print(&line),
+                };
+                done.map_err(|error| Failure::writing(&name, &error))
+            }
         }
     }
-}
-
-/// The run as one line of JSON.
-fn write_json(to: &mut dyn Write, name: &str, ended: &Ended<'_>) -> Result<(), Failure> {
-    let done = writeln!(to, "{}", json(ended)).and_then(|()| to.flush());
-    done.map_err(|error| Failure::writing(name, &error))
 }
 
 /// A finished run as JSON. 64-bit values are strings in hexadecimal, since JSON's readers may

@@ -14,10 +14,10 @@
 
 use crate::count::Counts;
 use portcall::exit::ExitKind;
-use portcall::{Gva, Image, Outcome, Vm, registers};
+use portcall::{End, Gva, Image, Outcome, Vm, registers};
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// One `--expect`.
 #[derive(Clone, Debug)]
@@ -80,7 +80,29 @@ impl FromStr for Expectation {
         }
         let value =
             if takes_text { Value::Text(value.to_owned()) } else { Value::Number(number(value)?) };
+        check(&key, &value)?;
         Ok(Self { key, op: *op, value, text: text.to_owned() })
+    }
+}
+
+/// Refuses what could never be met, or never fail.
+fn check(key: &Key, value: &Value) -> Result<(), String> {
+    match (key, value) {
+        (Key::End, Value::Text(name)) if !End::NAMES.contains(&name.as_str()) => {
+            Err(format!("no end is called {name}; there are {}", End::NAMES.join(", ")))
+        }
+        (Key::Memory { width, .. }, Value::Number(value))
+            if *width < 8 && value >> (8 * width) != 0 =>
+        {
+            Err(format!("{value} does not fit {width} bytes"))
+        }
+        (Key::Exit, Value::Number(code)) if *code > 255 => {
+            Err(format!("a process code is at most 255, not {code}"))
+        }
+        (Key::Output, Value::Text(path)) if path.is_empty() => {
+            Err("it names no file after =".to_owned())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -91,6 +113,10 @@ fn key(name: &str) -> Result<Key, String> {
     }
     for (prefix, width) in [("mem.u8[", 1), ("mem.u16[", 2), ("mem.u32[", 4), ("mem.u64[", 8)] {
         if let Some(place) = bracketed(prefix) {
+            let place = place.trim();
+            if place.is_empty() {
+                return Err("it names no address or symbol in the brackets".to_owned());
+            }
             return Ok(Key::Memory { width, place: place.to_owned() });
         }
     }
@@ -118,6 +144,10 @@ fn key(name: &str) -> Result<Key, String> {
 }
 
 fn number(text: &str) -> Result<u64, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return Err(format!("{text:?} is no number (decimal or 0x...)"));
+    }
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(&hex.replace('_', ""), 16),
         None => text.replace('_', "").parse(),
@@ -132,7 +162,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) counts: &'a Counts,
     pub(crate) image: &'a Image<'a>,
     pub(crate) vm: &'a Vm,
-    pub(crate) output: &'a [u8],
+    pub(crate) output: Option<&'a OutputWatch>,
 }
 
 impl Expectation {
@@ -144,11 +174,6 @@ impl Expectation {
     /// Whether it may need the image's symbols.
     pub(crate) const fn symbols(&self) -> bool {
         matches!(self.key, Key::Memory { .. })
-    }
-
-    /// Whether it needs the console's output.
-    pub(crate) const fn output(&self) -> bool {
-        matches!(self.key, Key::Output)
     }
 
     /// What was found instead, or `None` where it is met.
@@ -201,20 +226,73 @@ impl Expectation {
         same == matches!(self.op, Op::Eq)
     }
 
-    fn output_is(&self, output: &[u8]) -> Result<(bool, String), String> {
+    fn output_is(&self, output: Option<&OutputWatch>) -> Result<(bool, String), String> {
         let Value::Text(path) = &self.value else { return Err("it names no file".to_owned()) };
-        let path = PathBuf::from(path);
-        let wanted = std::fs::read(&path)
-            .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-        let same = wanted == output;
-        let at = wanted.iter().zip(output).take_while(|(a, b)| a == b).count();
-        let line = output[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let found = if same {
-            "it is the same".to_owned()
-        } else {
-            format!("it differs from byte {at} on, in line {line}")
-        };
+        let differs = output.ok_or("nothing was watched")?.difference(path);
+        let same = differs.is_none();
+        let found = differs.unwrap_or_else(|| "it is the same".to_owned());
         Ok((same == matches!(self.op, Op::Eq), found))
+    }
+
+    /// The file that the output is compared with.
+    fn output_file(&self) -> Option<&str> {
+        match (&self.key, &self.value) {
+            (Key::Output, Value::Text(path)) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+/// Compares the console's output with files as it comes, so that none of it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct OutputWatch(Arc<Mutex<Vec<Compared>>>);
+
+#[derive(Debug)]
+struct Compared {
+    path: String,
+    wanted: Vec<u8>,
+    /// Bytes of output so far.
+    came: usize,
+    /// Bytes that were the same, up to the first that was not.
+    same: usize,
+}
+
+impl OutputWatch {
+    /// Reads the files that expectations name; `None` if there are none.
+    pub(crate) fn of(expectations: &[Expectation]) -> Result<Option<Self>, String> {
+        let mut compared = Vec::new();
+        for path in expectations.iter().filter_map(Expectation::output_file) {
+            let failed = |why: &dyn fmt::Display| format!("--expect output={path}: {why}");
+            let metadata = std::fs::metadata(path).map_err(|error| failed(&error))?;
+            if !metadata.is_file() {
+                return Err(failed(&"it is no regular file"));
+            }
+            let wanted = std::fs::read(path).map_err(|error| failed(&error))?;
+            compared.push(Compared { path: path.to_owned(), wanted, came: 0, same: 0 });
+        }
+        Ok((!compared.is_empty()).then(|| Self(Arc::new(Mutex::new(compared)))))
+    }
+
+    /// Takes in what was printed.
+    pub(crate) fn take(&self, bytes: &[u8]) {
+        for it in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            if it.same == it.came {
+                let rest = it.wanted.get(it.came..).unwrap_or_default();
+                it.same += rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();
+            }
+            it.came += bytes.len();
+        }
+    }
+
+    /// How the output differs from a file, or `None` where it does not.
+    fn difference(&self, path: &str) -> Option<String> {
+        let compared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let it = compared.iter().find(|it| it.path == path)?;
+        if it.same == it.came && it.came == it.wanted.len() {
+            return None;
+        }
+        let line = it.wanted[..it.same].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Some(format!("it differs from byte {} on, in line {line}", it.same))
     }
 }
 
@@ -293,6 +371,14 @@ mod tests {
             "exits.vmcall=1",
             "end<halted",
             "é=1",
+            "end!=hatled",
+            "mem.u8[x]!=300",
+            "mem.u64[]=1",
+            "mem.u64[ ]=1",
+            "exit=256",
+            "rax=+42",
+            "rax=0x+2a",
+            "output=",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }

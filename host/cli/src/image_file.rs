@@ -2,8 +2,9 @@
 
 use crate::code::Failure;
 use portcall::elf;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The largest image that is read. None is near it; a wrong file may be.
@@ -19,7 +20,10 @@ pub(crate) struct ImageFile {
 impl ImageFile {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let name = path.display();
-        let failed = |error: io::Error| Failure::Message(format!("cannot read {name}: {error}"));
+        let failed = |error: io::Error| {
+            let remedy = "give the ELF file that the guest was linked to";
+            Failure::Message(format!("cannot read {name}: {error}; {remedy}"))
+        };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
@@ -33,6 +37,15 @@ impl ImageFile {
             return Err(Failure::Message(message));
         }
         Ok(Self { path: path.into(), file, size: metadata.len() })
+    }
+
+    /// Whether a path leads to this very file.
+    pub(crate) fn is(&self, path: &Path) -> bool {
+        let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+        match (self.file.metadata(), path.metadata()) {
+            (Ok(ours), Ok(theirs)) => same(&ours, &theirs),
+            _ => false,
+        }
     }
 
     /// What is loaded. The debug information behind it is most of a file, and reading it costs

@@ -8,6 +8,7 @@ mod doctor;
 mod emit;
 mod expect;
 mod image_file;
+mod output;
 mod report;
 mod run;
 mod steps;
@@ -19,10 +20,8 @@ use std::process::ExitCode;
 #[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {{
-        use std::io::Write as _;
         // In one piece, so that the guest's text never comes in between.
-        let line = format!($($text)*) + "\n";
-        let _ = anstream::stderr().write_all(line.as_bytes());
+        $crate::output::say(&(format!($($text)*) + "\n"));
     }};
 }
 
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
     };
     let result = match command {
         Command::Run(options) => run::run(&options),
-        Command::Doctor => Ok(doctor::doctor()),
+        Command::Doctor => doctor::doctor(),
     };
     ExitCode::from(result.unwrap_or_else(|failure| failure.say()))
 }

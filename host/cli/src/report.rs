@@ -1,6 +1,7 @@
 //! What a person is told at the end of a run.
 
 use crate::code::{self, GUEST_MAX};
+use crate::output;
 use crate::run::Ended;
 use crate::say;
 use anstyle::AnsiColor;
@@ -8,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use inspect::{KvmKind, Style};
 use portcall::exit::ExitKind;
 use portcall::{End, Outcome, Ring};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 /// From how many emulated instructions an exit on ring 3 pays on a KVM that emulates ring 0
@@ -20,8 +21,7 @@ pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
     let outcome = ended.outcome;
     if let Some(explanation) = &ended.explanation {
         // Colour or not is for the stream to decide, which strips it where it does not belong.
-        let text = explanation.render(Style { colour: true });
-        let _ = anstream::stderr().write_all(text.as_bytes());
+        output::say(&explanation.render(Style { colour: true }));
     }
     let good = outcome.end.is_normal() && ended.code == 0;
     let colour = if good { AnsiColor::Green } else { AnsiColor::Red };
@@ -29,7 +29,10 @@ pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
     let exits = outcome.stats.exits();
     let plural = if exits == 1 { "" } else { "s" };
     let ms = time.as_secs_f64() * 1e3;
-    let what = if outcome.end.is_normal() {
+    let what = if let Some(signal) = ended.signal {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+        format!("interrupted by {name}, process code {}", ended.code)
+    } else if outcome.end.is_normal() {
         outcome.end.to_string()
     } else {
         format!("ended as {}, process code {}", outcome.end.name(), ended.code)

@@ -3,15 +3,15 @@
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::Emit;
-use crate::expect::{Expectation, Seen};
+use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::image_file::ImageFile;
+use crate::output::{self, Plain};
 use crate::report;
 use crate::steps::Steps;
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{Capture, Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::fs::File;
+use portcall::{Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -86,7 +86,11 @@ fn ring(text: &str) -> Result<Ring, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    parse_size::parse_size(text).map_err(|error| format!("{error} (16MiB, 4GiB, 2097152)"))
+    // K, M and G are binary, as they are wherever memory is meant.
+    parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| format!("{error} (16MiB, 4GiB, 2097152)"))
 }
 
 pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
@@ -98,19 +102,22 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         Failure::Message(format!("{}: {error}", options.image.display()))
     };
     let image = Image::parse(&bytes).map_err(|error| named(&error))?;
-    let outputs: Vec<_> = options.emit.iter().map(Emit::open).collect::<Result<_, _>>()?;
+    let outputs: Vec<_> =
+        options.emit.iter().map(|emit| emit.open(&file)).collect::<Result<_, _>>()?;
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
-    let capture = options.expect.iter().any(Expectation::output).then(Capture::new);
+    // Read before the run, so that a wrong path costs no run.
+    let watch = OutputWatch::of(&options.expect).map_err(Failure::Message)?;
     let counter = options.counts().then(Counter::default);
     let mut builder = Vm::builder(&kvm, &image)
         .memory(options.memory)
         .ring(options.ring)
         .arguments(options.args.iter().cloned())
-        .console(Tee { stdout: plain(io::stdout().as_fd())?, capture: capture.clone() })
-        .input(plain(io::stdin().as_fd())?)
+        .console(Tee { stdout: Plain::of(io::stdout().as_fd())?, watch: watch.clone() })
+        .input(Plain::of(io::stdin().as_fd())?)
         .tick(TICK);
     if let Some(timeout) = options.timeout {
+        output::set_deadline(timeout);
         builder = builder.limit(Limit::Time(timeout));
     }
     if options.steps {
@@ -130,12 +137,17 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let outcome = vm.run()?;
 
     let time = start.elapsed();
-    let signal = Some(signal.load(Ordering::Relaxed)).filter(|signal| *signal != 0);
+    let signal = Some(signal.swap(OVER, Ordering::Relaxed)).filter(|signal| *signal != 0);
     let code = code::of(&outcome.end, signal);
     let counts = counter.map(|counter| counter.counts()).unwrap_or_default();
-    let output = capture.map(|capture| capture.bytes()).unwrap_or_default();
-    let seen =
-        Seen { outcome: &outcome, code, counts: &counts, image: &image, vm: &vm, output: &output };
+    let seen = Seen {
+        outcome: &outcome,
+        code,
+        counts: &counts,
+        image: &image,
+        vm: &vm,
+        output: watch.as_ref(),
+    };
     let unmet: Vec<(String, String)> = options
         .expect
         .iter()
@@ -151,8 +163,16 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         None
     };
 
-    let ended =
-        Ended { vm: &vm, outcome: &outcome, code, counts, instructions, unmet, explanation };
+    let ended = Ended {
+        vm: &vm,
+        outcome: &outcome,
+        code,
+        signal,
+        counts,
+        instructions,
+        unmet,
+        explanation,
+    };
     if options.stats {
         report::stats(&ended, options.ring);
     }
@@ -171,6 +191,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) outcome: &'a Outcome,
     /// The process code.
     pub(crate) code: u8,
+    /// The signal that stopped the guest, if one did.
+    pub(crate) signal: Option<i32>,
     pub(crate) counts: Counts,
     /// How many instructions KVM emulated, where it counts them.
     pub(crate) instructions: Option<u64>,
@@ -179,41 +201,57 @@ pub(crate) struct Ended<'a> {
     pub(crate) explanation: Option<Explanation>,
 }
 
-/// The same open file without the buffering and the retrying of std's handles: a VM's signal
-/// can interrupt it.
-fn plain(fd: std::os::fd::BorrowedFd<'_>) -> Result<File, Failure> {
-    fd.try_clone_to_owned()
-        .map(File::from)
-        .map_err(|error| Failure::Message(format!("cannot use stdin and stdout: {error}")))
-}
-
-/// SIGINT and SIGTERM end the run as stopped; the result holds which it was.
+/// SIGINT, SIGTERM and SIGHUP end the run as stopped; the result holds which it was. A second
+/// one, or one after the run, does what it does to any process.
 fn stop_on_signals(stopper: &Stopper) -> Result<Arc<AtomicI32>, Failure> {
     let came = Arc::new(AtomicI32::new(0));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in STOP_SIGNALS {
         let (came, stopper) = (Arc::clone(&came), stopper.clone());
         let stop = move || {
-            came.store(signal, Ordering::Relaxed);
+            if came.swap(signal, Ordering::Relaxed) != 0 {
+                // It does not come back, but for signals that there are none of here.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+            output::interrupt();
             stopper.stop();
         };
-        // SAFETY: an atomic store and `Stopper::stop`, which may be called in a handler.
+        // SAFETY: atomic accesses, `Stopper::stop` and `emulate_default_handler`, all of which
+        // may be called in a handler.
         let done = unsafe { signal_hook::low_level::register(signal, stop) };
         done.map_err(|error| Failure::Message(format!("cannot handle signal {signal}: {error}")))?;
     }
+    unblock(&STOP_SIGNALS);
     Ok(came)
 }
 
-/// Stdout, and a copy in memory where an expectation needs one.
+const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+/// What `came` holds after the run: the next signal is no stop any more.
+const OVER: i32 = -1;
+
+/// Lets signals through that a parent may have blocked.
+fn unblock(signals: &[i32]) {
+    // SAFETY: all-zero bytes are a valid set of signals.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in signals {
+        // SAFETY: `set` is writable for the call's duration.
+        unsafe { libc::sigaddset(&raw mut set, *signal) };
+    }
+    // SAFETY: `set` is readable for the call's duration.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// Stdout, and what an expectation looks at on the way.
 struct Tee {
-    stdout: File,
-    capture: Option<Capture>,
+    stdout: Plain,
+    watch: Option<OutputWatch>,
 }
 
 impl Write for Tee {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.stdout.write(bytes)?;
-        if let Some(capture) = &mut self.capture {
-            capture.write_all(&bytes[..written])?;
+        if let Some(watch) = &self.watch {
+            watch.take(&bytes[..written]);
         }
         Ok(written)
     }

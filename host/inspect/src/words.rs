@@ -1,5 +1,6 @@
 //! Faults in words that need no manual beside them.
 
+use crate::disasm::Decoded;
 use crate::explain::Scene;
 use iced_x86::Mnemonic;
 use portcall::End;
@@ -136,6 +137,9 @@ fn page_fault_details(scene: &Scene<'_>, exception: &Exception, code: u64) -> Ve
     };
     let ring = if exception.from_ring_3() { 3 } else { 0 };
     let mut details = vec![format!("error code {code:#x}: {access}, {present}, ring {ring}")];
+    if scene.decoded.as_ref().is_some_and(is_vmcall) {
+        details.push(VMCALL.to_owned());
+    }
     if let Some((name, into)) = scene.symbols.symbol_at(address)
         && scene.space.region(address).is_none()
     {
@@ -175,6 +179,10 @@ fn invalid_opcode(scene: &Scene<'_>) -> (Option<String>, Vec<String>) {
             ],
         ),
     }
+}
+
+fn is_vmcall(decoded: &Decoded) -> bool {
+    matches!(decoded.instruction.mnemonic(), Mnemonic::Vmcall | Mnemonic::Vmmcall)
 }
 
 const VMCALL: &str = "VMCALL and VMMCALL are answered inside KVM and never reach this host; a hypercall \
@@ -284,8 +292,6 @@ pub(crate) fn unmapped_access(scene: &Scene<'_>) -> Words {
 
 /// What a guest that was stopped may have been waiting for.
 pub(crate) fn waiting(scene: &Scene<'_>) -> Vec<String> {
-    match scene.decoded.as_ref().map(|decoded| decoded.instruction.mnemonic()) {
-        Some(Mnemonic::Vmcall | Mnemonic::Vmmcall) => vec![VMCALL.to_owned()],
-        _ => Vec::new(),
-    }
+    let vmcall = scene.decoded.as_ref().filter(|decoded| is_vmcall(decoded));
+    vmcall.map(|_| VMCALL.to_owned()).into_iter().collect()
 }

@@ -1,6 +1,8 @@
 //! Names and lines from an image's symbols and DWARF, good, missing and broken. The guest is in
 //! C, so these tests need a C compiler.
 
+#![allow(clippy::panic, reason = "that is how a test fails")]
+
 #[path = "../../tests/common/mod.rs"]
 mod common;
 
