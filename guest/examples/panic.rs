@@ -1,8 +1,8 @@
 //! A panic: what was printed before it appears, and the host gets message and place.
 //@ expect: exit=101 end=panicked
 //@ stderr: panicked: index out of bounds: the len is 3 but the index is 3
-//@ stderr: --> guest/examples/panic.rs:18:20
-//@ stderr: 18 |     println!("{}", primes[index]);
+//@ stderr: --> guest/examples/panic.rs:19:20
+//@ stderr: 19 |     println!("{}", primes[index]);
 
 #![no_std]
 #![no_main]

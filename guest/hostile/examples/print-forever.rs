@@ -1,7 +1,7 @@
 //! Prints without an end.
 //@ timeout: 300ms
 //@ output: ignored
-//@ expect: exit=124 end=limit-reached exits>=2
+//@ expect: exit=124 end=limit-reached
 
 #![no_std]
 #![no_main]

@@ -113,9 +113,11 @@ const SIGSEGV: u16 = 11;
 /// Where the registers are those of an exception that the host's stubs caught, the segments of
 /// the faulting instruction are in the processor's frame (SDM vol. 3, 7.14.2: RIP, CS, RFLAGS,
 /// RSP, SS), and the signal is SIGSEGV. Everything else is a SIGTRAP.
-fn stopped(vm: &Vm, registers: &kvm_regs, system: &kvm_sregs) -> Result<Stopped, portcall::Error> {
+fn stopped(vm: &Vm, registers: &kvm_regs, system: &kvm_sregs) -> Result<Stopped, Error> {
     let (cs, ss) = (system.cs.selector.into(), system.ss.selector.into());
-    let now = vm.registers()?;
+    // Not `Vm::registers`, which are those at the fault already: the stub's own, which lead to
+    // the frame that the processor pushed.
+    let now = vm.vcpu_fd().get_regs().map_err(io_error)?;
     if vm.layout().stubs.contains(&now.rip) {
         // Some exceptions have an error code in front of the frame.
         for frame in [now.rsp, now.rsp.wrapping_add(8)] {
@@ -142,6 +144,10 @@ const PRSTATUS: usize = 336;
 
 /// Linux's `struct elf_prstatus` on x86-64 (include/uapi/linux/elfcore.h), whose registers are a
 /// `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
+fn io_error(error: portcall::kvm_ioctls::Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno())
+}
+
 fn prstatus(r: &kvm_regs, s: &kvm_sregs, stopped: &Stopped) -> [u8; PRSTATUS] {
     // Not in a system call: debuggers take another value for one to restart.
     let orig_rax = u64::MAX;
