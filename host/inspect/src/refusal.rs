@@ -57,3 +57,27 @@ pub(crate) fn entry_failed(reason: u64) -> Words {
     };
     (format!("the processor refused to enter the guest, reason {reason:#x}"), vec![note.to_owned()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{entry_failed, internal_error};
+
+    #[test]
+    fn an_internal_error_has_its_name_and_its_words() {
+        let (headline, notes) = internal_error(3, &[0x10, 0x2a]);
+        assert_eq!(headline, "KVM gave up on the guest");
+        assert!(notes[0].starts_with("suberror 3, KVM_INTERNAL_ERROR_DELIVERY_EV"), "{notes:?}");
+        assert_eq!(notes[1], "data: 0x10 0x2a");
+        let (_, notes) = internal_error(99, &[]);
+        assert_eq!(notes, ["suberror 99, of an unknown kind"]);
+    }
+
+    #[test]
+    fn an_invalid_guest_state_is_told_from_other_entry_failures() {
+        let (headline, notes) = entry_failed(0x8000_0021);
+        assert_eq!(headline, "the processor refused to enter the guest, reason 0x80000021");
+        assert!(notes[0].contains("exit reason 33"), "{notes:?}");
+        let (_, notes) = entry_failed(u64::MAX);
+        assert!(notes[0].contains("hardware's own"), "{notes:?}");
+    }
+}

@@ -47,7 +47,7 @@ impl Explanation {
             let _ = writeln!(text, "   {} {at}", style.margin("="));
         }
         for note in &self.notes {
-            let _ = writeln!(text, "   {} {note}", style.margin("="));
+            let _ = writeln!(text, "   {} {}", style.margin("="), printable(note));
         }
         self.render_backtrace(style, &mut text);
         if self.show_registers {
@@ -140,9 +140,11 @@ fn render_frame(number: usize, frame: &Frame, style: Style, text: &mut String) {
     }
 }
 
-/// Names, paths and messages come from the guest: no control characters reach the terminal.
+/// Names, paths and messages come from the guest: no control characters reach the terminal, and
+/// further lines are set in, so that none looks like one of ours.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let lines: Vec<String> =
+        text.split('\n').map(|line| line.chars().map(clean).collect()).collect();
+    lines.join("\n       ")
 }

@@ -226,7 +226,11 @@ impl Source {
     #[must_use]
     pub fn shown(&self) -> String {
         let here = std::env::current_dir().unwrap_or_default();
-        let file = self.file.strip_prefix(here).unwrap_or(&self.file);
+        let mut file = self.file.strip_prefix(here).unwrap_or(&self.file).to_owned();
+        if self.is_toolchain() {
+            // Without /rustc/HASH.
+            file = self.file.iter().skip(3).collect();
+        }
         match self.column {
             0 => format!("{}:{}", file.display(), self.line),
             column => format!("{}:{}:{column}", file.display(), self.line),

@@ -25,13 +25,7 @@ pub(crate) fn exception(scene: &Scene<'_>, exception: &Exception) -> Words {
         0 => (divide_error(scene), Vec::new()),
         3 => (Some("the guest executed INT3".to_owned()), Vec::new()),
         6 => invalid_opcode(scene),
-        8 => (
-            Some(
-                "an exception could not be delivered, and neither could what came of that"
-                    .to_owned(),
-            ),
-            Vec::new(),
-        ),
+        8 => double_fault(scene, exception),
         10..=13 => protection(scene, exception.vector, code),
         14 => page_fault(scene, exception, code),
         _ => (None, Vec::new()),
@@ -147,6 +141,19 @@ fn page_fault_details(scene: &Scene<'_>, exception: &Exception, code: u64) -> Ve
     }
     details.push(format!("page walk: {}", scene.space.walk(address)));
     details
+}
+
+fn double_fault(scene: &Scene<'_>, exception: &Exception) -> (Option<String>, Vec<String>) {
+    let why = "an exception could not be delivered: its own delivery raised another".to_owned();
+    let sp = exception.rsp.0;
+    // A frame has up to 48 bytes, and none of them may fit any more.
+    let note = match below_the_stack(scene, sp.wrapping_sub(1)) {
+        Some(_) => {
+            format!("RSP is {sp:#x}, at the bottom of the stack or below: no frame fits there")
+        }
+        None => format!("RSP was {sp:#x}; the gate, its stack or its code may not be usable"),
+    };
+    (Some(why), vec![note])
 }
 
 fn divide_error(scene: &Scene<'_>) -> Option<String> {
