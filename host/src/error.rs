@@ -1,5 +1,7 @@
 //! What can go wrong in the host itself, one enum a stage. What a guest does is never an
 //! error: it is an [`End`](crate::End).
+//!
+//! This is a long file, since all messages stand in it: they are written, and read, together.
 
 use crate::layout::{HOLE_START, IMAGE_MIN, MEMORY_MAX, MEMORY_MIN, MIB, PAGE, STACK_SIZE};
 use std::io;

@@ -38,6 +38,7 @@
 
 pub mod layout;
 
+pub mod segment;
 pub mod elf;
 mod relocate;
 
@@ -46,6 +47,7 @@ pub mod memory;
 mod vcpu;
 pub mod registers;
 pub mod paging;
+pub mod walk;
 pub mod exception;
 pub mod load;
 

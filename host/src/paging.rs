@@ -4,11 +4,11 @@
 //! less. Upon this the image's segments are mapped with their own permissions where they want
 //! to be seen. The null page and the stack's guard page stay unmapped.
 
-use crate::elf::{Permissions, Segment};
 use crate::error::MemoryError;
 use crate::layout::{GIB, Gpa, Gva, IMAGE_MIN, LARGE_PAGE, Layout, PAGE, round_up};
 use crate::memory::Memory;
 use crate::registers::Ring;
+use crate::segment::{Permissions, Segment};
 use std::fmt;
 use std::ops::Range;
 use x86_64::PhysAddr;
@@ -317,63 +317,23 @@ impl fmt::Display for Entry {
 }
 
 /// How far an address is shifted for the index into a table of `level`.
-const fn shift(level: u8) -> u32 {
+pub(crate) const fn shift(level: u8) -> u32 {
     12 + 9 * (level as u32 - 1)
 }
 
 /// The entry of a table of `level` that `gva` goes through.
-const fn index(gva: u64, level: u8) -> usize {
+pub(crate) const fn index(gva: u64, level: u8) -> usize {
     (gva >> shift(level) & 0x1ff) as usize
-}
-
-/// Where a guest-virtual address leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Translation {
-    /// The guest-physical address.
-    pub gpa: Gpa,
-    /// Whether every level allows writing.
-    pub writable: bool,
-    /// Whether every level allows execution.
-    pub executable: bool,
-    /// Whether every level allows ring 3.
-    pub user: bool,
-}
-
-/// Walks the guest's page tables from `cr3` as they are now: `None` where nothing is mapped.
-/// The guest may have written anything there; the walk takes four reads at most.
-#[must_use]
-pub fn translate(memory: &Memory, cr3: u64, gva: Gva) -> Option<Translation> {
-    let canonical = x86_64::VirtAddr::try_new(gva.0).ok()?;
-    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-    let (mut table, mut writable, mut executable, mut user) = (cr3 & ADDRESS, true, true, true);
-    for level in (1..=4).rev() {
-        let slot = table + 8 * index(canonical.as_u64(), level) as u64;
-        let entry = memory.load_u64(Gpa(slot)).ok()?;
-        let flags = PageTableFlags::from_bits_truncate(entry);
-        if !flags.contains(PageTableFlags::PRESENT) {
-            return None;
-        }
-        writable &= flags.contains(PageTableFlags::WRITABLE);
-        executable &= !flags.contains(PageTableFlags::NO_EXECUTE);
-        user &= flags.contains(PageTableFlags::USER_ACCESSIBLE);
-        table = entry & ADDRESS;
-        let leaf = level == 1 || (level < 4 && flags.contains(PageTableFlags::HUGE_PAGE));
-        if leaf {
-            let within = (1u64 << shift(level)) - 1;
-            let gpa = Gpa((table & !within) | (gva.0 & within));
-            return Some(Translation { gpa, writable, executable, user });
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE_PAGE, PAGE, Tables, address_space, tables_bound, translate};
-    use crate::elf::{Permissions, Segment};
+    use super::{LARGE_PAGE, PAGE, Tables, address_space, tables_bound};
     use crate::layout::{GIB, Gpa, Gva, Layout, MIB};
     use crate::memory::Memory;
     use crate::registers::Ring;
+    use crate::segment::{Permissions, Segment};
+    use crate::walk::translate;
 
     fn segment(gva: u64, gpa: u64, size: u64, write: bool, execute: bool) -> Segment {
         let permissions = Permissions { write, execute };
@@ -494,19 +454,5 @@ mod tests {
             built(memory, &segments, Ring::Zero);
         }
         built(8 * GIB, &[], Ring::Zero);
-    }
-
-    #[test]
-    fn a_walk_through_nonsense_ends() {
-        let (layout, ram) = built(2 * MIB, &[], Ring::Zero);
-        let root = layout.tables.start;
-        // A table that is its own next level, and one that is not in RAM.
-        for entry in [root | 3, u64::MAX, 0x000f_ffff_ffff_f003] {
-            for slot in 0..512 {
-                ram.store_u64(Gpa(root + 8 * slot), entry).expect("RAM");
-            }
-            let _ = translate(&ram, root, Gva(0x1234_5678));
-        }
-        assert_eq!(translate(&ram, u64::MAX, Gva(0)), None);
     }
 }

@@ -1,10 +1,10 @@
 //! Step 11: the seam for those who answer the guest's port accesses.
 
-use crate::error::{ConfigError, MemoryError};
+use crate::error::ConfigError;
 use crate::layout::Gva;
 use crate::memory::Memory;
 use crate::outcome::{End, Stats};
-use crate::paging::{self, Translation};
+use crate::walk::{self, Translation, read_virtual};
 use abi::port;
 use kvm_bindings::kvm_regs;
 use kvm_ioctls::VcpuFd;
@@ -79,7 +79,7 @@ impl Guest<'_> {
     /// The ioctl failed.
     pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, End> {
         let sregs = self.vcpu.get_sregs().map_err(failed)?;
-        Ok(paging::translate(self.memory, sregs.cr3, gva))
+        Ok(walk::translate(self.memory, sregs.cr3, gva))
     }
 
     /// Copies guest-virtual memory at `gva` into `bytes`; `Ok(false)` if not all of it is there.
@@ -94,27 +94,6 @@ impl Guest<'_> {
 
 fn failed(error: kvm_ioctls::Error) -> End {
     End::HandlerFailed { message: format!("cannot read the guest's registers: {error}") }
-}
-
-/// Copies guest-virtual memory, page by page, by the page tables at `cr3`.
-pub(crate) fn read_virtual(
-    memory: &Memory,
-    cr3: u64,
-    gva: Gva,
-    bytes: &mut [u8],
-) -> Result<(), MemoryError> {
-    let mut at = gva.0;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let to_page_end = 4096 - (at % 4096) as usize;
-        let (now, later) = rest.split_at_mut(to_page_end.min(rest.len()));
-        let found = paging::translate(memory, cr3, Gva(at))
-            .ok_or(MemoryError::NotMapped { address: at })?;
-        memory.read(found.gpa, now)?;
-        at = at.wrapping_add(now.len() as u64);
-        rest = later;
-    }
-    Ok(())
 }
 
 /// The ports that the contract itself answers.

@@ -1,8 +1,9 @@
 //! The relocations of a static position-independent image: the only ones that need no linker.
 
-use crate::elf::{Segment, file_range};
+use crate::elf::file_range;
 use crate::error::ImageError;
 use crate::layout::Gpa;
+use crate::segment::Segment;
 use goblin::elf::dynamic::{DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTRELSZ, DT_RELA, DT_RELASZ};
 use goblin::elf::reloc::{R_X86_64_NONE, R_X86_64_RELATIVE, r_to_str};
 

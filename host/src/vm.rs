@@ -13,10 +13,10 @@ use crate::layout::{Gva, Layout};
 use crate::memory::Memory;
 use crate::observe::Observers;
 use crate::outcome::{End, Outcome, Place, Stats};
-use crate::paging::{self, Translation};
-use crate::ports::{Guest, PortTable, read_virtual};
+use crate::ports::{Guest, PortTable};
 use crate::stop::{Stopper, Watchdog};
 use crate::vcpu::Vcpu;
+use crate::walk::{self, Translation, read_virtual};
 use abi::port;
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -341,7 +341,7 @@ impl Vm {
     /// # Errors
     /// The ioctl failed.
     pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, Error> {
-        Ok(paging::translate(&self.memory, self.system_registers()?.cr3, gva))
+        Ok(walk::translate(&self.memory, self.system_registers()?.cr3, gva))
     }
 
     /// Copies guest-virtual memory at `gva` into `bytes`.

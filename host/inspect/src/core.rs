@@ -15,10 +15,10 @@ use crate::mappings;
 use goblin::elf::header::{ELFMAG, EM_X86_64, ET_CORE, SIZEOF_IDENT};
 use goblin::elf::note::NT_PRSTATUS;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD, PT_NOTE};
-use portcall::elf::Permissions;
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::layout::PAGE;
 use portcall::paging::Mapping;
+use portcall::segment::Permissions;
 use portcall::{Gpa, Vm};
 use std::fs::File;
 use std::io;
@@ -299,10 +299,10 @@ mod tests {
     use super::{PR_REG, PRSTATUS, Stopped, head, note, prstatus};
     use goblin::elf::Elf;
     use goblin::elf::note::NT_PRSTATUS;
-    use portcall::elf::Permissions;
     use portcall::kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
     use portcall::layout::{GIB, HOLE_END, HOLE_START, PAGE};
     use portcall::paging::Mapping;
+    use portcall::segment::Permissions;
     use std::mem::{offset_of, size_of};
 
     fn segment(selector: u16, base: u64) -> kvm_segment {

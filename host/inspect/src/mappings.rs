@@ -1,8 +1,8 @@
 //! All of a guest's address space, from its page tables as they are (SDM vol. 3, 5.5, "4-Level
 //! Paging"), with bounds: the guest may have written anything there.
 
-use portcall::elf::Permissions;
 use portcall::paging::Mapping;
+use portcall::segment::Permissions;
 use portcall::{Gpa, Memory};
 use std::ops::Range;
 

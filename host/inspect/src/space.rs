@@ -1,7 +1,7 @@
 //! Guest-virtual memory, as well as it can still be read.
 
-use portcall::elf::Permissions;
-use portcall::{Gpa, Gva, Image, Memory, Vm, paging};
+use portcall::segment::Permissions;
+use portcall::{Gpa, Gva, Image, Memory, Vm, walk};
 
 /// The guest's address space at its end.
 pub(crate) struct Space<'a> {
@@ -19,7 +19,7 @@ impl Space<'_> {
     /// Where an address leads: by the guest's page tables, or where those are broken, as the
     /// host had set it up.
     pub(crate) fn translate(&self, gva: u64) -> Option<Gpa> {
-        let by_tables = paging::translate(self.memory(), self.cr3, Gva(gva)).map(|t| t.gpa);
+        let by_tables = walk::translate(self.memory(), self.cr3, Gva(gva)).map(|t| t.gpa);
         by_tables.or_else(|| {
             if self.tables_lead_somewhere() {
                 return None;
@@ -34,7 +34,7 @@ impl Space<'_> {
 
     /// Whether the guest's tables still map anything of ours: the image's own entry.
     pub(crate) fn tables_lead_somewhere(&self) -> bool {
-        paging::translate(self.memory(), self.cr3, self.image.entry()).is_some()
+        walk::translate(self.memory(), self.cr3, self.image.entry()).is_some()
     }
 
     /// Copies as much of guest-virtual memory as there is.
@@ -61,7 +61,7 @@ impl Space<'_> {
 
     /// The permissions of the page at an address, and whether ring 3 may use it.
     pub(crate) fn permissions(&self, gva: u64) -> Option<(Permissions, bool)> {
-        let found = paging::translate(self.memory(), self.cr3, Gva(gva))?;
+        let found = walk::translate(self.memory(), self.cr3, Gva(gva))?;
         let permissions = Permissions { write: found.writable, execute: found.executable };
         Some((permissions, found.user))
     }
