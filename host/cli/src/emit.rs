@@ -4,6 +4,8 @@ use crate::code::Failure;
 use crate::image_file::ImageFile;
 use crate::output;
 use crate::run::Ended;
+use crate::say;
+use inspect::core::AddressSpace;
 use inspect::{DebugInfo, Explanation, Frame};
 use portcall::exit::ExitKind;
 use portcall::{End, Limit, registers};
@@ -74,9 +76,16 @@ impl Output {
         let Self { kind, name, file } = self;
         match (kind, file) {
             (Kind::Core, Some(mut file)) => {
-                inspect::core::write(ended.vm, &ended.outcome.registers, &mut file)
-                    .map(|_| ())
-                    .map_err(|error| Failure::Message(format!("{name}: {error}")))
+                let space = inspect::core::write(ended.vm, &ended.outcome.registers, &mut file)
+                    .map_err(|error| Failure::Message(format!("{name}: {error}")))?;
+                match space {
+                    AddressSpace::Virtual => {}
+                    AddressSpace::Physical => say!(
+                        "  note: {name} has memory by guest-physical address: the page tables lead nowhere"
+                    ),
+                    _ => say!("  note: {name} is cut: the page tables map too much, or each other"),
+                }
+                Ok(())
             }
             (_, file) => {
                 // One line.

@@ -323,3 +323,117 @@ fn doctor_says_that_this_machine_is_well() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+/// A pipe that is full, and its other end.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
+    while writer.write(&[0; 4096]).is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).expect("set");
+    (reader, writer)
+}
+
+/// How it ended, if it did within 10 seconds.
+fn ended(mut child: Child) -> Option<std::process::ExitStatus> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        if let Some(status) = child.try_wait().expect("waits") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("waits");
+    None
+}
+
+#[test]
+fn a_reader_of_our_own_words_that_takes_nothing_does_not_hold_up_a_deadline() {
+    let bench = Bench::new();
+    let guest = bench.guest(SPIN);
+    for options in [&["--timeout", "200ms"][..], &["--timeout", "200ms", "--steps"]] {
+        let (_reader, writer) = full_pipe();
+        let mut command = portcall(["run"]);
+        let child = command.arg(&guest).args(options).stderr(writer).spawn().expect("starts");
+        assert_eq!(ended(child).expect("ends").code(), Some(124), "{options:?}");
+    }
+    let (_reader, writer) = full_pipe();
+    let mut command = portcall(["run"]);
+    command.arg(&guest).args(["--timeout", "200ms", "--emit", "json"]).stdout(writer);
+    assert!(!ended(command.spawn().expect("starts")).expect("ends").success());
+}
+
+#[test]
+fn ctrl_c_ends_what_a_reader_holds_up_after_the_run() {
+    let bench = Bench::new();
+    let (_reader, writer) = full_pipe();
+    let mut command = portcall(["run"]);
+    command.arg(bench.guest(HALT)).args(["--emit", "json"]).stdout(writer);
+    let child = command.spawn().expect("starts");
+    // The run is over soon; then nothing of ours is in the way of a signal.
+    std::thread::sleep(Duration::from_millis(300));
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGINT).expect("sent");
+    assert!(!ended(child).expect("ends").success());
+}
+
+#[test]
+fn a_blocked_signal_mask_that_was_inherited_changes_nothing() {
+    use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+    use std::os::unix::process::CommandExt;
+    let bench = Bench::new();
+    let mut command = portcall(["run"]);
+    command.arg(bench.guest(SPIN)).args(["--timeout", "200ms"]);
+    let block = || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?);
+    // SAFETY: between fork and exec only sigprocmask is called, which is async-signal-safe.
+    unsafe { command.pre_exec(block) };
+    let child = command.spawn().expect("starts");
+    assert_eq!(ended(child).expect("ends").code(), Some(124));
+}
+
+#[test]
+fn a_non_blocking_stdin_is_waited_for() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    let bench = Bench::new();
+    // in eax, 0xea; out 0xf4, eax
+    let guest = bench.guest(&[0xe5, 0xea, 0xe7, 0xf4]);
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set");
+    let child = portcall(["run"]).arg(&guest).stdin(reader).spawn().expect("starts");
+    std::thread::sleep(Duration::from_millis(100));
+    writer.write_all(b"\x09").expect("written");
+    assert_eq!(ended(child).expect("ends").code(), Some(9));
+}
+
+#[test]
+fn the_image_is_not_overwritten_by_what_is_emitted() {
+    let bench = Bench::new();
+    let guest = bench.guest(HALT);
+    let before = std::fs::read(&guest).expect("read");
+    let output = run(&guest, &["--emit", &format!("core={}", guest.display())]);
+    assert_says(&output, 125, &["is the image itself"]);
+    assert_eq!(std::fs::read(&guest).expect("read"), before);
+}
+
+#[test]
+fn a_death_is_explained_and_json_has_all_of_it() {
+    let bench = Bench::new();
+    // mov byte [0x18], 1
+    let guest = bench.guest(&[0xc6, 0x04, 0x25, 0x18, 0, 0, 0, 1]);
+    let (file, core) = (bench.folder.path().join("run.json"), bench.folder.path().join("core"));
+    let (emit_json, emit_core) =
+        (format!("json={}", file.display()), format!("core={}", core.display()));
+    for ring in ["0", "3"] {
+        let output = run(&guest, &["--ring", ring, "--emit", &emit_json, "--emit", &emit_core]);
+        assert_says(&output, 139, &["null pointer + 0x18", "backtrace:", "process code 139"]);
+        let text = std::fs::read_to_string(&file).expect("written");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(json["end"]["mnemonic"], "#PF");
+        assert_eq!(json["end"]["cr2"], "0x18");
+        assert_eq!(json["explanation"]["backtrace"][0]["address"], "0x100000");
+        assert!(std::fs::read(&core).expect("written").starts_with(b"\x7fELF"));
+    }
+    // A normal end is explained on request.
+    let guest = bench.file("halt", &Elf::new(HALT).bytes());
+    assert_says(&run(&guest, &["--backtrace"]), 0, &["backtrace:", "portcall: halted"]);
+}

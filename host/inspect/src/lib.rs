@@ -12,6 +12,7 @@ mod kind;
 mod mappings;
 mod refusal;
 mod render;
+mod sparse;
 mod space;
 mod symbols;
 mod unwind;
