@@ -54,13 +54,15 @@ fn wait(fd: BorrowedFd<'_>, events: i16, time: Duration) -> io::Result<bool> {
 /// Writes all of it, or as much as a reader takes in the time there is.
 fn write_all(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let ready = match wait(to.as_fd(), libc::POLLOUT, LOOK) {
+        let give_up = given_up();
+        let patience = if give_up { Duration::ZERO } else { LOOK };
+        let ready = match wait(to.as_fd(), libc::POLLOUT, patience) {
             // The VM's ticks come here as well, and more often than we look.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
             result => result?,
         };
         if !ready {
-            if given_up() {
+            if give_up {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             continue;
