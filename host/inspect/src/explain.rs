@@ -49,6 +49,11 @@ impl Scene<'_> {
         &self.outcome.registers
     }
 
+    /// Whether the registers are those of a processor at reset, with nothing left of the guest's.
+    pub(crate) const fn was_reset(&self) -> bool {
+        was_reset(&self.outcome.registers, &self.sregs)
+    }
+
     /// Whether the guest was in ring 3.
     pub(crate) const fn in_ring_3(&self) -> bool {
         match &self.outcome.end {
@@ -88,10 +93,12 @@ pub fn explain(
     let space = Space { vm, image, cr3: sregs.cr3 };
     let mut bytes = [0; 15];
     let read = space.read(outcome.registers.rip, &mut bytes);
-    let decoded = disasm::decode(&bytes[..read], outcome.registers.rip);
+    let reset = was_reset(&outcome.registers, &sregs);
+    let decoded = disasm::decode(&bytes[..read], outcome.registers.rip).filter(|_| !reset);
     let scene = Scene { space, symbols: &symbols, outcome, sregs, decoded, kind };
 
     let (addresses, backtrace_cut) = unwind::walk(&scene.space, &symbols, &outcome.registers);
+    let addresses = if reset { Vec::new() } else { addresses };
     let behind_rip = rip_is_behind(&outcome.end);
     let mut backtrace: Vec<Frame> = addresses
         .iter()
@@ -107,7 +114,8 @@ pub fn explain(
     }
     let place = place(&outcome.end, &backtrace);
     let (headline, notes) = words(&scene);
-    let show_registers = !matches!(outcome.end, End::Panicked { .. } | End::HandlerFailed { .. });
+    let show_registers =
+        !matches!(outcome.end, End::Panicked { .. } | End::HandlerFailed { .. }) && !reset;
     Ok(Explanation {
         headline,
         line: place.as_ref().and_then(Source::text),
@@ -120,6 +128,12 @@ pub fn explain(
         registers: outcome.registers,
         show_registers,
     })
+}
+
+/// A processor at reset is in real mode at 0xfff0 (SDM vol. 3, 11.1.4). kvm_amd puts the vCPU
+/// there at a triple fault, since the hardware leaves nothing of its state.
+const fn was_reset(registers: &kvm_regs, sregs: &kvm_sregs) -> bool {
+    sregs.cr0 & 1 == 0 && registers.rip == 0xfff0
 }
 
 /// Whether RIP is that of the instruction behind the one that ended the run. At an OUT KVMs

@@ -93,6 +93,9 @@ impl Explanation {
                 let _ = writeln!(text, "   {} no source lines: {why}", style.margin("="));
             }
         }
+        if self.backtrace.is_empty() {
+            return;
+        }
         let _ = writeln!(text, "backtrace:");
         let mut frames = self.backtrace.iter().enumerate().peekable();
         let mut shown = 0;

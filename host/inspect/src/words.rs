@@ -253,6 +253,11 @@ fn selector(code: u64) -> String {
 /// What can still be known when the processor has given up.
 pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
     let headline = "triple fault: an exception, and its handling failed as well".to_owned();
+    if scene.was_reset() {
+        let note = "this KVM resets the vCPU at a triple fault: where it happened, and why, is gone; a \
+                    KVM that keeps the registers (kvm_intel, kvm_pvm) tells more";
+        return (headline, vec![note.to_owned()]);
+    }
     let (idt, layout) = (&scene.sregs.idt, scene.space.vm.layout());
     let mut notes = Vec::new();
     if !layout.descriptors.contains(&idt.base) {
