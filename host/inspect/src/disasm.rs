@@ -81,6 +81,8 @@ impl Decoded {
                 | M::Sysexit
                 | M::Sysexitq
                 | M::Xsetbv
+                | M::Cli
+                | M::Sti
                 | M::Vmcall
                 | M::Vmmcall
         );

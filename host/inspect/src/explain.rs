@@ -138,12 +138,14 @@ const fn was_reset(registers: &kvm_regs, sregs: &kvm_sregs) -> bool {
 
 /// Whether RIP is that of the instruction behind the one that ended the run. At an OUT KVMs
 /// differ, and a look one byte back is in the OUT either way; a write outside RAM is over when
-/// KVM says so, a read is not.
+/// KVM says so, a read is not; INT3 and INTO are traps.
 const fn rip_is_behind(end: &End) -> bool {
-    matches!(
-        end,
-        End::Panicked { .. } | End::HandlerFailed { .. } | End::UnmappedAccess { write: true, .. }
-    )
+    match end {
+        End::Panicked { .. } | End::HandlerFailed { .. } => true,
+        End::UnmappedAccess { write, .. } => *write,
+        End::Exception(exception) => matches!(exception.vector, 3 | 4),
+        _ => false,
+    }
 }
 
 fn is_panic_machinery(frame: &Frame) -> bool {
@@ -185,7 +187,7 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::InternalError { suberror, data } => refusal::internal_error(*suberror, data),
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
         End::LimitReached(_) | End::Stopped => {
-            (scene.outcome.end.to_string(), words::waiting(scene))
+            (scene.outcome.end.to_string(), words::not_a_call(scene).into_iter().collect())
         }
         End::Panicked { message, .. } => (format!("panicked: {message}"), Vec::new()),
         other => (other.to_string(), Vec::new()),

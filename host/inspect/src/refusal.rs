@@ -3,6 +3,7 @@
 use crate::disasm;
 use crate::explain::Scene;
 use crate::kind::KvmKind;
+use crate::words;
 
 type Words = (String, Vec<String>);
 
@@ -27,6 +28,7 @@ pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
         let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         notes.push(format!("bytes at RIP: {}", bytes.join(" ")));
     }
+    notes.extend(words::not_a_call(scene));
     notes.push(match (scene.kind, scene.in_ring_3()) {
         (KvmKind::Pvm, false) => {
             "this KVM emulates ring 0 and has no SSE, x87, POPCNT, BMI or software interrupts there; \

@@ -23,18 +23,19 @@ pub(crate) fn exception(scene: &Scene<'_>, exception: &Exception) -> Words {
     let code = exception.error_code.unwrap_or(0);
     let (why, mut notes) = match exception.vector {
         0 => (divide_error(scene), Vec::new()),
+        1 => (debug(exception), Vec::new()),
         3 => (Some("the guest executed INT3".to_owned()), Vec::new()),
         6 => invalid_opcode(scene),
         8 => double_fault(scene, exception),
         10..=13 => protection(scene, exception.vector, code),
         14 => page_fault(scene, exception, code),
+        17 => (Some("an access that is not aligned, with RFLAGS.AC set".to_owned()), Vec::new()),
         _ => (None, Vec::new()),
     };
     if exception.vector == 14 {
         notes.extend(page_fault_details(scene, exception, code));
-    } else if code != 0 && (10..=13).contains(&exception.vector) {
-        notes.push(format!("error code {code:#x}: {}", selector(code)));
     }
+    notes.extend(not_a_call(scene));
     let headline = format!("{name} ({mnemonic})");
     (why.map(|why| format!("{headline}: {why}")).unwrap_or(headline), notes)
 }
@@ -66,6 +67,11 @@ fn page_fault(
         return (Some(why), vec![format!("the stack has {kib} KiB, all of them used")]);
     }
     if address < NULL_REACH {
+        if code & FETCH != 0 && scene.registers().rsp == layout.stack.end {
+            let why = "the guest's entry function returned, and there is nothing to return to";
+            let note = "end with a write to port 0xf4, or HLT".to_owned();
+            return (Some(why.to_owned()), vec![note]);
+        }
         let offset = if address == 0 { String::new() } else { format!(" + {address:#x}") };
         return (
             Some(format!("{access} {to} address {address:#x}: null pointer{offset}")),
@@ -131,9 +137,6 @@ fn page_fault_details(scene: &Scene<'_>, exception: &Exception, code: u64) -> Ve
     };
     let ring = if exception.from_ring_3() { 3 } else { 0 };
     let mut details = vec![format!("error code {code:#x}: {access}, {present}, ring {ring}")];
-    if scene.decoded.as_ref().is_some_and(is_vmcall) {
-        details.push(VMCALL.to_owned());
-    }
     if let Some((name, into)) = scene.symbols.symbol_at(address)
         && scene.space.region(address).is_none()
     {
@@ -174,8 +177,8 @@ fn invalid_opcode(scene: &Scene<'_>) -> (Option<String>, Vec<String>) {
             Some("UD2, a trap that was put there".to_owned()),
             vec!["compilers end code that must not be reached with UD2".to_owned()],
         ),
-        Mnemonic::Vmcall | Mnemonic::Vmmcall => {
-            (Some(format!("{} is no way to this host", decoded.text)), vec![VMCALL.to_owned()])
+        _ if is_call_elsewhere(decoded) => {
+            (Some(format!("`{}` leads nowhere here", decoded.text)), Vec::new())
         }
         _ => (
             Some(format!("this processor does not execute `{}`", decoded.text)),
@@ -188,16 +191,42 @@ fn invalid_opcode(scene: &Scene<'_>) -> (Option<String>, Vec<String>) {
     }
 }
 
-fn is_vmcall(decoded: &Decoded) -> bool {
-    matches!(decoded.instruction.mnemonic(), Mnemonic::Vmcall | Mnemonic::Vmmcall)
+/// Whether it is how other worlds call their hosts and kernels.
+fn is_call_elsewhere(decoded: &Decoded) -> bool {
+    matches!(
+        decoded.instruction.mnemonic(),
+        Mnemonic::Vmcall
+            | Mnemonic::Vmmcall
+            | Mnemonic::Int
+            | Mnemonic::Syscall
+            | Mnemonic::Sysenter
+    )
 }
 
-const VMCALL: &str = "VMCALL and VMMCALL are answered inside KVM and never reach this host; a hypercall \
-                      here is an OUT (guest/abi/README.md)";
+/// What to say where a guest tried to call the host in a way that does not lead there.
+pub(crate) fn not_a_call(scene: &Scene<'_>) -> Option<String> {
+    let here = scene.decoded.as_ref().is_some_and(is_call_elsewhere);
+    // SYSCALL leaves the address behind it in RCX, and goes to MSR_LSTAR, which nobody has set.
+    let registers = scene.registers();
+    let mut before = [0; 2];
+    let by_syscall = registers.rip == 0
+        && scene.space.read(registers.rcx.wrapping_sub(2), &mut before) == 2
+        && before == [0x0f, 0x05];
+    (here || by_syscall).then(|| {
+        "VMCALL, INT, SYSCALL and their like never reach this host; a hypercall here is an OUT \
+         (guest/abi/README.md)"
+            .to_owned()
+    })
+}
+
+fn debug(exception: &Exception) -> Option<String> {
+    const TRAP_FLAG: u64 = 1 << 8;
+    (exception.rflags & TRAP_FLAG != 0).then(|| "a single step, with RFLAGS.TF set".to_owned())
+}
 
 fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<String>) {
     if code != 0 {
-        return (None, Vec::new());
+        return (Some(selector(code)), vec![format!("error code {code:#x}")]);
     }
     let Some(decoded) = &scene.decoded else { return (None, Vec::new()) };
     if scene.in_ring_3() && decoded.needs_ring_0() {
@@ -225,7 +254,7 @@ fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<
         Mnemonic::Mov if decoded.needs_ring_0() => {
             format!("`{}` would set bits that are reserved or contradict each other", decoded.text)
         }
-        _ => return (None, Vec::new()),
+        _ => format!("the processor does not allow `{}` here", decoded.text),
     };
     (Some(why), Vec::new())
 }
@@ -242,12 +271,13 @@ fn selector(code: u64) -> String {
         _ => {
             let vector = code >> 3 & 0xff;
             return format!(
-                "the IDT has no usable gate for vector {vector}; the host's has 32, and INT may \
-                 raise none of them but 3"
+                "the IDT has no gate that may be used for vector {vector}; the host's has 32, and INT \
+                 may raise none of them but 3"
             );
         }
     };
-    format!("entry {index} of {table}, selector {:#x}", code & 0xfff8)
+    let selector = code & 0xfff8;
+    format!("selector {selector:#x}, entry {index} of {table}, is none that may be used for this")
 }
 
 /// What can still be known when the processor has given up.
@@ -300,10 +330,4 @@ pub(crate) fn unmapped_access(scene: &Scene<'_>) -> Words {
             .to_owned(),
     );
     (scene.outcome.end.to_string(), notes)
-}
-
-/// What a guest that was stopped may have been waiting for.
-pub(crate) fn waiting(scene: &Scene<'_>) -> Vec<String> {
-    let vmcall = scene.decoded.as_ref().filter(|decoded| is_vmcall(decoded));
-    vmcall.map(|_| VMCALL.to_owned()).into_iter().collect()
 }

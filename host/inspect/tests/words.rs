@@ -157,6 +157,55 @@ backtrace:
 }
 
 #[test]
+fn an_entry_that_returns() {
+    let text = words(code!(returns: "ret"), Ring::Zero);
+    assert!(
+        text.contains("the guest's entry function returned, and there is nothing to return to"),
+        "{text}"
+    );
+    assert!(text.contains("end with a write to port 0xf4, or HLT"), "{text}");
+}
+
+#[test]
+fn a_selector_that_there_is_not() {
+    assert_says(
+        code!(selector: "mov eax, 0x50" "mov ds, eax"),
+        "\
+error: general protection fault (#GP): selector 0x50, entry 10 of the GDT, is none that may be used for this
+   = at 0x100005: mov ds, ax
+   = error code 0x50
+backtrace:
+   0: 0x100005
+",
+    );
+}
+
+#[test]
+fn a_single_step_and_a_breakpoint() {
+    let step =
+        words(code!(step: "pushfq" "or dword ptr [rsp], 0x100" "popfq" "nop" "nop"), Ring::Zero);
+    assert!(
+        step.starts_with("error: debug exception (#DB): a single step, with RFLAGS.TF set\n"),
+        "{step}"
+    );
+    let text = words(code!(int3: "int3" "nop"), Ring::Three);
+    assert!(
+        text.starts_with("error: breakpoint (#BP): the guest executed INT3\nbacktrace"),
+        "{text}"
+    );
+}
+
+#[test]
+fn calls_of_other_worlds_are_told_from_ours() {
+    for code in [code!(int80: "int 0x80"), code!(syscall: "xor ecx, ecx" "syscall")] {
+        for ring in [Ring::Zero, Ring::Three] {
+            let text = words(code, ring);
+            assert!(text.contains("a hypercall here is an OUT"), "{ring:?} {text}");
+        }
+    }
+}
+
+#[test]
 fn a_register_that_cannot_be_written() {
     assert_says(
         code!(msr: "mov ecx, 0xdead" "xor eax, eax" "xor edx, edx" "wrmsr"),
