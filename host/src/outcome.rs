@@ -96,7 +96,7 @@ pub struct Place {
 #[non_exhaustive]
 pub enum Limit {
     /// Wall-clock time from the first KVM_RUN on. It is seen at the next tick of a timer, at
-    /// most 20 ms late.
+    /// most 20 ms late, or as soon as a handler that is at work by then has answered.
     Time(Duration),
 }
 

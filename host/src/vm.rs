@@ -348,9 +348,9 @@ impl Vm {
     ///
     /// # Errors
     /// Not all of it is mapped to RAM, or the ioctl failed.
-    pub fn read(&self, gva: Gva, bytes: &mut [u8]) -> Result<(), Error> {
+    pub fn read_virtual(&self, gva: Gva, bytes: &mut [u8]) -> Result<(), Error> {
         let cr3 = self.system_registers()?.cr3;
-        Ok(read_virtual(&self.memory, cr3, gva, bytes)?)
+        Ok(walk::read_virtual(&self.memory, cr3, gva, bytes)?)
     }
 
     /// The VM's file descriptor, for ioctls of your own.

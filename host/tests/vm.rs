@@ -348,10 +348,10 @@ fn memory_by_address_and_by_symbol_free_segments() {
     assert_eq!(vm.run().expect("runs").end, End::Halted);
     assert_eq!(vm.memory().load_u64(Gpa(0x20_0000)).expect("RAM"), 7);
     let mut word = [0xaa; 8];
-    vm.read(Gva(0x20_0ff8), &mut word).expect("mapped");
+    vm.read_virtual(Gva(0x20_0ff8), &mut word).expect("mapped");
     assert_eq!(word, [1, 0, 0, 0, 0, 0, 0, 0]);
-    assert!(vm.read(Gva(0), &mut word).is_err());
-    assert!(vm.read(Gva(16 * MIB - 4), &mut word).is_err());
+    assert!(vm.read_virtual(Gva(0), &mut word).is_err());
+    assert!(vm.read_virtual(Gva(16 * MIB - 4), &mut word).is_err());
     assert!(vm.memory().read(Gpa(16 * MIB - 4), &mut word).is_err());
     assert!(vm.memory().load_u64(Gpa(u64::MAX - 7)).is_err());
 }

@@ -315,7 +315,7 @@ fn read(seen: &Seen<'_>, place: &str, width: usize) -> Result<u64, String> {
         )
     })?;
     let mut bytes = [0; 8];
-    seen.vm.read(Gva(address), &mut bytes[..width]).map_err(|error| error.to_string())?;
+    seen.vm.read_virtual(Gva(address), &mut bytes[..width]).map_err(|error| error.to_string())?;
     Ok(u64::from_le_bytes(bytes))
 }
 

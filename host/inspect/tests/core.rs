@@ -95,7 +95,7 @@ fn registers_and_all_of_the_memory_come_back() {
         let mut bytes = vec![0; index(load.p_filesz)];
         core.file.read_exact_at(&mut bytes, load.p_offset).expect("in the file");
         let mut expected = bytes.clone();
-        vm.read(Gva(load.p_vaddr), &mut expected).expect("mapped");
+        vm.read_virtual(Gva(load.p_vaddr), &mut expected).expect("mapped");
         assert!(bytes == expected, "{load:?}");
         let translation = vm.translate(Gva(load.p_vaddr)).expect("sregs").expect("mapped");
         assert_eq!(translation.gpa.0, load.p_paddr);
