@@ -76,6 +76,9 @@ pub(crate) fn build_portcall() -> Result<PathBuf, Failure> {
     }
     let mut command = cargo("build");
     command.args(["--release", "--package", "portcall-cli", "--target", HOST]);
+    // The profile's line tables are for guests; without them this builds an eighth
+    // sooner, to a quarter of the size.
+    command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if has_static_libc() {
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
     }
