@@ -7,6 +7,7 @@
 use crate::error::ImageError;
 use crate::layout::{Gpa, Gva, PAGE, PIE_BASE};
 use crate::relocate::{self, Relocation};
+use crate::sections::Sections;
 use crate::segment::{Permissions, Segment};
 use abi::note;
 use goblin::container::{Container, Ctx, Endian};
@@ -15,7 +16,7 @@ use goblin::elf::note::NoteDataIterator;
 use goblin::elf::program_header::{self as ph, ProgramHeader};
 use std::ops::Range;
 
-const CONTEXT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
+pub(crate) const CONTEXT: Ctx = Ctx { container: Container::Big, le: Endian::Little };
 
 /// The largest p_align there is a use for: the largest page.
 const MAX_ALIGN: u64 = 1 << 30;
@@ -149,10 +150,8 @@ impl<'a> Image<'a> {
     /// `None` as well where the image has no readable symbol table.
     #[must_use]
     pub fn symbol(&self, name: &str) -> Option<Symbol> {
-        let elf = goblin::elf::Elf::parse(self.bytes).ok()?;
-        let found = elf.syms.iter().find(|symbol| {
-            symbol.st_shndx != 0 && elf.strtab.get_at(symbol.st_name) == Some(name)
-        })?;
+        let sections = Sections::parse(self.bytes);
+        let (_, found) = sections.symbols().find(|(known, _)| *known == name.as_bytes())?;
         let address = Gva(found.st_value.wrapping_add(self.bias));
         Some(Symbol { address, size: found.st_size })
     }

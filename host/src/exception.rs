@@ -148,6 +148,8 @@ pub struct Exception {
     pub rflags: u64,
     /// RSP at it.
     pub rsp: Gva,
+    /// Its stack segment.
+    pub ss: u16,
     /// The address whose access faulted, for a page fault.
     pub cr2: Option<Gva>,
 }
@@ -175,11 +177,14 @@ pub(crate) fn decode(
         word
     };
     let error_code = if has_error_code(vector) { Some(pop()?) } else { None };
-    let [rip, cs, rflags, rsp] = [pop()?, pop()?, pop()?, pop()?];
+    let [rip, cs, rflags, rsp, ss] = [pop()?, pop()?, pop()?, pop()?, pop()?];
     let cr2 = (vector == PAGE_FAULT).then_some(Gva(sregs.cr2));
-    let [cs_low, cs_high, ..] = cs.to_le_bytes();
-    let cs = u16::from_le_bytes([cs_low, cs_high]);
-    Some(Exception { vector, error_code, rip: Gva(rip), cs, rflags, rsp: Gva(rsp), cr2 })
+    let selector = |word: u64| {
+        let [low, high, ..] = word.to_le_bytes();
+        u16::from_le_bytes([low, high])
+    };
+    let (cs, ss) = (selector(cs), selector(ss));
+    Some(Exception { vector, error_code, rip: Gva(rip), cs, rflags, rsp: Gva(rsp), ss, cr2 })
 }
 
 /// SDM vol. 3, table 7-1.

@@ -40,6 +40,7 @@ pub mod layout;
 
 pub mod segment;
 pub mod elf;
+pub mod sections;
 mod relocate;
 
 pub mod kvm;

@@ -28,6 +28,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// The HLT instruction.
 const HLT: u8 = 0xf4;
 
+/// Bytes of the longest instruction.
+const MAX_INSTRUCTION: u64 = 15;
+
 /// What [`Vm::step`] came back with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -266,13 +269,22 @@ impl Vm {
         self.fault = exception::decode(&self.memory, &self.layout, &registers, &sregs);
         let Some(fault) = &mut self.fault else { return Ok(None) };
         // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
-        let mut instruction = [0];
-        if fault.may_be_hlt()
-            && read_virtual(&self.memory, sregs.cr3, fault.rip, &mut instruction).is_ok()
-            && instruction == [HLT]
+        let mut at = fault.rip;
+        let mut byte = [0];
+        while fault.may_be_hlt()
+            && at.0.wrapping_sub(fault.rip.0) < MAX_INSTRUCTION
+            && read_virtual(&self.memory, sregs.cr3, at, &mut byte).is_ok()
         {
-            fault.rip.0 = fault.rip.0.wrapping_add(1);
-            return Ok(Some(End::Halted));
+            at.0 = at.0.wrapping_add(1);
+            match byte {
+                [HLT] => {
+                    fault.rip = at;
+                    return Ok(Some(End::Halted));
+                }
+                // Prefixes mean nothing to it: operand and address size, repetition, REX.
+                [0x66 | 0x67 | 0xf2 | 0xf3 | 0x40..=0x4f] => {}
+                _ => break,
+            }
         }
         Ok(Some(End::Exception(*fault)))
     }
@@ -314,6 +326,13 @@ impl Vm {
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// The exception that the guest is caught in, if it is in one: also a HLT in ring 3, which
+    /// is one to the processor.
+    #[must_use]
+    pub const fn fault(&self) -> Option<&Exception> {
+        self.fault.as_ref()
     }
 
     /// The general registers now (KVM_GET_REGS); after an exception, those at the instruction

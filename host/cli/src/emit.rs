@@ -6,12 +6,12 @@ use crate::output;
 use crate::run::Ended;
 use crate::say;
 use inspect::core::AddressSpace;
-use inspect::{DebugInfo, Explanation, Frame};
+use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;
 use portcall::{End, Limit, registers};
 use serde_json::{Map, Value, json};
 use std::fs::File;
-use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -65,10 +65,36 @@ impl Emit {
         if image.is(path) {
             return Err(Failure::Message(format!("{name} is the image itself; name another file")));
         }
-        let file = File::create(path)
+        // What stands there is lost only once there is something to put in its place. A pipe
+        // that nobody reads is an error, not a wait.
+        let mut options = File::options();
+        let options =
+            options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK);
+        let file = options
+            .open(path)
             .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
+        let plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
+        if self.kind == Kind::Core && !plain {
+            let why = "a core file is sparse, and that is no plain file";
+            return Err(Failure::Message(format!("cannot write {name}: {why}")));
+        }
         Ok(Output { kind: self.kind, name, file: Some(file) })
     }
+}
+
+/// Refuses two outputs to one file, of which only a mixture would be left.
+pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
+    let id = |output: &Output| {
+        let metadata = output.file.as_ref()?.metadata().ok()?;
+        metadata.is_file().then_some((metadata.dev(), metadata.ino()))
+    };
+    for (i, output) in outputs.iter().enumerate() {
+        if id(output).is_some() && outputs[..i].iter().any(|other| id(other) == id(output)) {
+            let name = &output.name;
+            return Err(Failure::Message(format!("{name} is named twice; name another file")));
+        }
+    }
+    Ok(())
 }
 
 impl Output {
@@ -76,7 +102,7 @@ impl Output {
         let Self { kind, name, file } = self;
         match (kind, file) {
             (Kind::Core, Some(mut file)) => {
-                let space = inspect::core::write(ended.vm, &ended.outcome.registers, &mut file)
+                let space = inspect::core::write(ended.vm, ended.outcome, &mut file)
                     .map_err(|error| Failure::Message(format!("{name}: {error}")))?;
                 match space {
                     AddressSpace::Virtual => {}
@@ -91,7 +117,7 @@ impl Output {
                 // One line.
                 let line = format!("{}\n", json(ended));
                 let done = match file {
-                    Some(mut file) => file.write_all(line.as_bytes()),
+                    Some(file) => output::replace(&file, line.as_bytes()),
                     None => output::print(&line),
                 };
                 done.map_err(|error| Failure::writing(&name, &error))
@@ -158,6 +184,7 @@ fn explanation(explanation: &Explanation) -> Value {
         DebugInfo::Lines => None,
         DebugInfo::Symbols(why) | DebugInfo::Nothing(why) => Some(*why),
     };
+    let system = &explanation.system;
     json!({
         "headline": explanation.headline,
         "place": explanation.place.as_ref().map(|place| place.shown()),
@@ -165,7 +192,24 @@ fn explanation(explanation: &Explanation) -> Value {
         "instruction": explanation.instruction,
         "notes": explanation.notes,
         "backtrace": explanation.backtrace.iter().map(frame).collect::<Vec<_>>(),
-        "backtrace_cut": explanation.backtrace_cut,
+        "backtrace_end": match explanation.backtrace_end {
+            WalkEnd::Complete => "complete",
+            WalkEnd::Lost => "lost",
+            WalkEnd::Cut => "cut",
+        },
+        "system_registers": {
+            "cr0": hexadecimal(system.cr0), "cr2": hexadecimal(system.cr2),
+            "cr3": hexadecimal(system.cr3), "cr4": hexadecimal(system.cr4),
+            "efer": hexadecimal(system.efer),
+            "cs": hexadecimal(system.cs.selector.into()),
+            "ss": hexadecimal(system.ss.selector.into()),
+            "ds": hexadecimal(system.ds.selector.into()),
+            "es": hexadecimal(system.es.selector.into()),
+            "fs_base": hexadecimal(system.fs.base), "gs_base": hexadecimal(system.gs.base),
+            "gdt_base": hexadecimal(system.gdt.base), "gdt_limit": system.gdt.limit,
+            "idt_base": hexadecimal(system.idt.base), "idt_limit": system.idt.limit,
+            "tr": hexadecimal(system.tr.selector.into()),
+        },
         "no_lines_because": why,
     })
 }

@@ -94,6 +94,15 @@ pub(crate) fn say(text: &str) {
     }
 }
 
+/// Writes to a file in place of what stands there.
+pub(crate) fn replace(file: &File, bytes: &[u8]) -> io::Result<()> {
+    // Only a plain file has a length to cut.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    write_all(file, bytes)
+}
+
 /// Writes to stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let file = io::stdout().as_fd().try_clone_to_owned()?;

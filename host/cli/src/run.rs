@@ -2,7 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::Emit;
+use crate::emit::{self, Emit};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::image_file::ImageFile;
 use crate::output::{self, Plain};
@@ -104,6 +104,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let image = Image::parse(&bytes).map_err(|error| named(&error))?;
     let outputs: Vec<_> =
         options.emit.iter().map(|emit| emit.open(&file)).collect::<Result<_, _>>()?;
+    emit::all_different(&outputs)?;
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     // Read before the run, so that a wrong path costs no run.
@@ -179,9 +180,9 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     if !options.quiet || code != 0 {
         report::end(&ended, time);
     }
-    for output in outputs {
-        output.write(&ended)?;
-    }
+    // One that fails is no reason to leave out those behind it.
+    let written: Vec<_> = outputs.into_iter().map(|output| output.write(&ended)).collect();
+    written.into_iter().collect::<Result<Vec<()>, _>>()?;
     Ok(code)
 }
 

@@ -20,7 +20,7 @@ use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::layout::PAGE;
 use portcall::paging::Mapping;
 use portcall::segment::Permissions;
-use portcall::{Gpa, Vm};
+use portcall::{End, Outcome, Vm};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -51,8 +51,8 @@ pub enum AddressSpace {
     Physical,
 }
 
-/// Writes a core file of the guest as it is now, with the registers of an
-/// [`Outcome`](portcall::Outcome) or of [`Vm::registers`].
+/// Writes a core file of the guest as it is now, with the registers at
+/// its end.
 ///
 /// What was in the file before is gone. The file's own position is not used; it must not be
 /// open for appending.
@@ -60,9 +60,9 @@ pub enum AddressSpace {
 /// # Errors
 /// The guest's registers cannot be read, or the file cannot be written: a full disk, a limit,
 /// a pipe.
-pub fn write(vm: &Vm, registers: &kvm_regs, file: &mut File) -> Result<AddressSpace, Error> {
+pub fn write(vm: &Vm, outcome: &Outcome, file: &mut File) -> Result<AddressSpace, Error> {
     let system = vm.system_registers()?;
-    let status = prstatus(registers, &system, &stopped(vm, registers, &system)?);
+    let status = prstatus(&outcome.registers, &system, &stopped(vm, outcome, &system));
     let ram = &vm.layout().ram;
     let (mappings, space) = address_space(vm, &system);
     let head = head(&mappings, ram, &note(b"CORE", NT_PRSTATUS, &status));
@@ -110,32 +110,15 @@ struct Stopped {
 const SIGTRAP: u16 = 5;
 const SIGSEGV: u16 = 11;
 
-/// Where the registers are those of an exception that the host's stubs caught, the segments of
-/// the faulting instruction are in the processor's frame (SDM vol. 3, 7.14.2: RIP, CS, RFLAGS,
-/// RSP, SS), and the signal is SIGSEGV. Everything else is a SIGTRAP.
-fn stopped(vm: &Vm, registers: &kvm_regs, system: &kvm_sregs) -> Result<Stopped, Error> {
-    let (cs, ss) = (system.cs.selector.into(), system.ss.selector.into());
-    // Not `Vm::registers`, which are those at the fault already: the stub's own, which lead to
-    // the frame that the processor pushed.
-    let now = vm.vcpu_fd().get_regs().map_err(io_error)?;
-    if vm.layout().stubs.contains(&now.rip) {
-        // Some exceptions have an error code in front of the frame.
-        for frame in [now.rsp, now.rsp.wrapping_add(8)] {
-            let word = |i: u64| vm.memory().load_u64(Gpa(frame.wrapping_add(8 * i))).ok();
-            let (Some(rip), Some(cs), Some(rsp), Some(ss)) = (word(0), word(1), word(3), word(4))
-            else {
-                continue;
-            };
-            if (rip, rsp) == (registers.rip, registers.rsp) {
-                return Ok(Stopped { signal: SIGSEGV, cs, ss });
-            }
-            // HLT in ring 3 arrives as an exception, and ends behind it.
-            if (rip.wrapping_add(1), rsp) == (registers.rip, registers.rsp) {
-                return Ok(Stopped { signal: SIGTRAP, cs, ss });
-            }
-        }
-    }
-    Ok(Stopped { signal: SIGTRAP, cs, ss })
+/// How the guest stopped: a caught exception tells its own segments, of which the registers now
+/// are the stub's.
+fn stopped(vm: &Vm, outcome: &Outcome, system: &kvm_sregs) -> Stopped {
+    let signal = if matches!(outcome.end, End::Exception(_)) { SIGSEGV } else { SIGTRAP };
+    let (cs, ss) = match vm.fault() {
+        Some(fault) => (fault.cs.into(), fault.ss.into()),
+        None => (system.cs.selector.into(), system.ss.selector.into()),
+    };
+    Stopped { signal, cs, ss }
 }
 
 /// Bytes in front of the registers in an elf_prstatus, and of all of it.
@@ -144,10 +127,6 @@ const PRSTATUS: usize = 336;
 
 /// Linux's `struct elf_prstatus` on x86-64 (include/uapi/linux/elfcore.h), whose registers are a
 /// `struct user_regs_struct` (arch/x86/include/asm/user_64.h).
-fn io_error(error: portcall::kvm_ioctls::Error) -> io::Error {
-    io::Error::from_raw_os_error(error.errno())
-}
-
 fn prstatus(r: &kvm_regs, s: &kvm_sregs, stopped: &Stopped) -> [u8; PRSTATUS] {
     // Not in a system call: debuggers take another value for one to restart.
     let orig_rax = u64::MAX;

@@ -1,6 +1,8 @@
 //! The instruction that the guest was at.
 
-use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, OpKind, Register};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, OpKind, Register,
+};
 use portcall::kvm_bindings::kvm_regs;
 
 /// One instruction: what it is, and what it says.
@@ -34,8 +36,19 @@ impl Decoded {
         if self.instruction.mnemonic() == iced_x86::Mnemonic::Lea {
             return Vec::new();
         }
+        // Those of string instructions are kinds of their own: [rsi], [rdi].
+        let is_memory = |kind| {
+            matches!(
+                kind,
+                OpKind::Memory
+                    | OpKind::MemorySegRSI
+                    | OpKind::MemoryESRDI
+                    | OpKind::MemorySegESI
+                    | OpKind::MemoryESEDI
+            )
+        };
         let count = self.instruction.op_count();
-        let operands = (0..count).filter(|i| self.instruction.op_kind(*i) == OpKind::Memory);
+        let operands = (0..count).filter(|i| is_memory(self.instruction.op_kind(*i)));
         operands
             .filter_map(|i| {
                 self.instruction.virtual_address(i, 0, |register, _, _| value(registers, register))
@@ -50,6 +63,26 @@ impl Decoded {
         let bits = register.size() * 8;
         let cut = if bits < 64 { value & ((1 << bits) - 1) } else { value };
         Some((format!("{register:?}").to_lowercase(), cut))
+    }
+
+    /// Where an indirect call or jump through a register goes.
+    pub(crate) fn branch_target(&self, registers: &kvm_regs) -> Option<u64> {
+        let indirect = matches!(
+            self.instruction.flow_control(),
+            FlowControl::IndirectCall | FlowControl::IndirectBranch
+        );
+        let register = self.instruction.op0_register();
+        value(registers, register).filter(|_| indirect && register != Register::None)
+    }
+
+    /// Whether its memory operand has to be a multiple of 16 (SDM vol. 1, 4.1.1): the aligned
+    /// moves of SSE.
+    pub(crate) fn wants_alignment(&self) -> bool {
+        use iced_x86::Mnemonic as M;
+        matches!(
+            self.instruction.mnemonic(),
+            M::Movaps | M::Movapd | M::Movdqa | M::Movntps | M::Movntpd | M::Movntdq
+        )
     }
 
     /// Whether it is one that only ring 0 may execute (SDM vol. 3, 6.9).
@@ -83,8 +116,8 @@ impl Decoded {
                 | M::Xsetbv
                 | M::Cli
                 | M::Sti
-                | M::Vmcall
-                | M::Vmmcall
+                | M::Monitor
+                | M::Mwait
         );
         moves_control || privileged
     }

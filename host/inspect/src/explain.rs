@@ -4,7 +4,8 @@ use crate::disasm::{self, Decoded};
 use crate::kind::KvmKind;
 use crate::space::Space;
 use crate::symbols::{DebugInfo, Frame, Source, Symbols};
-use crate::{refusal, unwind, words};
+use crate::unwind::{self, WalkEnd};
+use crate::{refusal, words};
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::{End, Error, Image, Outcome, Vm};
 
@@ -24,12 +25,17 @@ pub struct Explanation {
     pub instruction: Option<String>,
     /// How the guest got there, innermost first.
     pub backtrace: Vec<Frame>,
-    /// Whether there were more frames.
-    pub backtrace_cut: bool,
+    /// How the walk to them ended.
+    pub backtrace_end: WalkEnd,
     /// What the backtrace is made of.
     pub debug_info: DebugInfo,
+    /// Whether the guest ended of its own will, and this was asked for all the same.
+    pub normal: bool,
     /// The general registers.
     pub registers: kvm_regs,
+    /// The segment, control and table registers. In an exception's stub the segments are those
+    /// of the instruction that raised it.
+    pub system: kvm_sregs,
     /// Whether they say something here.
     pub show_registers: bool,
 }
@@ -62,12 +68,20 @@ impl Scene<'_> {
         }
     }
 
+    /// The frame of an address where there is no code.
+    fn no_code(&self, address: u64) -> Frame {
+        let symbol = self.symbols.symbol_at(address);
+        let within = symbol.filter(|_| self.whereabouts(address).is_some());
+        let (function, offset) = within.unzip();
+        Frame { address, function, offset, source: None, inlined: false }
+    }
+
     /// What lies at an address, in words: a symbol, a section, a part of the host's range.
     pub(crate) fn whereabouts(&self, address: u64) -> Option<String> {
         if let Some(region) = self.space.region(address) {
             return Some(region.to_owned());
         }
-        let section = self.symbols.section_at(address).map(str::to_owned);
+        let section = self.symbols.section_at(address);
         let inside = || {
             let mut segments = self.space.image.segments().iter();
             let within = segments.any(|s| s.virtual_range().contains(&address));
@@ -97,13 +111,21 @@ pub fn explain(
     let decoded = disasm::decode(&bytes[..read], outcome.registers.rip).filter(|_| !reset);
     let scene = Scene { space, symbols: &symbols, outcome, sregs, decoded, kind };
 
-    let (addresses, backtrace_cut) = unwind::walk(&scene.space, &symbols, &outcome.registers);
+    let (addresses, backtrace_end) = unwind::walk(&scene.space, &symbols, &outcome.registers);
     let addresses = if reset { Vec::new() } else { addresses };
     let behind_rip = rip_is_behind(&outcome.end);
     let mut backtrace: Vec<Frame> = addresses
         .iter()
         .enumerate()
-        .flat_map(|(depth, address)| symbols.frames(*address, depth > 0 || behind_rip))
+        .flat_map(|(depth, address)| {
+            let call = depth > 0 || behind_rip;
+            // What the linker threw away still stands in the debug information, at 0 and up.
+            if unwind::is_code(&scene.space, address.wrapping_sub(u64::from(call))) {
+                symbols.frames(*address, call)
+            } else {
+                vec![scene.no_code(*address)]
+            }
+        })
         .collect();
     if let End::Panicked { .. } = &outcome.end {
         // The panic's own machinery is not what its author wants to see.
@@ -113,21 +135,36 @@ pub fn explain(
         }
     }
     let place = place(&outcome.end, &backtrace);
+    // What the guest says while it runs is no reason to open a file.
+    let told = |place: &&Source| {
+        backtrace.iter().any(|f| f.source.as_ref().is_some_and(|s| s.file == place.file))
+    };
+    let line = place.as_ref().filter(told).and_then(Source::text);
     let (headline, notes) = words(&scene);
     let show_registers =
         !matches!(outcome.end, End::Panicked { .. } | End::HandlerFailed { .. }) && !reset;
     Ok(Explanation {
         headline,
-        line: place.as_ref().and_then(Source::text),
+        line,
         place,
         notes,
         instruction: scene.decoded.as_ref().filter(|_| !behind_rip).map(|d| d.text.clone()),
         backtrace,
-        backtrace_cut,
+        backtrace_end,
+        normal: outcome.end.is_normal(),
         debug_info: symbols.debug_info().clone(),
         registers: outcome.registers,
+        system: system_at_fault(vm, sregs),
         show_registers,
     })
+}
+
+/// The system registers, with the segments that a caught exception had.
+fn system_at_fault(vm: &Vm, mut sregs: kvm_sregs) -> kvm_sregs {
+    if let Some(fault) = vm.fault() {
+        (sregs.cs.selector, sregs.ss.selector) = (fault.cs, fault.ss);
+    }
+    sregs
 }
 
 /// A processor at reset is in real mode at 0xfff0 (SDM vol. 3, 11.1.4). kvm_amd puts the vCPU
@@ -141,7 +178,7 @@ const fn was_reset(registers: &kvm_regs, sregs: &kvm_sregs) -> bool {
 /// KVM says so, a read is not; INT3 and INTO are traps.
 const fn rip_is_behind(end: &End) -> bool {
     match end {
-        End::Panicked { .. } | End::HandlerFailed { .. } => true,
+        End::Panicked { .. } | End::HandlerFailed { .. } | End::Exited(_) | End::Halted => true,
         End::UnmappedAccess { write, .. } => *write,
         End::Exception(exception) => matches!(exception.vector, 3 | 4),
         _ => false,

@@ -7,6 +7,7 @@
 
 pub mod core;
 mod disasm;
+mod dwarf;
 mod explain;
 mod kind;
 mod mappings;
@@ -22,3 +23,4 @@ pub use explain::{Explanation, explain};
 pub use kind::KvmKind;
 pub use render::Style;
 pub use symbols::{DebugInfo, Frame, Source, Symbols};
+pub use unwind::WalkEnd;

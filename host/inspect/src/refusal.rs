@@ -35,7 +35,8 @@ pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
              build for x86_64-unknown-none (C: -mgeneral-regs-only), or run with --ring 3"
                 .to_owned()
         }
-        _ => "KVM emulates what touches no RAM, or page tables; is this address right?".to_owned(),
+        _ => "this KVM runs guests natively, and emulates an instruction only where it touches what is no RAM: \
+               is its address right?".to_owned(),
     });
     (format!("KVM cannot emulate {what}"), notes)
 }

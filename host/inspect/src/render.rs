@@ -2,6 +2,7 @@
 
 use crate::explain::Explanation;
 use crate::symbols::{DebugInfo, Frame};
+use crate::unwind::WalkEnd;
 use portcall::registers;
 use std::fmt::Write;
 
@@ -39,8 +40,8 @@ impl Explanation {
     pub fn render(&self, style: Style) -> String {
         let mut text = String::new();
         // Writing to a String does not fail, here and below.
-        let _ =
-            writeln!(text, "{}: {}", style.bad("error"), style.strong(&printable(&self.headline)));
+        let kind = if self.normal { style.margin("end") } else { style.bad("error") };
+        let _ = writeln!(text, "{kind}: {}", style.strong(&printable(&self.headline)));
         self.render_place(style, &mut text);
         if let Some(instruction) = &self.instruction {
             let at = format!("at {:#x}: {instruction}", self.registers.rip);
@@ -55,6 +56,16 @@ impl Explanation {
             for row in registers::named(&self.registers).chunks(3) {
                 let row: Vec<String> =
                     row.iter().map(|(name, value)| format!("{name:>6} {value:#018x}")).collect();
+                let _ = writeln!(text, "  {}", row.join("  "));
+            }
+            let s = &self.system;
+            let rows = [
+                [("cr0", s.cr0), ("cr2", s.cr2), ("cr3", s.cr3)],
+                [("cr4", s.cr4), ("efer", s.efer), ("cs", s.cs.selector.into())],
+                [("ss", s.ss.selector.into()), ("gdt", s.gdt.base), ("idt", s.idt.base)],
+            ];
+            for row in rows {
+                let row = row.map(|(name, value)| format!("{name:>6} {value:#018x}"));
                 let _ = writeln!(text, "  {}", row.join("  "));
             }
         }
@@ -72,12 +83,13 @@ impl Explanation {
         // Tabs as blanks, so that the mark stands under what it means.
         let shown = printable(&line.replace('\t', "    "));
         let _ = writeln!(text, " {} {bar} {shown}", style.margin(&number));
+        // Columns are bytes, or characters, as the compiler has it; they differ rarely.
         let column = usize::try_from(place.column).unwrap_or(0);
-        let mark = column.checked_sub(1).filter(|before| *before < line.len());
-        match mark {
+        let before = column.checked_sub(1).and_then(|before| line.get(..before));
+        match before {
             Some(before) => {
-                let tabs = line.bytes().take(before).filter(|byte| *byte == b'\t').count();
-                let blanks = " ".repeat(before + 3 * tabs);
+                let width: usize = before.chars().map(|c| if c == '\t' { 4 } else { 1 }).sum();
+                let blanks = " ".repeat(width);
                 let _ = writeln!(text, " {margin} {bar} {blanks}{}", style.bad("^"));
             }
             None => {
@@ -102,7 +114,7 @@ impl Explanation {
         while let Some((number, frame)) = frames.next() {
             if shown == SHOWN {
                 let left = self.backtrace.len() - number;
-                let more = if self.backtrace_cut { " or more" } else { "" };
+                let more = if self.backtrace_end == WalkEnd::Cut { " or more" } else { "" };
                 let _ = writeln!(text, "      ... and {left}{more} further frames");
                 return;
             }
@@ -114,13 +126,17 @@ impl Explanation {
                 again += 1;
             }
             if again > 0 {
-                let more =
-                    if self.backtrace_cut && frames.peek().is_none() { " or more" } else { "" };
+                let cut = self.backtrace_end == WalkEnd::Cut && frames.peek().is_none();
+                let more = if cut { " or more" } else { "" };
                 let _ = writeln!(text, "      ... the same {again} times{more}");
             }
         }
-        if self.backtrace_cut && shown < SHOWN && self.backtrace.len() == shown {
-            let _ = writeln!(text, "      ... and further frames");
+        if self.backtrace_end == WalkEnd::Lost && !matches!(self.debug_info, DebugInfo::Nothing(_))
+        {
+            let _ = writeln!(
+                text,
+                "      ... and nothing that leads further: no frame pointer, no unwind table"
+            );
         }
     }
 }
@@ -146,8 +162,20 @@ fn render_frame(number: usize, frame: &Frame, style: Style, text: &mut String) {
 /// Names, paths and messages come from the guest: no control characters reach the terminal, and
 /// further lines are set in, so that none looks like one of ours.
 fn printable(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let lines: Vec<String> =
-        text.split('\n').map(|line| line.chars().map(clean).collect()).collect();
+    /// The most lines and characters of one text.
+    const LINES: usize = 16;
+    const WIDTH: usize = 1000;
+    // Bidirectional controls turn text round on a terminal without being control characters.
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let clean = |c: char| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c };
+    let all = text.split('\n').count();
+    let mut lines: Vec<String> = text
+        .split('\n')
+        .take(LINES)
+        .map(|line| line.chars().take(WIDTH).map(clean).collect())
+        .collect();
+    if all > LINES {
+        lines.push(format!("... and {} more lines", all - LINES));
+    }
     lines.join("\n       ")
 }

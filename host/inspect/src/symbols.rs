@@ -1,13 +1,14 @@
 //! From addresses to names and lines: the image's symbols and DWARF.
 
+use crate::dwarf::{self, Reader};
 use addr2line::Context;
-use gimli::{EndianSlice, LittleEndian, SectionId};
-use goblin::elf::section_header::{SHF_ALLOC, SHF_COMPRESSED, SHT_NOBITS};
-use goblin::elf::{Elf, sym};
-use std::borrow::Cow;
+use goblin::elf::section_header::SHF_ALLOC;
+use goblin::elf::sym;
+use portcall::sections::Sections;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-
-type Reader<'a> = EndianSlice<'a, LittleEndian>;
 
 /// The most inlined functions that are told of one address.
 const MAX_INLINED: usize = 32;
@@ -49,10 +50,17 @@ pub enum DebugInfo {
     Nothing(&'static str),
 }
 
+/// The most symbols that are looked at; the rest of a larger table is left out.
+const MAX_SYMBOLS: usize = 1 << 20;
+
+/// How far behind a symbol without a size an address may be: a label in an assembly file.
+const LABEL_REACH: u64 = 0x1000;
+
 /// An image's symbols and debug information, as far as they can be read.
 pub struct Symbols<'a> {
-    bytes: &'a [u8],
-    elf: Option<Elf<'a>>,
+    sections: Sections<'a>,
+    /// Functions, objects and labels, by address: start, size, name.
+    symbols: Vec<(u64, u64, &'a [u8])>,
     bias: u64,
     lines: Option<Context<Reader<'a>>>,
     debug_info: DebugInfo,
@@ -63,35 +71,24 @@ impl<'a> Symbols<'a> {
     /// wrong with the file, this gives what is there.
     #[must_use]
     pub fn new(bytes: &'a [u8], bias: u64) -> Self {
-        let Ok(elf) = Elf::parse(bytes) else {
-            let debug_info = DebugInfo::Nothing("the image is no ELF file with readable sections");
-            return Self { bytes, elf: None, bias, lines: None, debug_info };
+        let sections = Sections::parse(bytes);
+        let named = |symbol: &sym::Sym| {
+            matches!(symbol.st_type(), sym::STT_FUNC | sym::STT_OBJECT | sym::STT_NOTYPE)
         };
-        let mut symbols =
-            Self { bytes, elf: Some(elf), bias, lines: None, debug_info: DebugInfo::Lines };
-        let load = |id: SectionId| Ok::<_, gimli::Error>(symbols.dwarf(id));
-        let lines = gimli::Dwarf::load(load).and_then(Context::from_dwarf).ok();
-        symbols.debug_info = symbols.judge(lines.is_some());
-        symbols.lines = lines;
-        symbols
-    }
-
-    fn judge(&self, readable: bool) -> DebugInfo {
-        let sections = || self.elf.iter().flat_map(|elf| &elf.section_headers);
-        let compressed = || sections().any(|h| h.sh_flags & u64::from(SHF_COMPRESSED) != 0);
-        let why = if self.dwarf(SectionId::DebugLine).is_empty() {
-            if compressed() {
-                "its debug information is compressed, which is not read here"
-            } else {
-                "it has no debug information; build it with -g, or debug = \"line-tables-only\""
-            }
-        } else if !readable {
-            "its debug information is damaged"
-        } else {
-            return DebugInfo::Lines;
+        let mut symbols: Vec<(u64, u64, &[u8])> = sections
+            .symbols()
+            .filter(|(name, symbol)| !name.is_empty() && named(symbol))
+            .take(MAX_SYMBOLS)
+            .map(|(name, symbol)| (symbol.st_value, symbol.st_size, name))
+            .collect();
+        symbols.sort_unstable();
+        let lines = dwarf::context(&sections);
+        let debug_info = match (&lines, symbols.is_empty()) {
+            (Ok(_), _) => DebugInfo::Lines,
+            (Err(why), false) => DebugInfo::Symbols(why),
+            (Err(why), true) => DebugInfo::Nothing(why),
         };
-        let named = self.elf.as_ref().is_some_and(|elf| !elf.syms.is_empty());
-        if named { DebugInfo::Symbols(why) } else { DebugInfo::Nothing(why) }
+        Self { sections, symbols, bias, lines: lines.ok(), debug_info }
     }
 
     /// What the image tells about its code.
@@ -100,68 +97,43 @@ impl<'a> Symbols<'a> {
         &self.debug_info
     }
 
-    fn dwarf(&self, id: SectionId) -> Reader<'a> {
-        EndianSlice::new(self.section(id.name()).unwrap_or_default(), LittleEndian)
-    }
-
-    /// `.debug_frame`, for unwinding.
-    pub(crate) fn debug_frame(&self) -> &'a [u8] {
-        self.section(".debug_frame").unwrap_or_default()
+    pub(crate) const fn sections(&self) -> &Sections<'a> {
+        &self.sections
     }
 
     pub(crate) const fn bias(&self) -> u64 {
         self.bias
     }
 
-    /// A section's bytes by its name, if they are in the file as they are.
-    fn section(&self, name: &str) -> Option<&'a [u8]> {
-        let elf = self.elf.as_ref()?;
-        let header = elf
-            .section_headers
-            .iter()
-            .find(|header| elf.shdr_strtab.get_at(header.sh_name) == Some(name))?;
-        if header.sh_type == SHT_NOBITS || header.sh_flags & u64::from(SHF_COMPRESSED) != 0 {
-            return None;
-        }
-        let start = usize::try_from(header.sh_offset).ok()?;
-        let size = usize::try_from(header.sh_size).ok()?;
-        self.bytes.get(start..start.checked_add(size)?)
-    }
-
     /// The name of the section that an address is in.
     #[must_use]
-    pub fn section_at(&self, address: u64) -> Option<&str> {
+    pub fn section_at(&self, address: u64) -> Option<String> {
         let address = address.wrapping_sub(self.bias);
-        let elf = self.elf.as_ref()?;
-        let header = elf.section_headers.iter().find(|header| {
-            header.sh_flags & u64::from(SHF_ALLOC) != 0
-                && address.checked_sub(header.sh_addr).is_some_and(|into| into < header.sh_size)
+        let section = self.sections.iter().find(|section| {
+            section.flags & u64::from(SHF_ALLOC) != 0
+                && address.checked_sub(section.address).is_some_and(|into| into < section.size)
         })?;
-        elf.shdr_strtab.get_at(header.sh_name)
+        Some(String::from_utf8_lossy(section.name).into_owned())
     }
 
     /// The symbol that an address is in, demangled, and how far.
     #[must_use]
     pub fn symbol_at(&self, address: u64) -> Option<(String, u64)> {
+        /// Symbols may stand at one address, or lie in one another; not many.
+        const LOOK_BACK: usize = 64;
         let address = address.wrapping_sub(self.bias);
-        let elf = self.elf.as_ref()?;
-        let into = |symbol: &sym::Sym| {
-            let into = address.checked_sub(symbol.st_value)?;
-            // A label of an assembly file has no size; it is taken for what precedes the next.
-            (into < symbol.st_size || symbol.st_size == 0 && into < 0x1000).then_some(into)
+        let behind = self.symbols.partition_point(|(start, ..)| *start <= address);
+        let near = &self.symbols[behind.saturating_sub(LOOK_BACK)..behind];
+        let holds = |(start, size, _): &&(u64, u64, &[u8])| {
+            let into = address - start;
+            into < *size || *size == 0 && into < LABEL_REACH
         };
-        let defined = |symbol: &sym::Sym| {
-            symbol.st_shndx != 0
-                && matches!(symbol.st_type(), sym::STT_FUNC | sym::STT_OBJECT | sym::STT_NOTYPE)
-        };
-        let (symbol, into) = elf
-            .syms
+        let (start, _, name) = near
             .iter()
-            .filter(defined)
-            .filter_map(|symbol| into(&symbol).map(|into| (symbol, into)))
-            .min_by_key(|(symbol, into)| (symbol.st_size == 0, *into))?;
-        let name = elf.strtab.get_at(symbol.st_name).filter(|name| !name.is_empty())?;
-        Some((demangled(name.into()), into))
+            .rev()
+            .filter(holds)
+            .min_by_key(|(start, size, _)| (*size == 0, address - start))?;
+        Some((demangled(name), address - start))
     }
 
     /// The functions at an address, those inlined there first. `call` says that the address is
@@ -196,7 +168,7 @@ impl<'a> Symbols<'a> {
             });
             frames.push(Frame {
                 address,
-                function: name.map(demangled),
+                function: name.map(|name| demangled(name.as_bytes())),
                 offset: None,
                 source,
                 inlined: true,
@@ -208,7 +180,8 @@ impl<'a> Symbols<'a> {
 }
 
 /// A name as its author wrote it; Rust's names without their hashes.
-fn demangled(name: Cow<'_, str>) -> String {
+fn demangled(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
     match rustc_demangle::try_demangle(&name) {
         Ok(demangled) => format!("{demangled:#}"),
         Err(_) => name.into_owned(),
@@ -237,19 +210,31 @@ impl Source {
         }
     }
 
-    /// The line's text, if the file is there. The path comes from the image, so only a regular
-    /// file of reasonable size is read.
+    /// The line's text, if the file is there and is source. The path comes from the image, so
+    /// nothing else is opened: no device, no pipe, none of the kernel's own files, and no file
+    /// that is not called as source is.
     #[must_use]
     pub fn text(&self) -> Option<String> {
         const LARGEST: u64 = 4 << 20;
+        const WIDEST: usize = 200;
+        const SOURCE: [&str; 14] =
+            ["rs", "c", "h", "s", "S", "asm", "inc", "cc", "cpp", "cxx", "hpp", "zig", "d", "nim"];
         let path: &Path = &self.file;
-        let metadata = path.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
+        let extension = path.extension()?.to_str()?;
+        if !SOURCE.contains(&extension) {
             return None;
         }
-        let text = std::fs::read(path).ok()?;
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+        let metadata = file.metadata().ok()?;
+        // Files of proc and sysfs say that they are empty, whatever they hold.
+        if !metadata.is_file() || metadata.len() == 0 || metadata.len() > LARGEST {
+            return None;
+        }
+        let mut text = Vec::new();
+        file.take(LARGEST).read_to_end(&mut text).ok()?;
         let line = usize::try_from(self.line).ok()?.checked_sub(1)?;
         let bytes = text.split(|byte| *byte == b'\n').nth(line)?;
-        Some(String::from_utf8_lossy(bytes).trim_end().to_owned())
+        Some(String::from_utf8_lossy(bytes).trim_end().chars().take(WIDEST).collect())
     }
 }

@@ -1,20 +1,36 @@
 //! How the guest got where it is: from the registers and the stack to return addresses.
 //!
-//! The innermost function may be a leaf, or have been caught before it made its frame, so
-//! `.debug_frame` is asked first there. From the second on frame pointers lead, and
-//! `.debug_frame` where they do not. Both read the guest's stack, which may hold anything: each
+//! The innermost function may be a leaf, or have been caught before it made its frame, so the
+//! unwind tables (`.debug_frame`, or `.eh_frame` as C compilers make it) are asked first there.
+//! From the second on frame pointers lead, and the tables where they do not. Both read the guest's stack, which may hold anything: each
 //! step must go up in memory, and there is a bound.
 
+use crate::dwarf::Reader;
 use crate::space::Space;
 use crate::symbols::Symbols;
 use gimli::{
-    BaseAddresses, CfaRule, DebugFrame, LittleEndian, RegisterRule, UnwindContext, UnwindSection,
-    X86_64,
+    BaseAddresses, CfaRule, DebugFrame, EhFrame, LittleEndian, RegisterRule, UnwindContext,
+    UnwindSection, X86_64,
 };
 use portcall::kvm_bindings::kvm_regs;
 
 /// The most return addresses that are followed.
 pub(crate) const MAX_DEPTH: usize = 256;
+
+/// The largest unwind table that is looked through, once a frame.
+const MAX_TABLE: usize = 8 << 20;
+
+/// How a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkEnd {
+    /// At the end that the host had set: all is there.
+    Complete,
+    /// Nothing leads further: no frame pointers or unwind tables there, or a stack that was
+    /// overwritten.
+    Lost,
+    /// At the most frames that are followed.
+    Cut,
+}
 
 /// What a function's caller needs.
 #[derive(Clone, Copy, Debug)]
@@ -24,28 +40,39 @@ struct Registers {
     rbp: u64,
 }
 
-/// The addresses, innermost first: RIP itself, then what is returned to. `true` if there would
-/// have been more.
+/// The addresses, innermost first: RIP itself, then what is returned to.
 pub(crate) fn walk(
     space: &Space<'_>,
     symbols: &Symbols<'_>,
     registers: &kvm_regs,
-) -> (Vec<u64>, bool) {
+) -> (Vec<u64>, WalkEnd) {
     let mut now = Registers { rip: registers.rip, rsp: registers.rsp, rbp: registers.rbp };
     let mut addresses = vec![now.rip];
     while addresses.len() < MAX_DEPTH {
         let innermost = addresses.len() == 1;
         let Some(caller) = caller(space, symbols, now, innermost) else {
-            return (addresses, false);
+            // The entry function has no caller.
+            let entry = || function(symbols, space.image.entry().0);
+            let outermost = function(symbols, now.rip).is_some_and(|it| Some(it) == entry());
+            return (addresses, if outermost { WalkEnd::Complete } else { WalkEnd::Lost });
         };
-        // Up the stack, or it is no caller; and 0 is where the host ended the chain.
-        if caller.rip == 0 || caller.rsp <= now.rsp {
-            return (addresses, false);
+        // 0 is where the host ended the chain.
+        if caller.rip == 0 {
+            return (addresses, WalkEnd::Complete);
+        }
+        // Up the stack, or it is no caller.
+        if caller.rsp <= now.rsp {
+            return (addresses, WalkEnd::Lost);
         }
         addresses.push(caller.rip);
         now = caller;
     }
-    (addresses, true)
+    (addresses, WalkEnd::Cut)
+}
+
+/// Where the function that an address is in begins.
+fn function(symbols: &Symbols<'_>, address: u64) -> Option<u64> {
+    symbols.symbol_at(address).map(|(_, into)| address.wrapping_sub(into))
 }
 
 fn caller(
@@ -64,12 +91,12 @@ fn caller(
             ..now
         });
     }
-    let by_table = || by_debug_frame(space, symbols, now, innermost);
+    let by_table = || by_tables(space, symbols, now, innermost);
     let by_pointer = || by_frame_pointer(space, now);
     if innermost { by_table().or_else(by_pointer) } else { by_pointer().or_else(by_table) }
 }
 
-fn is_code(space: &Space<'_>, address: u64) -> bool {
+pub(crate) fn is_code(space: &Space<'_>, address: u64) -> bool {
     let mut segments = space.image.segments().iter();
     segments.any(|s| s.permissions.execute && s.virtual_range().contains(&address))
 }
@@ -90,23 +117,46 @@ fn by_frame_pointer(space: &Space<'_>, now: Registers) -> Option<Registers> {
     (rip == 0 || is_return(space, rip)).then_some(Registers { rip, rsp, rbp })
 }
 
-/// The caller by DWARF's call frame information (DWARF 5, 6.4). Only what compilers write for
-/// RIP, RSP and RBP is followed: offsets from a register, no expressions.
-fn by_debug_frame(
+/// The caller by whichever unwind table knows the function.
+fn by_tables(
     space: &Space<'_>,
     symbols: &Symbols<'_>,
     now: Registers,
     innermost: bool,
 ) -> Option<Registers> {
-    let mut section = DebugFrame::new(symbols.debug_frame(), LittleEndian);
-    section.set_address_size(8);
-    let bases = BaseAddresses::default();
-    let mut context = UnwindContext::new();
+    let sections = symbols.sections();
+    let bytes = |name| sections.bytes(name).filter(|bytes| bytes.len() <= MAX_TABLE);
+    let address =
+        |name: &str| sections.iter().find(|s| s.name == name.as_bytes()).map(|s| s.address);
     // A return address may be the first one behind its function.
     let probe = now.rip.wrapping_sub(symbols.bias()).wrapping_sub(u64::from(!innermost));
-    let row = section
-        .unwind_info_for_address(&bases, &mut context, probe, DebugFrame::cie_from_offset)
-        .ok()?;
+    let debug_frame = || {
+        let mut table = DebugFrame::new(bytes(".debug_frame")?, LittleEndian);
+        table.set_address_size(8);
+        by_table(&table, &BaseAddresses::default(), space, now, probe)
+    };
+    let eh_frame = || {
+        let mut table = EhFrame::new(bytes(".eh_frame")?, LittleEndian);
+        table.set_address_size(8);
+        let bases = BaseAddresses::default()
+            .set_eh_frame(address(".eh_frame")?)
+            .set_text(address(".text").unwrap_or(0));
+        by_table(&table, &bases, space, now, probe)
+    };
+    debug_frame().or_else(eh_frame)
+}
+
+/// The caller by call frame information (DWARF 5, 6.4). Only what compilers write for RIP, RSP
+/// and RBP is followed: offsets from a register, no expressions.
+fn by_table<'a, S: UnwindSection<Reader<'a>>>(
+    table: &S,
+    bases: &BaseAddresses,
+    space: &Space<'_>,
+    now: Registers,
+    probe: u64,
+) -> Option<Registers> {
+    let mut context = UnwindContext::new();
+    let row = table.unwind_info_for_address(bases, &mut context, probe, S::cie_from_offset).ok()?;
     let base = |register: gimli::Register| match register {
         X86_64::RSP => Some(now.rsp),
         X86_64::RBP => Some(now.rbp),

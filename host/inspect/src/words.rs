@@ -2,7 +2,7 @@
 
 use crate::disasm::Decoded;
 use crate::explain::Scene;
-use iced_x86::Mnemonic;
+use iced_x86::{FlowControl, Mnemonic};
 use portcall::End;
 use portcall::exception::Exception;
 use portcall::layout::{MIB, PAGE, STACK_SIZE};
@@ -55,7 +55,9 @@ fn page_fault(
     let to = if code & (FETCH | WRITE) == 0 { "of" } else { "to" };
     if code & RESERVED != 0 {
         let why = format!("a page table entry on the way to {address:#x} has reserved bits set");
-        return (Some(why), Vec::new());
+        let note =
+            "a guest without CPUID has 36 bits of guest-physical address; those above are reserved";
+        return (Some(why), vec![note.to_owned()]);
     }
     if let Some(below) = below_the_stack(scene, address) {
         let why = format!(
@@ -229,13 +231,29 @@ fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<
         return (Some(selector(code)), vec![format!("error code {code:#x}")]);
     }
     let Some(decoded) = &scene.decoded else { return (None, Vec::new()) };
+    if is_call_elsewhere(decoded) {
+        return (Some(format!("`{}` leads nowhere here", decoded.text)), Vec::new());
+    }
     if scene.in_ring_3() && decoded.needs_ring_0() {
         let why = format!("`{}` needs ring 0", decoded.text);
         return (Some(why), vec!["run the guest without --ring 3".to_owned()]);
     }
-    if let Some(address) = decoded.memory(scene.registers()).into_iter().find(|a| !is_canonical(*a))
-    {
+    let mut addresses = decoded.memory(scene.registers());
+    addresses.extend(decoded.branch_target(scene.registers()));
+    if decoded.instruction.flow_control() == FlowControl::Return {
+        addresses.extend(scene.space.word(scene.registers().rsp));
+    }
+    if let Some(address) = addresses.iter().find(|address| !is_canonical(**address)) {
         let why = format!("address {address:#x} is not canonical: bits 63 to 47 differ");
+        return (Some(why), Vec::new());
+    }
+    if let Some(address) = addresses.first().filter(|_| decoded.wants_alignment())
+        && address % 16 != 0
+    {
+        let why = format!(
+            "`{}` wants an address that is a multiple of 16, not {address:#x}",
+            decoded.text
+        );
         return (Some(why), Vec::new());
     }
     let sp = scene.registers().rsp;

@@ -9,9 +9,8 @@ use goblin::elf::Elf;
 use goblin::elf::header::ET_CORE;
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
 use inspect::core::{AddressSpace, Error, write};
-use portcall::kvm_bindings::kvm_regs;
 use portcall::layout::{GIB, HOLE_END, MIB, PAGE};
-use portcall::{End, Gpa, Gva, Image, Ring, Vm};
+use portcall::{End, Gpa, Gva, Image, Outcome, Ring, Vm};
 use std::fs::File;
 use std::mem::offset_of;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -28,9 +27,9 @@ struct Core {
 }
 
 impl Core {
-    fn of(vm: &Vm, registers: &kvm_regs) -> Self {
+    fn of(vm: &Vm, outcome: &Outcome) -> Self {
         let mut file = tempfile::tempfile().expect("a file");
-        let space = write(vm, registers, &mut file).expect("written");
+        let space = write(vm, outcome, &mut file).expect("written");
         let size = file.metadata().expect("metadata").len();
         let mut head = vec![0; index(size.min(4 * MIB))];
         file.read_exact_at(&mut head, 0).expect("read");
@@ -79,8 +78,9 @@ fn registers_and_all_of_the_memory_come_back() {
         "mov rbx, 0x1122334455667788" "mov r15, -2" "push rbx" "mov [0x8000], r15" "hlt"
     );
     let mut vm = vm(code, 2 * MIB, Ring::Zero);
-    let registers = vm.run().expect("runs").registers;
-    let core = Core::of(&vm, &registers);
+    let outcome = vm.run().expect("runs");
+    let registers = outcome.registers;
+    let core = Core::of(&vm, &outcome);
     assert_eq!((core.space, core.signal()), (AddressSpace::Virtual, 5));
     assert_eq!(core.register(offset_of!(libc::user_regs_struct, rbx)), 0x1122_3344_5566_7788);
     assert_eq!(core.register(offset_of!(libc::user_regs_struct, r15)), u64::MAX - 1);
@@ -110,8 +110,8 @@ fn registers_and_all_of_the_memory_come_back() {
     // A second one into the same file replaces the first.
     let mut file = core.file;
     vm.memory().write(Gpa(0x8000), &[0; 8]).expect("RAM");
-    write(&vm, &registers, &mut file).expect("written");
-    let again = Core { file, ..Core::of(&vm, &registers) };
+    write(&vm, &outcome, &mut file).expect("written");
+    let again = Core { file, ..Core::of(&vm, &outcome) };
     assert_eq!(again.word(0x8000), 0);
 }
 
@@ -122,7 +122,7 @@ fn memory_that_was_not_touched_costs_nothing() {
     let outcome = vm.run().expect("runs");
     assert_eq!(outcome.end, End::Halted);
     let start = Instant::now();
-    let core = Core::of(&vm, &outcome.registers);
+    let core = Core::of(&vm, &outcome);
     let time = start.elapsed();
     assert_eq!(core.word(HOLE_END + 5 * GIB - PAGE), 0x2_3fff_f000);
     let metadata = core.file.metadata().expect("metadata");
@@ -136,7 +136,7 @@ fn an_exception_is_a_signal_with_the_segments_of_its_ring() {
     let of = |code, ring| {
         let mut vm = vm(code, 2 * MIB, ring);
         let outcome = vm.run().expect("runs");
-        let core = Core::of(&vm, &outcome.registers);
+        let core = Core::of(&vm, &outcome);
         let rip = core.register(offset_of!(libc::user_regs_struct, rip));
         assert_eq!(rip, outcome.registers.rip);
         let cs = core.register(offset_of!(libc::user_regs_struct, cs));
@@ -154,7 +154,8 @@ fn an_exception_is_a_signal_with_the_segments_of_its_ring() {
 #[test]
 fn hostile_page_tables_cost_little_and_are_told() {
     let mut vm = vm(code!(hostile: "mov [0x8000], rsp" "hlt"), 8 * MIB, Ring::Zero);
-    let registers = vm.run().expect("runs").registers;
+    let outcome = vm.run().expect("runs");
+    let registers = outcome.registers;
     let root = vm.layout().tables.start;
     let mut state = 1u64;
     let mut random = || {
@@ -167,7 +168,7 @@ fn hostile_page_tables_cost_little_and_are_told() {
             vm.memory().store_u64(Gpa(root + 8 * slot), entry()).expect("RAM");
         }
         let start = Instant::now();
-        let core = Core::of(&vm, &registers);
+        let core = Core::of(&vm, &outcome);
         let time = start.elapsed();
         assert!(time < Duration::from_secs(10), "{time:?}");
         core
@@ -187,18 +188,19 @@ fn hostile_page_tables_cost_little_and_are_told() {
     let mut system = vm.system_registers().expect("sregs");
     system.cr3 = 4 * GIB;
     vm.vcpu_fd().set_sregs(&system).expect("KVM_SET_SREGS");
-    let core = Core::of(&vm, &registers);
+    let core = Core::of(&vm, &outcome);
     assert_eq!(core.space, AddressSpace::Physical);
     assert_eq!(core.word(0x8000), registers.rsp);
 }
 
 #[test]
 fn a_file_that_takes_nothing_is_an_error() {
-    let vm = vm(code!(nothing: "hlt"), 2 * MIB, Ring::Zero);
+    let mut vm = vm(code!(nothing: "hlt"), 2 * MIB, Ring::Zero);
+    let outcome = vm.run().expect("runs");
     let path = tempfile::NamedTempFile::new().expect("a file");
     for (name, writes) in [(path.path(), false), (Path::new("/dev/full"), true)] {
         let mut file = File::options().read(true).write(writes).open(name).expect("opens");
-        let error = write(&vm, &vm.registers().expect("registers"), &mut file).expect_err("fails");
+        let error = write(&vm, &outcome, &mut file).expect_err("fails");
         assert!(matches!(error, Error::File(_)), "{error}");
     }
 }
@@ -237,9 +239,10 @@ fn asked_gdb(end: &str) -> String {
     let bytes = std::fs::read(path("guest.elf")).expect("read");
     let image = Image::parse(&bytes).expect("an image");
     let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
-    let registers = vm.run().expect("runs").registers;
+    let outcome = vm.run().expect("runs");
+    let registers = outcome.registers;
     let mut file = File::create(path("core")).expect("a file");
-    assert_eq!(write(&vm, &registers, &mut file).expect("written"), AddressSpace::Virtual);
+    assert_eq!(write(&vm, &outcome, &mut file).expect("written"), AddressSpace::Virtual);
 
     let mut gdb = Command::new("gdb");
     gdb.args(["-batch", "-nx", "-ex", "bt", "-ex", "info registers rip", "-ex", "info locals"]);

@@ -7,7 +7,7 @@
 mod common;
 
 use common::kvm;
-use inspect::{DebugInfo, Explanation, KvmKind, Style, Symbols, explain};
+use inspect::{DebugInfo, Explanation, KvmKind, Style, Symbols, WalkEnd, explain};
 use portcall::{End, Image, Ring, Vm};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +41,7 @@ fn build(folder: &TempDir, options: &[&str]) -> PathBuf {
     std::fs::write(&source, SOURCE).expect("written");
     let built = Command::new("cc")
         .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-mno-red-zone"])
-        .args(["-mgeneral-regs-only", "-fno-asynchronous-unwind-tables", "-O1"])
+        .args(["-mgeneral-regs-only", "-O1"])
         .args(options)
         .arg("-o")
         .arg(&image)
@@ -73,9 +73,14 @@ const CHAIN: [(&str, bool); 4] =
 #[test]
 fn a_c_guest_has_its_backtrace_by_frame_pointers_and_by_debug_frame() {
     let folder = TempDir::new().expect("a folder");
-    for options in [["-g", "-fno-omit-frame-pointer"], ["-g", "-fomit-frame-pointer"]] {
+    // By frame pointers, by .eh_frame as C compilers make it, and by .debug_frame.
+    for options in [
+        &["-g", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables"][..],
+        &["-g", "-fomit-frame-pointer"],
+        &["-g", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables"],
+    ] {
         for ring in [Ring::Zero, Ring::Three] {
-            let said = died(&build(&folder, &options), ring);
+            let said = died(&build(&folder, options), ring);
             assert_eq!(functions(&said), CHAIN, "{options:?} {ring:?}");
             let place = said.place.as_ref().expect("a place");
             assert_eq!(
@@ -139,4 +144,76 @@ fn broken_debug_information_neither_panics_nor_hangs() {
         look_up(&bytes, &addresses);
     }
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_walk_that_leads_nowhere_says_so() {
+    let folder = TempDir::new().expect("a folder");
+    let options = ["-g0", "-fomit-frame-pointer", "-fno-asynchronous-unwind-tables"];
+    let said = died(&build(&folder, &options), Ring::Zero);
+    assert_eq!(functions(&said).len(), 1);
+    assert_eq!(said.backtrace_end, WalkEnd::Lost);
+    let text = said.render(Style { colour: false });
+    assert!(text.contains("nothing that leads further"), "{text}");
+}
+
+/// Debug information in assembly: one unit, whose functions nest this deep.
+fn nested(depth: usize, file: &str) -> String {
+    let entry = |abbreviation: u8| format!(".uleb128 {abbreviation}\n");
+    let children = (0..depth).map(|_| entry(2) + ".long 0\n.quad _start\n.quad 1f\n");
+    let children: String = children.collect();
+    let ends = ".byte 0\n".repeat(depth);
+    format!(
+        ".file 1 \"{file}\"\n.text\n.globl _start\n_start:\n.loc 1 1 1\nud2\n1:\n\
+         .section .debug_abbrev\n\
+         .uleb128 1\n.uleb128 0x11\n.byte 1\n.uleb128 0x10\n.uleb128 0x17\n\
+         .uleb128 0x11\n.uleb128 1\n.uleb128 0x12\n.uleb128 1\n.byte 0,0\n\
+         .uleb128 2\n.uleb128 0x1d\n.byte 1\n.uleb128 0x31\n.uleb128 0x13\n\
+         .uleb128 0x11\n.uleb128 1\n.uleb128 0x12\n.uleb128 1\n.byte 0,0\n\
+         .uleb128 3\n.uleb128 0x2e\n.byte 1\n.uleb128 0x11\n.uleb128 1\n\
+         .uleb128 0x12\n.uleb128 1\n.byte 0,0\n.byte 0\n\
+         .section .debug_info\n.long 3f - 2f\n2: .value 4\n.long .debug_abbrev\n.byte 8\n\
+         .uleb128 1\n.long .debug_line\n.quad _start\n.quad 1b\n\
+         .uleb128 3\n.quad _start\n.quad 1b\n{}{ends}.byte 0,0\n3:\n.section .debug_line\n",
+        children.replace("1f", "1b")
+    )
+}
+
+#[test]
+fn debug_information_that_asks_for_too_much_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    for (depth, refused) in [(20, false), (20_000, true)] {
+        let (source, image) = (folder.path().join("n.S"), folder.path().join("n"));
+        std::fs::write(&source, nested(depth, "a.c")).expect("written");
+        let built = Command::new("cc")
+            .args(["-static", "-nostdlib", "-o"])
+            .args([&image, &source])
+            .status()
+            .expect("this test needs a C compiler (apt-get install gcc)");
+        assert!(built.success());
+        let said = died(&image, Ring::Zero);
+        match &said.debug_info {
+            DebugInfo::Symbols(why) => assert!(refused && why.contains("more work"), "{why}"),
+            other => assert!(!refused, "{depth}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn only_source_is_read_for_a_line_of_source() {
+    let line = |file: &str| inspect::Source { file: file.into(), line: 1, column: 0 }.text();
+    for file in
+        ["/proc/self/environ", "/etc/passwd", "/dev/zero", "/proc/kmsg", "/", "/nonexistent.c"]
+    {
+        assert_eq!(line(file), None, "{file}");
+    }
+    let folder = TempDir::new().expect("a folder");
+    let source = folder.path().join("a.c");
+    std::fs::write(&source, format!("int a;{}\n", "x".repeat(5000))).expect("written");
+    let text = line(&source.display().to_string()).expect("there");
+    assert!(text.starts_with("int a;xxx") && text.len() == 200, "{}", text.len());
+    // A pipe by a source file's name is not waited for.
+    let pipe = folder.path().join("pipe.c");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    assert_eq!(line(&pipe.display().to_string()), None);
 }

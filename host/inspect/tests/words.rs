@@ -9,6 +9,10 @@ use portcall::layout::MIB;
 use portcall::{End, Image, Limit, Ring, Vm};
 use std::time::Duration;
 
+/// What is said of an image without debug information, which these all are.
+const NO_LINES: &str = "   = no source lines: it has no debug information; build it with -g, or \
+                        debug = \"line-tables-only\"\n";
+
 /// The explanation of a flat guest's end, without its registers.
 fn words(code: &[u8], ring: Ring) -> String {
     let image = Image::flat(code).expect("code");
@@ -27,7 +31,7 @@ fn words(code: &[u8], ring: Ring) -> String {
     // Where the page tables begin depends on how many there may be.
     let tables = vm.layout().tables.start;
     words
-        .replace("   = no source lines: the image is no ELF file with readable sections\n", "")
+        .replace(NO_LINES, "")
         .replace(&format!("{tables:#x}"), "TABLES")
         .replace(&format!("PT[{}]", tables >> 12 & 511), "PT[..]")
 }
@@ -342,4 +346,62 @@ fn a_corrupt_stack_ends_the_walk() {
         let text = words(code, Ring::Zero);
         assert!(text.contains("UD2") && text.lines().count() < 12, "{text}");
     }
+}
+
+#[test]
+fn common_protection_faults_have_their_reasons() {
+    for (code, reason) in [
+        (
+            code!(wild_call: "mov rax, 0x1234567890abcdef" "call rax"),
+            "0x1234567890abcdef is not canonical",
+        ),
+        (
+            code!(wild_copy: "mov rsi, 0x1234567890abcdef" "mov ecx, 1" "rep movsq"),
+            "is not canonical",
+        ),
+        (code!(wild_return: "mov rax, 0x1234567890abcdef" "push rax" "ret"), "is not canonical"),
+        (code!(unaligned: "lea rax, [rsp - 9]" "movaps xmm0, [rax]"), "a multiple of 16"),
+    ] {
+        let text = words(code, Ring::Three);
+        assert!(text.starts_with("error: general protection fault (#GP): "), "{text}");
+        assert!(text.contains(reason), "{text}");
+    }
+}
+
+#[test]
+fn interrupts_need_ring_0_where_the_processor_says_so() {
+    let text = words(code!(interrupts: "cli" "hlt"), Ring::Three);
+    // IOPL is 3, which hardware virtualization honours and kvm_pvm does not.
+    assert!(
+        text.is_empty() || text.contains("`cli` needs ring 0") || text.contains("halted"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_normal_end_is_no_error() {
+    let text = words(code!(normal: "nop" "hlt"), Ring::Zero);
+    assert_eq!(text, "end: halted\nbacktrace:\n   0: 0x100002\n");
+}
+
+#[test]
+fn a_message_of_many_lines_is_cut_and_set_in() {
+    let code = code!(lines:
+        "lea rdi, [rip + 3f]" "mov esi, 64" "xor ecx, ecx" "out 0xf5, al" "hlt"
+        "3: .rept 32" ".ascii \"x\\n\"" ".endr"
+    );
+    let text = words(code, Ring::Zero);
+    assert!(text.starts_with("error: panicked: x\n       x\n"), "{text}");
+    assert!(text.contains("... and 17 more lines"), "{text}");
+}
+
+#[test]
+fn what_the_guest_says_of_itself_opens_no_file() {
+    let code = code!(names_a_file:
+        "lea rdi, [rip + 3f]" "mov esi, 2" "lea rdx, [rip + 4f]" "mov ecx, 14"
+        "mov r8d, 1" "mov r9d, 1" "out 0xf5, al" "hlt"
+        "3: .ascii \"oh\"" "4: .ascii \"tests/words.rs\""
+    );
+    let text = words(code, Ring::Zero);
+    assert!(text.starts_with("error: panicked: oh\n  --> tests/words.rs:1:1\nbacktrace"), "{text}");
 }

@@ -1,0 +1,91 @@
+//! The debug information, once it is known to be no more work than it looks like.
+//!
+//! DWARF is a small language of references: a file of some kilobytes can ask for gigabytes of
+//! lines and ranges, or nest deeper than any stack. What is asked for is counted beforehand, at a
+//! cost that grows with the file alone, and too much is refused.
+
+use addr2line::Context;
+use gimli::{AttributeValue, EndianSlice, LittleEndian, SectionId};
+use portcall::sections::Sections;
+
+pub(crate) type Reader<'a> = EndianSlice<'a, LittleEndian>;
+
+/// The most bytes of debug information in all.
+const MAX_BYTES: usize = 128 << 20;
+/// The deepest that functions and blocks may nest: addr2line goes down by recursion.
+const MAX_DEPTH: isize = 200;
+/// The most bytes of line programs, each unit's counted. A row of a program is some 32 bytes.
+const MAX_LINES: usize = 64 << 20;
+/// The most address ranges, each entry's counted.
+const MAX_RANGES: usize = 2 << 20;
+
+const NONE: &str = "it has no debug information; build it with -g, or debug = \"line-tables-only\"";
+const COMPRESSED: &str = "its debug information is compressed, which is not read here";
+const DAMAGED: &str = "its debug information is damaged";
+const TOO_MUCH: &str = "its debug information asks for more work than any compiler's would";
+
+/// Debug information to look addresses up in, or why there is none.
+pub(crate) fn context<'a>(sections: &Sections<'a>) -> Result<Context<Reader<'a>>, &'static str> {
+    let section = |id: SectionId| sections.bytes(id.name()).unwrap_or_default();
+    if section(SectionId::DebugLine).is_empty() {
+        return Err(if sections.any_compressed() { COMPRESSED } else { NONE });
+    }
+    let all = [
+        SectionId::DebugInfo,
+        SectionId::DebugLine,
+        SectionId::DebugRngLists,
+        SectionId::DebugRanges,
+    ];
+    if all.into_iter().map(|id| section(id).len()).sum::<usize>() > MAX_BYTES {
+        return Err(TOO_MUCH);
+    }
+    let load = |id| Ok::<_, gimli::Error>(EndianSlice::new(section(id), LittleEndian));
+    let dwarf = gimli::Dwarf::load(load).map_err(|_| DAMAGED)?;
+    match is_bounded(&dwarf) {
+        Ok(true) => Context::from_dwarf(dwarf).map_err(|_| DAMAGED),
+        Ok(false) => Err(TOO_MUCH),
+        Err(_) => Err(DAMAGED),
+    }
+}
+
+/// Whether looking addresses up stays within bounds.
+fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
+    let (mut lines, mut ranges) = (0usize, 0usize);
+    let mut units = dwarf.units();
+    while let Some(header) = units.next()? {
+        // A unit that cannot be read is skipped by those who look up as well.
+        let Ok(unit) = dwarf.unit(header) else { continue };
+        if let Some(program) = &unit.line_program {
+            lines = lines.saturating_add(program.header().raw_program_buf().len());
+        }
+        let mut entries = unit.entries();
+        // As far as it can be read; no further is it looked up.
+        while let Ok(Some(entry)) = entries.next_dfs() {
+            if entry.depth() > MAX_DEPTH {
+                return Ok(false);
+            }
+            if let Some(value) = entry.attr_value(gimli::DW_AT_ranges) {
+                ranges = ranges.saturating_add(count_ranges(dwarf, &unit, value, MAX_RANGES));
+            }
+            if lines > MAX_LINES || ranges > MAX_RANGES {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(lines <= MAX_LINES)
+}
+
+/// The entries of a list of ranges, counted up to `most`.
+fn count_ranges<'a>(
+    dwarf: &gimli::Dwarf<Reader<'a>>,
+    unit: &gimli::Unit<Reader<'a>>,
+    value: AttributeValue<Reader<'a>>,
+    most: usize,
+) -> usize {
+    let Ok(Some(mut list)) = dwarf.attr_ranges(unit, value) else { return 0 };
+    let mut count = 0;
+    while count <= most && matches!(list.next(), Ok(Some(_))) {
+        count += 1;
+    }
+    count
+}
