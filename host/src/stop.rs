@@ -54,7 +54,7 @@ impl ThreadToken {
 }
 
 /// Lets a signal through to this thread, which may have inherited a mask that blocks it.
-fn unblock(signal: i32) {
+pub fn unblock(signal: i32) {
     // SAFETY: all-zero bytes are a valid set of signals.
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `set` is writable for the call's duration.

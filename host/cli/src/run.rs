@@ -221,7 +221,8 @@ fn stop_on_signals(stopper: &Stopper) -> Result<Arc<AtomicI32>, Failure> {
         let done = unsafe { signal_hook::low_level::register(signal, stop) };
         done.map_err(|error| Failure::Message(format!("cannot handle signal {signal}: {error}")))?;
     }
-    unblock(&STOP_SIGNALS);
+    // A parent may have blocked them.
+    STOP_SIGNALS.into_iter().for_each(portcall::stop::unblock);
     Ok(came)
 }
 
@@ -229,18 +230,6 @@ const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// What `came` holds after the run: the next signal is no stop any more.
 const OVER: i32 = -1;
-
-/// Lets signals through that a parent may have blocked.
-fn unblock(signals: &[i32]) {
-    // SAFETY: all-zero bytes are a valid set of signals.
-    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-    for signal in signals {
-        // SAFETY: `set` is writable for the call's duration.
-        unsafe { libc::sigaddset(&raw mut set, *signal) };
-    }
-    // SAFETY: `set` is readable for the call's duration.
-    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
-}
 
 /// Stdout, and what an expectation looks at on the way.
 struct Tee {

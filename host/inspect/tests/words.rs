@@ -379,6 +379,18 @@ fn interrupts_need_ring_0_where_the_processor_says_so() {
 }
 
 #[test]
+fn colour_is_there_where_it_is_wanted() {
+    let image = Image::flat(code!(colour: "ud2")).expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
+    let outcome = vm.run().expect("runs");
+    let said = explain(&vm, &image, &outcome, &[], KvmKind::Unknown).expect("explains");
+    assert!(
+        said.render(Style { colour: true }).starts_with("\x1b[1;31merror\x1b[0m: \x1b[1minvalid")
+    );
+    assert!(!said.render(Style { colour: false }).contains('\x1b'));
+}
+
+#[test]
 fn a_normal_end_is_no_error() {
     let text = words(code!(normal: "nop" "hlt"), Ring::Zero);
     assert_eq!(text, "end: halted\nbacktrace:\n   0: 0x100002\n");
