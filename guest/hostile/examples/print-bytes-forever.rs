@@ -1,7 +1,7 @@
 //! Prints without an end, a byte an exit.
 //@ timeout: 300ms
 //@ output: ignored
-//@ expect: exit=124 end=limit-reached exits.port[0xe9]>=1000
+//@ expect: exit=124 end=limit-reached exits.port[0xe9]>=100
 
 #![no_std]
 #![no_main]

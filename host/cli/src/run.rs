@@ -155,8 +155,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         .filter_map(|wanted| Some((wanted.to_string(), wanted.unmet(&seen)?)))
         .collect();
     let code = if unmet.is_empty() { code } else { code::EXPECTATION };
-    let instructions =
-        kvm_stats.and_then(|stats| stats.get("insn_emulation")).filter(|count| *count > 0);
+    let instructions = kvm_stats.and_then(|stats| stats.get("insn_emulation"));
     let explanation = if !outcome.end.is_normal() || options.backtrace {
         let whole = file.whole()?;
         Some(inspect::explain(&vm, &image, &outcome, &whole, KvmKind::detect())?)
