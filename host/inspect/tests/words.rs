@@ -6,7 +6,7 @@ mod common;
 use common::kvm;
 use inspect::{KvmKind, Style, explain};
 use portcall::layout::MIB;
-use portcall::{End, Image, Limit, Ring, Vm};
+use portcall::{End, Gpa, Guest, Image, Limit, Ports, Ring, Vm};
 use std::time::Duration;
 
 /// What is said of an image without debug information, which these all are.
@@ -375,6 +375,72 @@ fn interrupts_need_ring_0_where_the_processor_says_so() {
     // IOPL is 3, which hardware virtualization honours and kvm_pvm does not.
     assert!(
         text.is_empty() || text.contains("`cli` needs ring 0") || text.contains("halted"),
+        "{text}"
+    );
+}
+
+/// What is said at the end of a VM that a test has prepared itself.
+fn said(vm: &mut Vm, image: &Image<'_>) -> String {
+    let outcome = vm.run().expect("runs");
+    let said = explain(vm, image, &outcome, &[], KvmKind::Unknown).expect("explains");
+    let text = said.render(Style { colour: false });
+    let words = text.split_once("registers:\n").map_or(text.as_str(), |(words, _)| words);
+    words.replace(NO_LINES, "")
+}
+
+#[test]
+fn an_access_outside_ram_shows_its_page_walk() {
+    let image = Image::flat(code!(mmio_read: "mov eax, [0x400010]")).expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
+    // The third entry of the page directory, the third page of the tables: 2 MiB from 4 MiB on.
+    let tables = vm.layout().tables.start;
+    let entry = Gpa(tables + 2 * 4096 + 2 * 8);
+    assert_eq!(vm.memory().load_u64(entry).expect("RAM") & !0xfff & !(1 << 63), 0x40_0000);
+    vm.memory().store_u64(entry, 0xfee0_0083).expect("RAM");
+    let expected = format!(
+        "\
+error: read from guest-physical 0xfee00010, where there is no RAM
+   = at 0x100000: mov eax, [0x400010]
+   = page walk of 0x400010: CR3 {tables:#x}, PML4[0], PDPT[0], PD[2] 0xfee00000 rwx-
+   = the host maps nothing but RAM, so the guest has mapped this itself; there is no device at any address
+backtrace:
+   0: 0x100000
+"
+    );
+    assert_eq!(said(&mut vm, &image), expected);
+}
+
+#[test]
+fn a_handler_that_failed_is_named_with_the_guest_where_it_was() {
+    struct Fails;
+    impl Ports for Fails {
+        fn write(&mut self, _: &mut Guest<'_>, _: u16, _: u8, _: u32) -> Result<(), End> {
+            Err(End::HandlerFailed { message: "out of dice".to_owned() })
+        }
+    }
+    let image = Image::flat(code!(asks: "nop" "out 0x80, al" "nop")).expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).ports(0x80..=0x80, Fails).build().expect("builds");
+    let text = said(&mut vm, &image);
+    let expected = "error: a handler on the host failed: out of dice\nbacktrace:\n   0: 0x10000";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn a_stopped_guest_shows_where_it_was() {
+    let image = Image::flat(code!(stopped: "nop" "hlt")).expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
+    vm.stopper().stop();
+    let expected =
+        "error: stopped by the host\n   = at 0x100000: nop\nbacktrace:\n   0: 0x100000\n";
+    assert_eq!(said(&mut vm, &image), expected);
+}
+
+#[test]
+fn a_segment_that_is_not_present_names_its_selector() {
+    let code = code!(not_present: "mov ax, 0x38" "mov ss, ax");
+    let text = words(code, Ring::Zero);
+    assert!(
+        text.contains("selector 0x38, entry 7 of the GDT, is none that may be used for this"),
         "{text}"
     );
 }
