@@ -121,7 +121,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Steps 1 to 9: everything up to the guest's first instruction.
+    /// Steps 1 to 9: everything up to the guest's first instruction. One long function, since the
+    /// straight line is what it is there to show.
     ///
     /// # Errors
     /// The image does not fit, the host or KVM refuse something, or the configuration
@@ -166,12 +167,8 @@ impl<'a> Builder<'a> {
         let vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
 
         // 5: its system registers as the processor comes out of reset.
-        let mut sregs = steps.ioctl(
-            5,
-            "KVM_GET_SREGS",
-            || vcpu.fd.get_sregs(),
-            |s| format!("cr0 {:#x}, cr4 {:#x}, efer {:#x}", s.cr0, s.cr4, s.efer),
-        )?;
+        let mut sregs =
+            steps.ioctl(5, "KVM_GET_SREGS", || vcpu.fd.get_sregs(), registers::describe)?;
 
         // 6: long mode by hand.
         let start = steps.now();
@@ -187,17 +184,7 @@ impl<'a> Builder<'a> {
             7,
             "KVM_SET_SREGS",
             || vcpu.fd.set_sregs(&sregs),
-            |()| {
-                format!(
-                    "cr0 {:#x}, cr3 {:#x}, cr4 {:#x}, efer {:#x}, cs {:#x} (64-bit), ss {:#x}",
-                    sregs.cr0,
-                    sregs.cr3,
-                    sregs.cr4,
-                    sregs.efer,
-                    sregs.cs.selector,
-                    sregs.ss.selector
-                )
-            },
+            |()| registers::describe(&sregs),
         )?;
 
         // 8: the general registers.

@@ -10,7 +10,7 @@
 //! 4 GiB            the rest of the memory, if there is more than 3 GiB
 //! ```
 
-#![allow(clippy::single_range_in_vec_init, reason = "lists of ranges are what a layout is")]
+#![expect(clippy::single_range_in_vec_init, reason = "lists of ranges are what a layout is")]
 
 use crate::error::MemoryError;
 use abi::boot::BootInfo;

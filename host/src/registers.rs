@@ -76,6 +76,16 @@ pub(crate) fn long_mode(sregs: &mut kvm_sregs, layout: &Layout, ring: Ring) {
             .bits();
 }
 
+/// The system registers that matter here, in words.
+pub(crate) fn describe(sregs: &kvm_sregs) -> String {
+    let kvm_sregs { cr0, cr3, cr4, efer, cs, ss, .. } = sregs;
+    let bits = if cs.l == 1 { 64 } else { 16 };
+    let (cs, ss) = (cs.selector, ss.selector);
+    format!(
+        "cr0 {cr0:#x}, cr3 {cr3:#x}, cr4 {cr4:#x}, efer {efer:#x}, cs {cs:#x} ({bits}-bit), ss {ss:#x}"
+    )
+}
+
 const fn table(address: Gpa, size: u16) -> kvm_dtable {
     kvm_dtable { base: address.0, limit: size - 1, padding: [0; 3] }
 }

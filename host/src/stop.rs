@@ -13,8 +13,9 @@
 //! | in KVM_RUN | it returns, and `immediate_exit` is cleared |
 //!
 //! `immediate_exit` is cleared only where it was seen set, and what it stands for is looked at
-//! after that: a second signal in between sets it again. The request is stored before the thread id is read, and the thread id is published before
-//! the request is read: either the stopper sees the thread, or the thread sees the request.
+//! after that: a second signal in between sets it again. The request is stored before the thread
+//! id is read, and the thread id is published before the request is read: either the stopper sees
+//! the thread, or the thread sees the request.
 
 use crate::error::ConfigError;
 use std::cell::Cell;

@@ -10,7 +10,7 @@ use crate::report;
 use crate::steps::Steps;
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
+use portcall::{End, Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -71,6 +71,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// What is wrong with the image, with its name.
+    fn about_image(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::Message(format!("{}: {error}", self.image.display()))
+    }
+
     /// Whether anyone asks for what an observer has to count.
     fn counts(&self) -> bool {
         self.stats || !self.emit.is_empty() || self.expect.iter().any(Expectation::counts)
@@ -98,10 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let mut file = ImageFile::open(&options.image)?;
     let symbols = options.expect.iter().any(Expectation::symbols);
     let bytes = if symbols { file.whole()? } else { file.loaded()? };
-    let named = |error: &dyn std::fmt::Display| {
-        Failure::Message(format!("{}: {error}", options.image.display()))
-    };
-    let image = Image::parse(&bytes).map_err(|error| named(&error))?;
+    let image = Image::parse(&bytes).map_err(|error| options.about_image(&error))?;
     let outputs: Vec<_> =
         options.emit.iter().map(|emit| emit.open(&file)).collect::<Result<_, _>>()?;
     emit::all_different(&outputs)?;
@@ -110,27 +112,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     // Read before the run, so that a wrong path costs no run.
     let watch = OutputWatch::of(&options.expect).map_err(Failure::Message)?;
     let counter = options.counts().then(Counter::default);
-    let mut builder = Vm::builder(&kvm, &image)
-        .memory(options.memory)
-        .ring(options.ring)
-        .arguments(options.args.iter().cloned())
-        .console(Tee { stdout: Plain::of(io::stdout().as_fd())?, watch: watch.clone() })
-        .input(Plain::of(io::stdin().as_fd())?)
-        .tick(TICK);
-    if let Some(timeout) = options.timeout {
-        output::set_deadline(timeout);
-        builder = builder.limit(Limit::Time(timeout));
-    }
-    if options.steps {
-        builder = builder.observe(Steps);
-    }
-    if let Some(counter) = &counter {
-        builder = builder.observe(counter.clone());
-    }
-    let mut vm = builder.build().map_err(|error| match error {
-        portcall::Error::Memory(error) => named(&error),
-        error => error.into(),
-    })?;
+    let mut vm = machine(options, &kvm, &image, watch.clone(), counter.clone())?;
     let signal = stop_on_signals(&vm.stopper())?;
     // Opened before the run: an old kernel has none, and that is no failure of the run.
     let kvm_stats = counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
@@ -138,7 +120,9 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let outcome = vm.run()?;
 
     let time = start.elapsed();
-    let signal = Some(signal.swap(OVER, Ordering::Relaxed)).filter(|signal| *signal != 0);
+    // One that came when the guest had ended by itself has stopped nothing.
+    let signal = signal.swap(OVER, Ordering::Relaxed);
+    let signal = (outcome.end == End::Stopped).then_some(signal);
     let code = code::of(&outcome.end, signal);
     let counts = counter.map(|counter| counter.counts()).unwrap_or_default();
     let seen = Seen {
@@ -183,6 +167,37 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let written: Vec<_> = outputs.into_iter().map(|output| output.write(&ended)).collect();
     written.into_iter().collect::<Result<Vec<()>, _>>()?;
     Ok(code)
+}
+
+/// The VM that the options ask for.
+fn machine(
+    options: &Options,
+    kvm: &Kvm,
+    image: &Image<'_>,
+    watch: Option<OutputWatch>,
+    counter: Option<Counter>,
+) -> Result<Vm, Failure> {
+    let mut builder = Vm::builder(kvm, image)
+        .memory(options.memory)
+        .ring(options.ring)
+        .arguments(options.args.iter().cloned())
+        .console(Tee { stdout: Plain::of(io::stdout().as_fd())?, watch })
+        .input(Plain::of(io::stdin().as_fd())?)
+        .tick(TICK);
+    if let Some(timeout) = options.timeout {
+        output::set_deadline(timeout);
+        builder = builder.limit(Limit::Time(timeout));
+    }
+    if options.steps {
+        builder = builder.observe(Steps);
+    }
+    if let Some(counter) = counter {
+        builder = builder.observe(counter);
+    }
+    builder.build().map_err(|error| match error {
+        portcall::Error::Memory(error) => options.about_image(&error),
+        error => error.into(),
+    })
 }
 
 /// A run that is over, and all that was found out about it.

@@ -30,7 +30,7 @@ fn name(request: u64) -> &'static str {
     }
 }
 
-#[allow(clippy::panic, reason = "that is how a test fails")]
+#[expect(clippy::panic, reason = "that is how a test fails")]
 #[expect(clippy::zombie_processes, reason = "it is waited for by ptrace's own means")]
 /// The KVM ioctls that a command makes: name and argument.
 fn kvm_ioctls(mut command: Command) -> Vec<(&'static str, u64)> {

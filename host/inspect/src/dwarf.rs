@@ -5,7 +5,7 @@
 //! cost that grows with the file alone, and too much is refused.
 
 use addr2line::Context;
-use gimli::{AttributeValue, EndianSlice, LittleEndian, SectionId};
+use gimli::{AttributeValue, EndianSlice, LittleEndian, Reader as _, Section as _, SectionId};
 use portcall::sections::Sections;
 
 pub(crate) type Reader<'a> = EndianSlice<'a, LittleEndian>;
@@ -16,6 +16,8 @@ const MAX_BYTES: usize = 128 << 20;
 const MAX_DEPTH: isize = 200;
 /// The most bytes of line programs, each unit's counted. A row of a program is some 32 bytes.
 const MAX_LINES: usize = 64 << 20;
+/// The most bytes of abbreviations, each unit's counted; parsed, they take several times that.
+const MAX_ABBREVIATIONS: usize = 32 << 20;
 /// The most address ranges, each entry's counted.
 const MAX_RANGES: usize = 2 << 20;
 
@@ -50,9 +52,16 @@ pub(crate) fn context<'a>(sections: &Sections<'a>) -> Result<Context<Reader<'a>>
 
 /// Whether looking addresses up stays within bounds.
 fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
-    let (mut lines, mut ranges) = (0usize, 0usize);
+    let (mut lines, mut ranges, mut abbreviations) = (0usize, 0usize, 0usize);
     let mut units = dwarf.units();
     while let Some(header) = units.next()? {
+        // Units may share a table, or begin anywhere in one; each parses its own.
+        let all = dwarf.debug_abbrev.reader().slice();
+        let table = all.get(header.debug_abbrev_offset().0..).unwrap_or_default();
+        abbreviations = abbreviations.saturating_add(abbreviations_size(table));
+        if abbreviations > MAX_ABBREVIATIONS {
+            return Ok(false);
+        }
         // A unit that cannot be read is skipped by those who look up as well.
         let Ok(unit) = dwarf.unit(header) else { continue };
         if let Some(program) = &unit.line_program {
@@ -73,6 +82,31 @@ fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
         }
     }
     Ok(lines <= MAX_LINES)
+}
+
+/// Bytes from the start of a table of abbreviations to its end (DWARF 5, 7.5.3), as far as it can
+/// be read.
+fn abbreviations_size(table: &[u8]) -> usize {
+    let mut table = EndianSlice::new(table, LittleEndian);
+    let whole = table.len();
+    let mut declaration = || -> gimli::Result<bool> {
+        if table.read_uleb128()? == 0 {
+            return Ok(false);
+        }
+        table.read_uleb128()?;
+        table.read_u8()?;
+        loop {
+            let (name, form) = (table.read_uleb128()?, table.read_uleb128()?);
+            if form == u64::from(gimli::DW_FORM_implicit_const.0) {
+                table.read_sleb128()?;
+            }
+            if (name, form) == (0, 0) {
+                return Ok(true);
+            }
+        }
+    };
+    while declaration().is_ok_and(|another| another) {}
+    whole - table.len()
 }
 
 /// The entries of a list of ranges, counted up to `most`.

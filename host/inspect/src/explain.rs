@@ -208,7 +208,7 @@ fn place(end: &End, backtrace: &[Frame]) -> Option<Source> {
     let whole = sources.clone().find(same).map(|source| Source { column, ..source.clone() });
     match whole {
         Some(whole) => Some(whole),
-        None if said.file.is_file() => Some(said),
+        None if !said.is_toolchain() => Some(said),
         // In the library, as for an allocation that failed.
         None => sources.find(|source| !source.is_toolchain()).cloned().or(Some(said)),
     }

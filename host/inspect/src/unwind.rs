@@ -2,8 +2,8 @@
 //!
 //! The innermost function may be a leaf, or have been caught before it made its frame, so the
 //! unwind tables (`.debug_frame`, or `.eh_frame` as C compilers make it) are asked first there.
-//! From the second on frame pointers lead, and the tables where they do not. Both read the guest's stack, which may hold anything: each
-//! step must go up in memory, and there is a bound.
+//! From the second on frame pointers lead, and the tables where they do not. Both read the guest's
+//! stack, which may hold anything: each step must go up in memory, and there is a bound.
 
 use crate::dwarf::Reader;
 use crate::space::Space;
@@ -15,7 +15,7 @@ use gimli::{
 use portcall::kvm_bindings::kvm_regs;
 
 /// The most return addresses that are followed.
-pub(crate) const MAX_DEPTH: usize = 256;
+const MAX_DEPTH: usize = 256;
 
 /// The largest unwind table that is looked through, once a frame.
 const MAX_TABLE: usize = 8 << 20;

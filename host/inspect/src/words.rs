@@ -40,6 +40,15 @@ pub(crate) fn exception(scene: &Scene<'_>, exception: &Exception) -> Words {
     (why.map(|why| format!("{headline}: {why}")).unwrap_or(headline), notes)
 }
 
+/// What kind of access it was: in a word, and in the field's.
+const fn access(code: u64) -> (&'static str, &'static str) {
+    match (code & FETCH != 0, code & WRITE != 0) {
+        (true, _) => ("jump", "instruction fetch"),
+        (false, true) => ("write", "write"),
+        (false, false) => ("read", "read"),
+    }
+}
+
 fn page_fault(
     scene: &Scene<'_>,
     exception: &Exception,
@@ -47,11 +56,7 @@ fn page_fault(
 ) -> (Option<String>, Vec<String>) {
     let address = exception.cr2.map_or(0, |address| address.0);
     let layout = scene.space.vm.layout();
-    let access = match (code & FETCH != 0, code & WRITE != 0) {
-        (true, _) => "jump",
-        (false, true) => "write",
-        (false, false) => "read",
-    };
+    let (access, _) = access(code);
     let to = if code & (FETCH | WRITE) == 0 { "of" } else { "to" };
     if code & RESERVED != 0 {
         let why = format!("a page table entry on the way to {address:#x} has reserved bits set");
@@ -132,11 +137,7 @@ fn function(scene: &Scene<'_>) -> Option<String> {
 fn page_fault_details(scene: &Scene<'_>, exception: &Exception, code: u64) -> Vec<String> {
     let address = exception.cr2.map_or(0, |address| address.0);
     let present = if code & PRESENT == 0 { "page not present" } else { "page present" };
-    let access = match (code & FETCH != 0, code & WRITE != 0) {
-        (true, _) => "instruction fetch",
-        (false, true) => "write",
-        (false, false) => "read",
-    };
+    let (_, access) = access(code);
     let ring = if exception.from_ring_3() { 3 } else { 0 };
     let mut details = vec![format!("error code {code:#x}: {access}, {present}, ring {ring}")];
     if let Some((name, into)) = scene.symbols.symbol_at(address)

@@ -1,5 +1,5 @@
 //! Core files of real runs: read back here, and by gdb. All of these need KVM.
-#![allow(clippy::panic, reason = "that is how a test fails")]
+#![expect(clippy::panic, reason = "that is how a test fails")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;

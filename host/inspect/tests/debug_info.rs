@@ -1,7 +1,7 @@
 //! Names and lines from an image's symbols and DWARF, good, missing and broken. The guest is in
 //! C, so these tests need a C compiler.
 
-#![allow(clippy::panic, reason = "that is how a test fails")]
+#![expect(clippy::panic, reason = "that is how a test fails")]
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -197,6 +197,42 @@ fn debug_information_that_asks_for_too_much_is_refused() {
             other => assert!(!refused, "{depth}: {other:?}"),
         }
     }
+}
+
+/// Many units, each of which begins one declaration further into one long table of abbreviations.
+fn overlapping(units: usize, declarations: usize) -> String {
+    let table: String = (1..=declarations)
+        .map(|code| format!(".uleb128 {code}\n.uleb128 0x34\n.byte 0,0,0\n"))
+        .collect();
+    let units: String = (0..units)
+        .map(|i| {
+            format!(
+                ".long 7f - 6f\n6: .value 4\n.long 5f + {}\n.byte 8\n.byte 0\n7:\n",
+                5 * i % 600
+            )
+            .replace("5f", "table")
+        })
+        .collect();
+    format!(
+        ".file 1 \"a.c\"\n.text\n.globl _start\n_start:\n.loc 1 1 1\nud2\n\
+         .section .debug_abbrev\ntable:\n{table}.byte 0\n.section .debug_info\n{units}\
+         .section .debug_line\n"
+    )
+}
+
+#[test]
+fn units_that_parse_one_table_again_and_again_are_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let (source, image) = (folder.path().join("u.S"), folder.path().join("u"));
+    std::fs::write(&source, overlapping(3000, 40_000)).expect("written");
+    let mut cc = Command::new("cc");
+    let built = cc.args(["-static", "-nostdlib", "-o"]).args([&image, &source]).status();
+    assert!(built.expect("this test needs a C compiler (apt-get install gcc)").success());
+    let start = std::time::Instant::now();
+    let bytes = std::fs::read(&image).expect("read");
+    let symbols = Symbols::new(&bytes, 0);
+    assert!(matches!(symbols.debug_info(), DebugInfo::Symbols(why) if why.contains("more work")));
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
 #[test]
