@@ -1,5 +1,6 @@
 //! A VM in the making: steps 1 to 9, in a straight line.
 
+use crate::address_space::address_space;
 use crate::bounds::Bounds;
 use crate::console::Console;
 use crate::elf::Image;
@@ -172,7 +173,7 @@ impl<'a> Builder<'a> {
 
         // 6: long mode by hand.
         let start = steps.now();
-        let space = paging::address_space(&layout, segments, self.ring);
+        let space = address_space(&layout, segments, self.ring);
         let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
         tables.write(&ram, &layout.tables)?;
         steps.done(6, "page tables", start, || tables.to_string());

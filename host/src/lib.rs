@@ -24,7 +24,7 @@
 //! | 3 | `vcpu` | KVM_CREATE_VCPU |
 //! | 4 | `vcpu` | KVM_GET_VCPU_MMAP_SIZE, map kvm_run |
 //! | 5 | `builder` | KVM_GET_SREGS |
-//! | 6 | [`paging`], [`exception`] | long mode by hand |
+//! | 6 | [`address_space`], [`paging`], [`exception`] | long mode by hand |
 //! | 7 | [`registers`] | the segments, KVM_SET_SREGS |
 //! | 8 | [`registers`] | RIP, RSP and the general registers, KVM_SET_REGS |
 //! | 9 | [`load`] | copy the image into memory |
@@ -47,6 +47,7 @@ pub mod kvm;
 pub mod memory;
 mod vcpu;
 pub mod registers;
+pub mod address_space;
 pub mod paging;
 pub mod walk;
 pub mod exception;

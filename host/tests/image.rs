@@ -4,6 +4,7 @@
 mod common;
 
 use common::elf::{BODY, DYNAMIC, Elf, INTERP, NOTE, Ph, R, RW, data};
+use portcall::address_space::address_space;
 use portcall::error::{ImageError, MemoryError};
 use portcall::layout::{GIB, Layout, MIB};
 use portcall::{Gpa, Image, Ring, load, paging};
@@ -309,7 +310,7 @@ fn mutated_files_are_taken_or_refused() {
         let tables = paging::tables_bound(16 * MIB, image.segments());
         let Ok(layout) = Layout::new(16 * MIB, tables, 0) else { return };
         if load::check(&image, &layout).is_ok() {
-            let space = paging::address_space(&layout, image.segments(), Ring::Zero);
+            let space = address_space(&layout, image.segments(), Ring::Zero);
             let built = paging::Tables::build(Gpa(layout.tables.start), &space);
             // What the tables map is what was asked for, and they fit where they are to lie.
             let leaves = built.entries().iter().filter(|entry| entry.leaf()).count();

@@ -16,9 +16,9 @@ use crate::sparse::copy_touched;
 use goblin::elf::header::{ELFMAG, EM_X86_64, ET_CORE, SIZEOF_IDENT};
 use goblin::elf::note::NT_PRSTATUS;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD, PT_NOTE};
+use portcall::address_space::Mapping;
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::layout::PAGE;
-use portcall::paging::Mapping;
 use portcall::segment::Permissions;
 use portcall::{End, Outcome, Vm};
 use std::fs::File;
@@ -220,9 +220,9 @@ mod tests {
     use super::{PR_REG, PRSTATUS, Stopped, head, note, prstatus};
     use goblin::elf::Elf;
     use goblin::elf::note::NT_PRSTATUS;
+    use portcall::address_space::Mapping;
     use portcall::kvm_bindings::{kvm_regs, kvm_segment, kvm_sregs};
     use portcall::layout::{GIB, HOLE_END, HOLE_START, PAGE};
-    use portcall::paging::Mapping;
     use portcall::segment::Permissions;
     use std::mem::{offset_of, size_of};
 

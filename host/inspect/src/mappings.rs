@@ -1,7 +1,7 @@
 //! All of a guest's address space, from its page tables as they are (SDM vol. 3, 5.5, "4-Level
 //! Paging"), with bounds: the guest may have written anything there.
 
-use portcall::paging::Mapping;
+use portcall::address_space::Mapping;
 use portcall::segment::Permissions;
 use portcall::{Gpa, Memory};
 use std::ops::Range;
@@ -151,8 +151,9 @@ mod tests {
 
     /// Address, place, size, and permissions of what was found.
     fn told(mappings: &Mappings) -> Vec<(u64, u64, u64, String)> {
-        let tell =
-            |m: &portcall::paging::Mapping| (m.gva, m.gpa, m.size, m.permissions.to_string());
+        let tell = |m: &portcall::address_space::Mapping| {
+            (m.gva, m.gpa, m.size, m.permissions.to_string())
+        };
         mappings.found.iter().map(tell).collect()
     }
 
