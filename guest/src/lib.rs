@@ -23,19 +23,25 @@
 #![cfg_attr(not(target_os = "none"), expect(dead_code, reason = "only a guest has a start"))]
 
 mod boot;
+mod call;
 pub mod console;
 mod exit;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod input;
 #[cfg(target_os = "none")]
+mod memcpy;
+#[cfg(target_os = "none")]
 mod panic;
 pub mod port;
 #[doc(hidden)]
 pub mod rt;
+#[doc(hidden)]
+pub mod serve;
 
 pub use abi;
 pub use boot::Boot;
+pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
 
 /// An address or size of the contract's as Rust has it.

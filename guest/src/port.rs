@@ -1,15 +1,24 @@
 //! Port I/O: one instruction, one exit to the host.
 //!
-//! These are safe functions: a port reaches only the host, and no port of the contract makes
-//! the host write to memory that a reference could stand on. None of them says `nomem` to the
-//! compiler, since the host reads guest memory while it answers.
+//! These are safe functions: a port reaches only the host, and no port that they let through makes
+//! the host write to memory that a reference could stand on. That of typed calls does, so it is
+//! for [`Out`](crate::Out) alone. None of them says `nomem` to the compiler, since the host reads
+//! guest memory while it answers.
 
 use core::arch::asm;
+
+/// Refuses the port at which the host takes what stands in registers for addresses. Costs
+/// nothing where the port is a constant.
+#[inline(always)]
+fn check(port: u16) {
+    assert!(port != abi::port::CALL, "port 0xf7 is for typed calls: use a Client over guest::Out");
+}
 
 macro_rules! port_access {
     ($read:ident, $write:ident, $type:ty, $register:tt, $bits:literal) => {
         #[doc = concat!("Reads ", $bits, " bits from `port` (the IN instruction).")]
         #[must_use]
+        #[inline]
         pub fn $read(port: u16) -> $type {
             let value: $type;
             // SAFETY: IN changes no memory and no register but the one named.
@@ -21,7 +30,9 @@ macro_rules! port_access {
         }
 
         #[doc = concat!("Writes ", $bits, " bits to `port` (the OUT instruction).")]
+        #[inline]
         pub fn $write(port: u16, value: $type) {
+            check(port);
             // SAFETY: OUT changes no register; the host, while it answers, writes no guest
             // memory but what the contract names (the console window's read index).
             unsafe {

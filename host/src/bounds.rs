@@ -12,10 +12,13 @@ const CLOCK_TICK: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     pub(crate) stop: StopState,
+    /// The VM's own, and that of this run or call.
+    own_limit: Option<Duration>,
     time_limit: Option<Duration>,
-    /// How often there is a tick, if anyone needs one.
+    /// How often the caller wants a tick, and how often there is one.
+    tick: Option<Duration>,
     period: Option<Duration>,
-    /// Set at the first KVM_RUN, with a time limit.
+    /// Set at the first KVM_RUN of a run or call, with a time limit.
     deadline: Option<Instant>,
     /// The timer of the thread that runs the VM.
     watchdog: Option<(ThreadToken, Watchdog)>,
@@ -25,12 +28,21 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn new(time_limit: Option<Duration>, tick: Option<Duration>) -> Self {
-        let period = match (time_limit, tick) {
+        let mut bounds = Self { own_limit: time_limit, tick, ..Self::default() };
+        bounds.start_afresh(None);
+        bounds
+    }
+
+    /// The clock begins again at the next KVM_RUN: for a call, with a limit of its own if it has
+    /// one.
+    pub(crate) fn start_afresh(&mut self, limit: Option<Duration>) {
+        self.time_limit = limit.or(self.own_limit);
+        self.deadline = None;
+        self.period = match (self.time_limit, self.tick) {
             (Some(_), Some(tick)) => Some(tick.min(CLOCK_TICK)),
             (Some(_), None) => Some(CLOCK_TICK),
             (None, tick) => tick,
         };
-        Self { time_limit, period, ..Self::default() }
     }
 
     /// Starts the clock, the first time, and has this thread interrupted at every tick from here

@@ -10,10 +10,11 @@ use crate::kvm::Kvm;
 use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
 use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
-use crate::outcome::{Limit, Stats};
+use crate::outcome::{Annotations, Limit, Stats};
 use crate::ports::{PortTable, Ports};
 use crate::registers::Ring;
-use crate::vcpu::Vcpu;
+use crate::service::{Calls, Service};
+use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
 use std::io::{Read, Write};
@@ -28,6 +29,7 @@ pub struct Builder<'a> {
     ring: Ring,
     arguments: Vec<String>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
+    services: Vec<Box<dyn Service>>,
     console: Box<dyn Write + Send>,
     input: Box<dyn Read + Send>,
     observers: Observers,
@@ -44,6 +46,7 @@ impl<'a> Builder<'a> {
             ring: Ring::Zero,
             arguments: Vec::new(),
             ports: Vec::new(),
+            services: Vec::new(),
             console: Box::new(std::io::sink()),
             input: Box::new(std::io::empty()),
             observers: Observers::default(),
@@ -77,6 +80,14 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn ports(mut self, range: RangeInclusive<u16>, handler: impl Ports + 'static) -> Self {
         self.ports.push((range, Box::new(handler)));
+        self
+    }
+
+    /// Answers the guest's calls of an interface: give it the `Server` that
+    /// [`hypercalls!`](abi::hypercalls) made. A call of an interface that no one serves is refused.
+    #[must_use]
+    pub fn serve(mut self, service: impl Service + 'static) -> Self {
+        self.services.push(Box::new(service));
         self
     }
 
@@ -135,10 +146,13 @@ impl<'a> Builder<'a> {
         for (range, handler) in self.ports {
             ports.insert(range, handler)?;
         }
+        let calls = Calls::new(self.services, self.image.notes())?;
         stop::install()?;
         let segments = self.image.segments();
         let tables = paging::tables_bound(self.memory, segments);
-        let layout = Layout::new(self.memory, tables, arguments.len() as u64)?;
+        let serves = &self.image.notes().serves;
+        let mailbox = if serves.is_empty() { 0 } else { abi::mailbox::SIZE };
+        let layout = Layout::new(self.memory, tables, arguments.len() as u64, mailbox)?;
         load::check(self.image, &layout)?;
 
         // 1: a VM.
@@ -165,7 +179,11 @@ impl<'a> Builder<'a> {
         }
 
         // 3 and 4: a vCPU and its kvm_run.
-        let vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
+        let mut vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
+        vcpu.sync(Synced {
+            general: calls.any() || !serves.is_empty(),
+            system: calls.any_bytes() || !serves.is_empty(),
+        });
 
         // 5: its system registers as the processor comes out of reset.
         let mut sregs =
@@ -213,9 +231,14 @@ impl<'a> Builder<'a> {
             console,
             input: Input::new(self.input),
             ports,
+            calls,
+            serves: serves.clone(),
+            checked: None,
+            answered: 0,
             steps,
             bounds: Bounds::new(self.time_limit, self.tick),
             stats: Stats::default(),
+            annotations: Annotations::default(),
             end: None,
             fault: None,
         })

@@ -6,13 +6,12 @@
 
 use crate::error::ImageError;
 use crate::layout::{Gpa, Gva, PAGE, PIE_BASE};
+use crate::note::Notes;
 use crate::relocate::{self, Relocation};
 use crate::sections::Sections;
 use crate::segment::{Permissions, Segment};
-use abi::note;
 use goblin::container::{Container, Ctx, Endian};
 use goblin::elf::header::{self, Header};
-use goblin::elf::note::NoteDataIterator;
 use goblin::elf::program_header::{self as ph, ProgramHeader};
 use std::ops::Range;
 
@@ -43,6 +42,7 @@ pub struct Image<'a> {
     bias: u64,
     segments: Vec<Segment>,
     relocations: Vec<Relocation>,
+    notes: Notes,
 }
 
 impl<'a> Image<'a> {
@@ -78,15 +78,17 @@ impl<'a> Image<'a> {
         check_overlap(&segments)?;
         let entry = Gva(header.e_entry.wrapping_add(bias));
         check_entry(&segments, entry, header.e_entry)?;
+        let mut notes = Notes::default();
         for h in headers.iter().filter(|h| h.p_type == ph::PT_NOTE).take(MAX_NOTES) {
-            check_note(&bytes[file_range(bytes, "the note", h.p_offset, h.p_filesz)?], h.p_align)?;
+            let data = &bytes[file_range(bytes, "the note", h.p_offset, h.p_filesz)?];
+            notes.read(data, h.p_align)?;
         }
         let mut relocations = Vec::new();
         if let Some(h) = headers.iter().find(|h| h.p_type == ph::PT_DYNAMIC) {
             let table = file_range(bytes, "the dynamic table", h.p_offset, h.p_filesz)?;
             relocations = relocate::parse(bytes, &bytes[table], &segments, bias)?;
         }
-        Ok(Self { bytes, entry, bias, segments, relocations })
+        Ok(Self { bytes, entry, bias, segments, relocations, notes })
     }
 
     /// Takes raw machine code for an image: one segment at 1 MiB that may be read, written and
@@ -111,6 +113,7 @@ impl<'a> Image<'a> {
             bias: 0,
             segments: vec![segment],
             relocations: Vec::new(),
+            notes: Notes::default(),
         })
     }
 
@@ -130,6 +133,12 @@ impl<'a> Image<'a> {
     #[must_use]
     pub fn relocations(&self) -> &[Relocation] {
         &self.relocations
+    }
+
+    /// What the image says of itself in the contract's notes.
+    #[must_use]
+    pub const fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// What was added to the addresses in the file, modulo 2^64: not 0 for a position-independent
@@ -367,22 +376,4 @@ fn check_entry(segments: &[Segment], entry: Gva, claimed: u64) -> Result<(), Ima
         }
         Some(_) => Ok(()),
     }
-}
-
-/// Looks for the contract's note; another owner's notes are no business of ours.
-fn check_note(data: &[u8], align: u64) -> Result<(), ImageError> {
-    let ctx = (if align == 8 { 8 } else { 4 }, CONTEXT);
-    let notes = NoteDataIterator { data, size: data.len(), offset: 0, ctx };
-    let name = note::NAME.strip_suffix(b"\0").unwrap_or(note::NAME);
-    for found in notes.map_while(Result::ok) {
-        if found.name.as_bytes() != name || found.n_type != note::TYPE_VERSION {
-            continue;
-        }
-        let version: [u8; 4] = found.desc.try_into().map_err(|_| ImageError::BadNote)?;
-        let image = u32::from_le_bytes(version);
-        if image != abi::VERSION {
-            return Err(ImageError::ContractVersion { image, host: abi::VERSION });
-        }
-    }
-    Ok(())
 }

@@ -23,6 +23,9 @@ pub enum Error {
     /// A part of the configuration contradicts another.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The image and the host define an interface differently.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
     /// The console's sink did not take the guest's text.
     #[error("cannot write the guest's console output: {0}")]
     Console(#[source] io::Error),
@@ -247,6 +250,17 @@ pub enum ConfigError {
         /// Who has one of them.
         taken_by: &'static str,
     },
+    /// Two interfaces, or one twice, want the same number.
+    #[error(
+        "the interfaces `{first}` and `{second}` have the same number, which is made of the name; \
+         serve one of them only, or rename its trait"
+    )]
+    InterfaceTaken {
+        /// The one that was there first.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
     /// An argument for the guest has a NUL inside.
     #[error(
         "argument {argument:?} contains a NUL, which ends an argument in guest memory; remove it"
@@ -277,6 +291,32 @@ pub enum ConfigError {
         call: &'static str,
         /// What the kernel said.
         source: io::Error,
+    },
+}
+
+/// Why an image and a host do not go together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InterfaceError {
+    /// They define an interface differently.
+    #[error(
+        "the image and this host define the interface `{interface}` differently: {differences}. \
+         Build both from the same definition"
+    )]
+    Differs {
+        /// The interface's name.
+        interface: String,
+        /// The calls that differ, and how.
+        differences: String,
+    },
+    /// The image does not answer an interface.
+    #[error(
+        "the image does not answer the interface `{interface}`; name it in the guest's \
+         entry!(main, serves = [...])"
+    )]
+    NotServed {
+        /// The interface's name.
+        interface: &'static str,
     },
 }
 

@@ -3,8 +3,8 @@
 //! ```text
 //! 0                the null page, unmapped
 //! 0x1000           RAM: the image where it wants to be, the heap in the largest gap
-//! tables.start     our range: page tables, descriptors, stubs, exception stacks, boot block,
-//!                  console window, stack guard, stack
+//! tables.start     our range: page tables, descriptors, stubs, exception stacks, mailbox, boot
+//!                  block, console window, stack guard, stack
 //! min(memory, 3 GiB)   end of low RAM
 //! 3 GiB .. 4 GiB   the hole: no RAM (KVM's TSS and identity map pages, the LAPIC, the IOAPIC)
 //! 4 GiB            the rest of the memory, if there is more than 3 GiB
@@ -103,6 +103,8 @@ pub struct Layout {
     pub stubs: Range<u64>,
     /// The stacks on which exceptions arrive.
     pub exception_stacks: Range<u64>,
+    /// The [mailbox](abi::mailbox), if the image has one; else empty.
+    pub mailbox: Range<u64>,
     /// Boot information, arguments, and at its end the console window's header.
     pub boot: Range<u64>,
     /// The console window's text; its header stands right before it.
@@ -114,12 +116,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Lays out `memory` bytes with room for `tables` pages of page tables and `args` bytes of
-    /// arguments.
+    /// Lays out `memory` bytes with room for `tables` pages of page tables, `args` bytes of
+    /// arguments and a mailbox of `mailbox` bytes, whole pages.
     ///
     /// # Errors
     /// `memory` is not whole pages, or too little or too much for a VM of this kind.
-    pub fn new(memory: u64, tables: u64, args: u64) -> Result<Self, MemoryError> {
+    pub fn new(memory: u64, tables: u64, args: u64, mailbox: u64) -> Result<Self, MemoryError> {
         if !memory.is_multiple_of(PAGE) {
             return Err(MemoryError::NotWholePages { size: memory });
         }
@@ -142,6 +144,7 @@ impl Layout {
             let guard = take(PAGE)?;
             let console = take(console::CAPACITY)?;
             let boot = take(round_up(block? + console::HEADER, PAGE))?;
+            let mailbox = take(mailbox)?;
             let exception_stacks = take(PAGE)?;
             let stubs = take(PAGE)?;
             let descriptors = take(DESCRIPTORS_SIZE)?;
@@ -156,6 +159,7 @@ impl Layout {
                 descriptors,
                 stubs,
                 exception_stacks,
+                mailbox,
                 boot,
                 console,
                 guard,
@@ -215,11 +219,12 @@ mod tests {
     #[test]
     fn our_range_sits_at_the_top_of_low_ram_without_gaps() {
         for memory in [MIB, 2 * MIB, 16 * MIB, 3 * GIB, 8 * GIB, MEMORY_MAX] {
-            let layout = Layout::new(memory, 12, 100).expect("lays out");
+            let layout = Layout::new(memory, 12, 100, 0).expect("lays out");
             assert_eq!(layout.tables.end, layout.descriptors.start);
             assert_eq!(layout.descriptors.end, layout.stubs.start);
             assert_eq!(layout.stubs.end, layout.exception_stacks.start);
-            assert_eq!(layout.exception_stacks.end, layout.boot.start);
+            assert_eq!(layout.exception_stacks.end, layout.mailbox.start);
+            assert_eq!(layout.mailbox.end, layout.boot.start);
             assert_eq!(layout.boot.end, layout.console.start);
             assert_eq!(layout.console.end, layout.guard.start);
             assert_eq!(layout.guard.end, layout.stack.start);
@@ -230,34 +235,34 @@ mod tests {
 
     #[test]
     fn ram_leaves_the_hole() {
-        let layout = Layout::new(3 * GIB, 12, 0).expect("lays out");
+        let layout = Layout::new(3 * GIB, 12, 0, 0).expect("lays out");
         assert_eq!(layout.ram, [0..HOLE_START]);
-        let layout = Layout::new(8 * GIB, 12, 0).expect("lays out");
+        let layout = Layout::new(8 * GIB, 12, 0, 0).expect("lays out");
         assert_eq!(layout.ram, [0..HOLE_START, HOLE_END..9 * GIB]);
     }
 
     #[test]
     fn memory_out_of_bounds_is_refused() {
-        let error = |memory, args| Layout::new(memory, 12, args).expect_err("refused");
+        let error = |memory, args| Layout::new(memory, 12, args, 0).expect_err("refused");
         assert!(matches!(error(0, 0), MemoryError::TooSmall { .. }));
         assert!(matches!(error(MIB + 1, 0), MemoryError::NotWholePages { .. }));
         assert!(matches!(error(MIB - PAGE, 0), MemoryError::TooSmall { .. }));
         assert!(matches!(error(MEMORY_MAX + PAGE, 0), MemoryError::TooLarge { .. }));
         assert!(matches!(error(MIB, MIB), MemoryError::NoRoom { .. }));
         assert!(matches!(error(MIB, u64::MAX), MemoryError::NoRoom { .. }));
-        assert!(matches!(Layout::new(MIB, u64::MAX, 0), Err(MemoryError::NoRoom { .. })));
+        assert!(matches!(Layout::new(MIB, u64::MAX, 0, 0), Err(MemoryError::NoRoom { .. })));
     }
 
     #[test]
     fn the_heap_is_the_largest_gap() {
-        let layout = Layout::new(16 * MIB, 12, 0).expect("lays out");
+        let layout = Layout::new(16 * MIB, 12, 0, 0).expect("lays out");
         let end = layout.reserved().start;
         assert_eq!(layout.heap(&[]), PAGE..end);
         assert_eq!(layout.heap(&[MIB..2 * MIB]), 2 * MIB..end);
         assert_eq!(layout.heap(&[14 * MIB..14 * MIB + 1]), PAGE..14 * MIB);
         assert_eq!(layout.heap(&[2 * MIB + 1..3 * MIB, MIB..2 * MIB + 1]), 3 * MIB..end);
         assert_eq!(layout.heap(&[PAGE..end]), 0..0);
-        let layout = Layout::new(8 * GIB, 12, 0).expect("lays out");
+        let layout = Layout::new(8 * GIB, 12, 0, 0).expect("lays out");
         assert_eq!(layout.heap(&[MIB..2 * MIB]), HOLE_END..9 * GIB);
         assert_eq!(layout.heap(&[5 * GIB..9 * GIB]), PAGE..layout.reserved().start);
     }

@@ -41,6 +41,7 @@ pub mod layout;
 pub mod segment;
 pub mod elf;
 pub mod sections;
+pub mod note;
 mod relocate;
 
 pub mod kvm;
@@ -55,6 +56,11 @@ pub mod load;
 
 pub mod exit;
 pub mod ports;
+pub mod claims;
+pub mod service;
+mod answer;
+mod describe;
+pub mod door;
 mod console;
 mod input;
 pub mod outcome;
@@ -70,6 +76,7 @@ pub mod sys;
 
 pub use builder::Builder;
 pub use console::Capture;
+pub use door::{CallError, Door};
 pub use elf::Image;
 pub use error::Error;
 pub use exception::Exception;
@@ -77,13 +84,15 @@ pub use exit::Exit;
 pub use kvm::Kvm;
 pub use layout::{Gpa, Gva};
 pub use memory::Memory;
-pub use observe::{ExitEvent, Observer, Step};
-pub use outcome::{End, Limit, Outcome, Place, Stats};
+pub use observe::{CallEvent, ExitEvent, Level, Observer, Step};
+pub use outcome::{Annotations, End, Limit, Outcome, Place, Stats};
 pub use ports::{Guest, Ports};
 pub use registers::Ring;
+pub use service::Service;
 pub use stop::Stopper;
 pub use vm::{Stop, Vm};
 
+pub use abi;
 pub use {kvm_bindings, kvm_ioctls};
 
 /// Its examples are tested like the library's own.

@@ -95,6 +95,7 @@ pub fn boot_info(image: &Image<'_>, layout: &Layout, arguments: u64) -> BootInfo
         console: layout.window(),
         args: AbiRange { start, end: start + arguments },
         ram,
+        mailbox: if layout.mailbox.is_empty() { AbiRange::default() } else { abi(&layout.mailbox) },
     }
 }
 

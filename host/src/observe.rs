@@ -32,6 +32,46 @@ pub struct ExitEvent<'a> {
     pub left: Instant,
 }
 
+/// A typed hypercall that was answered.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CallEvent<'a> {
+    /// Its number.
+    pub number: u32,
+    /// The interface and the function, with the arguments as they came:
+    /// `Store::put(key: "a", value: 3 bytes 78 79 7a)`.
+    pub call: &'a str,
+    /// The result, in the same way; empty where there is none.
+    pub result: &'a str,
+}
+
+/// How much what a guest logs matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something is not as it should be.
+    Warn,
+    /// Something worth knowing.
+    Info,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
+}
+
 /// Sees what happens; changes nothing. A VM without observers takes no times.
 pub trait Observer: Send {
     /// A step was done. Steps 10 and 11 are [`exit`](Self::exit)s.
@@ -42,6 +82,16 @@ pub trait Observer: Send {
     /// KVM_RUN returned.
     fn exit(&mut self, event: &ExitEvent<'_>) {
         let _ = event;
+    }
+
+    /// A typed hypercall was answered.
+    fn call(&mut self, call: &CallEvent<'_>) {
+        let _ = call;
+    }
+
+    /// The guest wants something logged.
+    fn log(&mut self, level: Level, text: &str) {
+        let _ = (level, text);
     }
 
     /// The run is over.
@@ -55,6 +105,11 @@ pub trait Observer: Send {
 pub(crate) struct Observers(pub(crate) Vec<Box<dyn Observer>>);
 
 impl Observers {
+    /// Whether nobody watches.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The time, if someone will be told.
     pub(crate) fn now(&self) -> Option<Instant> {
         (!self.0.is_empty()).then(Instant::now)
@@ -96,6 +151,18 @@ impl Observers {
             for observer in &mut self.0 {
                 observer.exit(&ExitEvent { exit, entered, left });
             }
+        }
+    }
+
+    pub(crate) fn call(&mut self, event: &CallEvent<'_>) {
+        for observer in &mut self.0 {
+            observer.call(event);
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: Level, text: &str) {
+        for observer in &mut self.0 {
+            observer.log(level, text);
         }
     }
 

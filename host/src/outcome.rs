@@ -18,6 +18,42 @@ pub struct Outcome {
     pub registers: kvm_regs,
     /// What was counted on the way.
     pub stats: Stats,
+    /// What the guest, or a handler, left to be said of the run.
+    pub annotations: Annotations,
+}
+
+/// Keys and values that a run leaves behind ([`Guest::annotate`](crate::Guest::annotate)), in
+/// the order they came. At most 1,024 of them, and 64 KiB: a guest decides what they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    entries: Vec<(String, String)>,
+    bytes: usize,
+}
+
+impl Annotations {
+    const MAX_ENTRIES: usize = 1024;
+    const MAX_BYTES: usize = 64 * 1024;
+
+    pub(crate) fn add(&mut self, key: &str, value: &str) -> bool {
+        let bytes = self.bytes + key.len() + value.len();
+        let fits = self.entries.len() < Self::MAX_ENTRIES && bytes <= Self::MAX_BYTES;
+        if fits {
+            self.entries.push((key.to_owned(), value.to_owned()));
+            self.bytes = bytes;
+        }
+        fits
+    }
+
+    /// The keys and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The last value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().filter(|(known, _)| *known == key).last().map(|(_, value)| value)
+    }
 }
 
 /// How a run ended.
@@ -47,6 +83,17 @@ pub enum End {
         /// Whether it was a write.
         write: bool,
     },
+    /// A typed hypercall that is not answered: this VM was not given it, or it is not as its
+    /// definition has it.
+    CallRefused {
+        /// The interface and the function, as `Store::put`.
+        call: String,
+        /// Why.
+        why: String,
+    },
+    /// `main` has returned, and the guest waits for the host's calls: see
+    /// [`Vm::door`](crate::Vm::door).
+    Serving,
     /// A handler of the host's could not answer.
     HandlerFailed {
         /// What it said.
@@ -104,17 +151,19 @@ impl End {
     /// Whether the guest ended of its own will.
     #[must_use]
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Exited(_) | Self::Halted)
+        matches!(self, Self::Exited(_) | Self::Halted | Self::Serving)
     }
 
     /// All that [`name`](Self::name) gives.
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 15] = [
         "exited",
         "halted",
         "panicked",
         "exception",
         "triple-fault",
         "unmapped-access",
+        "call-refused",
+        "serving",
         "handler-failed",
         "limit-reached",
         "stopped",
@@ -134,6 +183,8 @@ impl End {
             Self::Exception(_) => "exception",
             Self::TripleFault => "triple-fault",
             Self::UnmappedAccess { .. } => "unmapped-access",
+            Self::CallRefused { .. } => "call-refused",
+            Self::Serving => "serving",
             Self::HandlerFailed { .. } => "handler-failed",
             Self::LimitReached(_) => "limit-reached",
             Self::Stopped => "stopped",
@@ -162,6 +213,8 @@ impl fmt::Display for End {
                 let what = if *write { "wrote to" } else { "read from" };
                 write!(f, "{what} guest-physical {gpa}, where there is no RAM")
             }
+            Self::CallRefused { call, why } => write!(f, "call refused: {call}: {why}"),
+            Self::Serving => f.write_str("waits for calls of the host's"),
             Self::HandlerFailed { message } => write!(f, "a handler on the host failed: {message}"),
             Self::LimitReached(Limit::Time(time)) => {
                 write!(f, "ran longer than its limit of {time:?}")

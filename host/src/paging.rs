@@ -239,7 +239,7 @@ mod tests {
     /// The address space of these segments, in memory.
     fn built(memory: u64, segments: &[Segment], ring: Ring) -> (Layout, Memory) {
         let bound = tables_bound(memory, segments);
-        let layout = Layout::new(memory, bound, 0).expect("lays out");
+        let layout = Layout::new(memory, bound, 0, 0).expect("lays out");
         let ram = Memory::map(&layout).expect("maps");
         let tables =
             Tables::build(Gpa(layout.tables.start), &address_space(&layout, segments, ring));

@@ -1,13 +1,15 @@
 //! Step 11: the seam for those who answer the guest's port accesses.
 
-use crate::error::ConfigError;
+use crate::claims::Claims;
+use crate::error::{ConfigError, KvmError};
 use crate::layout::Gva;
 use crate::memory::Memory;
-use crate::outcome::{End, Stats};
+use crate::observe::{Level, Observers};
+use crate::outcome::{Annotations, End, Stats};
+use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation, read_virtual};
 use abi::port;
 use kvm_bindings::kvm_regs;
-use kvm_ioctls::VcpuFd;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -47,11 +49,13 @@ pub trait Ports: Send {
 #[derive(Debug)]
 pub struct Guest<'a> {
     pub(crate) memory: &'a Memory,
-    pub(crate) vcpu: &'a VcpuFd,
+    pub(crate) vcpu: &'a Vcpu,
     pub(crate) stats: &'a Stats,
+    pub(crate) annotations: &'a mut Annotations,
+    pub(crate) observers: &'a mut Observers,
 }
 
-impl Guest<'_> {
+impl<'a> Guest<'a> {
     /// Its RAM, by guest-physical address.
     #[must_use]
     pub const fn memory(&self) -> &Memory {
@@ -70,7 +74,27 @@ impl Guest<'_> {
     /// # Errors
     /// The ioctl failed.
     pub fn registers(&self) -> Result<kvm_regs, End> {
-        self.vcpu.get_regs().map_err(failed)
+        self.vcpu.registers().map_err(failed)
+    }
+
+    /// Its memory as far as it may use it itself: what a pointer of its may lead to.
+    ///
+    /// # Errors
+    /// The ioctl failed.
+    pub fn claims(&self) -> Result<Claims<'a>, End> {
+        let sregs = self.vcpu.system_registers().map_err(failed)?;
+        Ok(Claims::new(self.memory, &sregs))
+    }
+
+    /// Leaves a key and a value in the [outcome](crate::Outcome::annotations), for whoever reads that.
+    /// Gives `false`, and leaves nothing, where there are too many already.
+    pub fn annotate(&mut self, key: &str, value: &str) -> bool {
+        self.annotations.add(key, value)
+    }
+
+    /// Tells the observers something that the guest wants to have logged.
+    pub fn log(&mut self, level: Level, text: &str) {
+        self.observers.log(level, text);
     }
 
     /// Where a guest-virtual address leads, by the page tables in CR3 now.
@@ -78,7 +102,7 @@ impl Guest<'_> {
     /// # Errors
     /// The ioctl failed.
     pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, End> {
-        let sregs = self.vcpu.get_sregs().map_err(failed)?;
+        let sregs = self.vcpu.system_registers().map_err(failed)?;
         Ok(walk::translate(self.memory, sregs.cr3, gva))
     }
 
@@ -87,18 +111,26 @@ impl Guest<'_> {
     /// # Errors
     /// The ioctl failed.
     pub fn read_virtual(&self, gva: Gva, bytes: &mut [u8]) -> Result<bool, End> {
-        let sregs = self.vcpu.get_sregs().map_err(failed)?;
+        let sregs = self.vcpu.system_registers().map_err(failed)?;
         Ok(read_virtual(self.memory, sregs.cr3, gva, bytes).is_ok())
     }
 }
 
-fn failed(error: kvm_ioctls::Error) -> End {
+fn failed(error: KvmError) -> End {
     End::HandlerFailed { message: format!("cannot read the guest's registers: {error}") }
 }
 
 /// The ports that the contract itself answers.
-const CONTRACT: [u16; 6] =
-    [port::FLUSH, port::CONSOLE, port::INPUT, port::EXIT, port::PANIC, port::EXCEPTION];
+const CONTRACT: [u16; 8] = [
+    port::FLUSH,
+    port::CONSOLE,
+    port::INPUT,
+    port::EXIT,
+    port::PANIC,
+    port::EXCEPTION,
+    port::CALL,
+    port::SERVE,
+];
 
 /// Handlers by port range, sorted, none overlapping.
 #[derive(Default)]
@@ -116,7 +148,7 @@ impl PortTable {
             return taken("the range is empty");
         }
         if CONTRACT.iter().any(|port| range.contains(port)) {
-            return taken("the contract has one of them (0xe8 to 0xea, 0xf4 to 0xf6)");
+            return taken("the contract has one of them (0xe8 to 0xea, 0xf4 to 0xf8)");
         }
         if self.0.iter().any(|(other, _)| *other.start() <= end && start <= *other.end()) {
             return taken("another handler has one of them");

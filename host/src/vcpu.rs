@@ -3,7 +3,8 @@
 use crate::error::KvmError;
 use crate::exit::{Exit, Io};
 use crate::observe::Observers;
-use kvm_ioctls::{Kvm, VcpuFd, VmFd};
+use kvm_bindings::{kvm_regs, kvm_sregs};
+use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use std::sync::atomic::{Ordering, compiler_fence};
 
 /// A vCPU and its kvm_run mapping.
@@ -12,6 +13,18 @@ pub(crate) struct Vcpu {
     pub(crate) fd: VcpuFd,
     /// Bytes of the kvm_run mapping.
     mapping: usize,
+    /// What KVM leaves in the mapping at each exit.
+    synced: Synced,
+}
+
+/// What KVM leaves of the registers in the kvm_run mapping at each exit (KVM_CAP_SYNC_REGS), so
+/// that reading them takes no ioctl: some 0.1 us an exit each, in place of 5 us and more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Synced {
+    /// The general registers; and takes them from there where the host has changed them.
+    pub(crate) general: bool,
+    /// The system registers.
+    pub(crate) system: bool,
 }
 
 impl Vcpu {
@@ -30,7 +43,50 @@ impl Vcpu {
             || kvm.get_vcpu_mmap_size(),
             |size| format!("{size} bytes"),
         )?;
-        Ok(Self { fd, mapping })
+        Ok(Self { fd, mapping, synced: Synced::default() })
+    }
+
+    /// Has KVM leave registers in the mapping from the next exit on.
+    pub(crate) fn sync(&mut self, wanted: Synced) {
+        for (register, wanted) in
+            [(SyncReg::Register, wanted.general), (SyncReg::SystemRegister, wanted.system)]
+        {
+            if wanted {
+                self.fd.set_sync_valid_reg(register);
+            }
+        }
+        self.synced = wanted;
+    }
+
+    /// The general registers at this exit.
+    pub(crate) fn registers(&self) -> Result<kvm_regs, KvmError> {
+        if self.synced.general {
+            return Ok(self.fd.sync_regs().regs);
+        }
+        self.fd.get_regs().map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))
+    }
+
+    /// The system registers at this exit.
+    pub(crate) fn system_registers(&self) -> Result<kvm_sregs, KvmError> {
+        if self.synced.system {
+            return Ok(self.fd.sync_regs().sregs);
+        }
+        self.fd.get_sregs().map_err(|error| KvmError::ioctl("KVM_GET_SREGS", error))
+    }
+
+    /// Changes general registers before the guest goes on.
+    pub(crate) fn change_registers(
+        &mut self,
+        change: impl FnOnce(&mut kvm_regs),
+    ) -> Result<(), KvmError> {
+        if self.synced.general {
+            change(&mut self.fd.sync_regs_mut().regs);
+            self.fd.set_sync_dirty_reg(SyncReg::Register);
+            return Ok(());
+        }
+        let mut registers = self.registers()?;
+        change(&mut registers);
+        self.fd.set_regs(&registers).map_err(|error| KvmError::ioctl("KVM_SET_REGS", error))
     }
 
     /// The address of `immediate_exit` in the mapping, which lives as long as the vCPU.

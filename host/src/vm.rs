@@ -5,31 +5,27 @@ use crate::builder::Builder;
 use crate::console::Console;
 use crate::elf::Image;
 use crate::error::{Error, KvmError};
-use crate::exception::{self, Exception};
-use crate::exit::{Exit, Io};
+use crate::exception::Exception;
+use crate::exit::Exit;
 use crate::input::Input;
 use crate::kvm::Kvm;
 use crate::layout::{Gva, Layout};
 use crate::memory::Memory;
+use crate::note::NotedInterface;
 use crate::observe::Observers;
-use crate::outcome::{End, Outcome, Place, Stats};
-use crate::ports::{Guest, PortTable};
+use crate::outcome::{Annotations, End, Outcome, Stats};
+use crate::ports::PortTable;
+use crate::service::Calls;
 use crate::stop::{Stopper, Watchdog};
 use crate::vcpu::Vcpu;
-use crate::walk::{self, Translation, read_virtual};
-use abi::port;
+use crate::walk::{self, Translation};
+use abi::calls::Interface;
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuFd, VmFd};
 use std::time::{Duration, Instant};
 
 /// How long a console's sink may block after a stop or a limit before the rest is dropped.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// The HLT instruction.
-const HLT: u8 = 0xf4;
-
-/// Bytes of the longest instruction.
-const MAX_INSTRUCTION: u64 = 15;
 
 /// What [`Vm::step`] came back with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +50,17 @@ pub struct Vm {
     pub(crate) console: Console,
     pub(crate) input: Input,
     pub(crate) ports: PortTable,
+    pub(crate) calls: Calls,
+    /// What the image answers, by its notes.
+    pub(crate) serves: Vec<NotedInterface>,
+    /// The interface that the host called last, and that the image has as well.
+    pub(crate) checked: Option<&'static Interface>,
+    /// What the guest said when it last came to wait for a call.
+    pub(crate) answered: u32,
     pub(crate) steps: Observers,
     pub(crate) bounds: Bounds,
     pub(crate) stats: Stats,
+    pub(crate) annotations: Annotations,
     pub(crate) end: Option<End>,
     /// The exception whose stub the guest is in.
     pub(crate) fault: Option<Exception>,
@@ -75,16 +79,28 @@ impl Vm {
     /// # Errors
     /// The host failed. What the guest does is in the [`Outcome`].
     pub fn run(&mut self) -> Result<Outcome, Error> {
+        let end = self.run_on()?;
+        self.outcome_of(end)
+    }
+
+    /// Steps 10 and 11, again and again up to the end.
+    fn run_on(&mut self) -> Result<End, Error> {
         self.bounds.watch()?;
         // SAFETY: the vCPU, and so its mapping, outlives the guard: both are of this call.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
         loop {
-            if let Stop::End(_) = self.once()?
-                && let Some(outcome) = self.outcome()?
-            {
-                return Ok(outcome);
+            if let Stop::End(end) = self.once()? {
+                return Ok(end);
             }
         }
+    }
+
+    /// Lets a guest that waits for a call go on, until it waits again or ends; in `limit`, or in
+    /// the VM's own time limit afresh.
+    pub(crate) fn resume(&mut self, limit: Option<Duration>) -> Result<End, Error> {
+        self.end = None;
+        self.bounds.start_afresh(limit);
+        self.run_on()
     }
 
     /// Runs the guest up to its next exit and answers that: one turn of [`run`](Self::run),
@@ -95,7 +111,7 @@ impl Vm {
     /// The host failed.
     pub fn step(&mut self) -> Result<Stop, Error> {
         self.bounds.watch()?;
-        // SAFETY: as in `run`.
+        // SAFETY: as in `run_on`.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
         // Ticks that came since the last step found nobody to interrupt.
         if self.end.is_none()
@@ -153,7 +169,10 @@ impl Vm {
     /// # Errors
     /// The ioctl failed.
     pub fn outcome(&mut self) -> Result<Option<Outcome>, Error> {
-        let Some(end) = self.end.clone() else { return Ok(None) };
+        self.end.clone().map(|end| self.outcome_of(end)).transpose()
+    }
+
+    fn outcome_of(&mut self, end: End) -> Result<Outcome, Error> {
         let vcpu = &self.vcpu.fd;
         let registers = self.steps.ioctl(
             12,
@@ -162,7 +181,8 @@ impl Vm {
             |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
         )?;
         let registers = self.fault.map_or(registers, |fault| fault.registers(registers));
-        Ok(Some(Outcome { end, registers, stats: self.stats.clone() }))
+        let (stats, annotations) = (self.stats.clone(), self.annotations.clone());
+        Ok(Outcome { end, registers, stats, annotations })
     }
 
     /// The run is over: hands on what the guest printed, and remembers the end.
@@ -186,122 +206,10 @@ impl Vm {
 
     /// Hands on what the guest has printed so far; then, since that may have taken its time,
     /// looks at stops and limits.
-    fn hand_on(&mut self) -> Result<Option<End>, Error> {
+    pub(crate) fn hand_on(&mut self) -> Result<Option<End>, Error> {
         self.console.take(&self.memory, &mut self.stats);
         self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)?;
         Ok(self.bounds.reached())
-    }
-
-    /// Step 11: answers a port access; the end it is, if it is one.
-    fn answer(&mut self, io: &Io) -> Result<Option<End>, Error> {
-        match (io.port, io.read) {
-            (port::EXCEPTION, false) => {
-                if let Some(end) = self.exception()? {
-                    return Ok(Some(end));
-                }
-                // Not from a stub: a port like any other.
-                return Ok(self.ask_handler(io).err());
-            }
-            (port::CONSOLE, false) => {
-                self.console.take(&self.memory, &mut self.stats);
-                let text = self.vcpu.elements(io).iter().step_by(io.width.into());
-                self.console.push(text, &mut self.stats);
-                if self.console.is_full() {
-                    return self.hand_on();
-                }
-            }
-            (port::FLUSH, false) => return self.hand_on(),
-            (port::INPUT, true) => return self.give_input(io),
-            (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
-            (port::PANIC, false) => return Ok(Some(self.panicked()?)),
-            _ => return Ok(self.ask_handler(io).err()),
-        }
-        Ok(None)
-    }
-
-    /// Lets the handler of the port answer; where there is none, reads give all ones and writes
-    /// are dropped.
-    fn ask_handler(&mut self, io: &Io) -> Result<(), End> {
-        let Some(handler) = self.ports.find(io.port) else {
-            let (reads, writes) = self.stats.unanswered.entry(io.port).or_default();
-            *(if io.read { reads } else { writes }) += u64::from(io.count);
-            if io.read {
-                self.vcpu.elements(io).fill(0xff);
-            }
-            return Ok(());
-        };
-        for i in 0..io.count {
-            let written = self.vcpu.element(io, i);
-            let mut guest = Guest { memory: &self.memory, vcpu: &self.vcpu.fd, stats: &self.stats };
-            if io.read {
-                let value = handler.read(&mut guest, io.port, io.width)?;
-                self.vcpu.set_element(io, i, value);
-            } else {
-                handler.write(&mut guest, io.port, io.width, written)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The input port: the next byte of the host's input, or all ones at its end.
-    fn give_input(&mut self, io: &Io) -> Result<Option<End>, Error> {
-        for i in 0..io.count {
-            if self.input.would_wait() {
-                // Whoever is to type something should see what was asked.
-                if let Some(end) = self.hand_on()? {
-                    return Ok(Some(end));
-                }
-            }
-            let byte = self.input.next(|| self.bounds.reached().is_some()).map_err(Error::Input)?;
-            if byte.is_none()
-                && let Some(end) = self.bounds.reached()
-            {
-                return Ok(Some(end));
-            }
-            self.vcpu.set_element(io, i, byte.map_or(port::END_OF_INPUT, u32::from));
-        }
-        Ok(None)
-    }
-
-    /// The exception port: the exception whose stub the guest is in, if it is in one.
-    fn exception(&mut self) -> Result<Option<End>, Error> {
-        let (registers, sregs) = (self.registers()?, self.system_registers()?);
-        self.fault = exception::decode(&self.memory, &self.layout, &registers, &sregs);
-        let Some(fault) = &mut self.fault else { return Ok(None) };
-        // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
-        let mut at = fault.rip;
-        let mut byte = [0];
-        while fault.may_be_hlt()
-            && at.0.wrapping_sub(fault.rip.0) < MAX_INSTRUCTION
-            && read_virtual(&self.memory, sregs.cr3, at, &mut byte).is_ok()
-        {
-            at.0 = at.0.wrapping_add(1);
-            match byte {
-                [HLT] => {
-                    fault.rip = at;
-                    return Ok(Some(End::Halted));
-                }
-                // Prefixes mean nothing to it: operand and address size, repetition, REX.
-                [0x66 | 0x67 | 0xf2 | 0xf3 | 0x40..=0x4f] => {}
-                _ => break,
-            }
-        }
-        Ok(Some(End::Exception(*fault)))
-    }
-
-    /// The panic port: the registers name the message and the place. All are claims.
-    fn panicked(&self) -> Result<End, Error> {
-        let (r, cr3) = (self.registers()?, self.system_registers()?.cr3);
-        let text = |address: u64, size: u64| {
-            let size = usize::try_from(size).unwrap_or(usize::MAX).min(port::PANIC_TEXT_MAX);
-            let mut bytes = vec![0; size];
-            read_virtual(&self.memory, cr3, Gva(address), &mut bytes).ok()?;
-            Some(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        let message = text(r.rdi, r.rsi).unwrap_or_else(|| "(message not readable)".to_owned());
-        let file = text(r.rdx, r.rcx).filter(|file| !file.is_empty());
-        let at = file.map(|file| Place { file, line: r.r8, column: r.r9 });
-        Ok(End::Panicked { message, at })
     }
 
     /// A handle by which other threads stop this VM.

@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_walk_through_nonsense_ends() {
-        let layout = Layout::new(2 * MIB, 12, 0).expect("lays out");
+        let layout = Layout::new(2 * MIB, 12, 0, 0).expect("lays out");
         let ram = Memory::map(&layout).expect("maps");
         let root = layout.tables.start;
         // A table that is its own next level, and one that is not in RAM.

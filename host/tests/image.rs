@@ -20,7 +20,7 @@ fn placement(elf: &Elf, memory: u64) -> MemoryError {
     let bytes = elf.bytes();
     let image = Image::parse(&bytes).expect("a right file");
     let tables = paging::tables_bound(memory, image.segments());
-    Layout::new(memory, tables, 0)
+    Layout::new(memory, tables, 0, 0)
         .and_then(|layout| load::check(&image, &layout))
         .expect_err("refused")
 }
@@ -32,6 +32,11 @@ macro_rules! assert_error {
         let text = error.to_string();
         assert!(text.contains($words), "{text:?} does not say {:?}", $words);
     }};
+}
+
+/// The note of an image built against this version of the contract.
+const fn version_note() -> [u8; 28] {
+    abi::note::to_bytes(abi::note::TYPE_VERSION, &abi::VERSION.to_le_bytes())
 }
 
 #[test]
@@ -231,7 +236,7 @@ fn relocations_of_a_position_independent_file() {
 #[test]
 fn the_contracts_version() {
     let note = |version: &[u8]| {
-        let mut note = abi::note::to_bytes().to_vec();
+        let mut note = version_note().to_vec();
         note.truncate(24);
         note[4] = u8::try_from(version.len()).expect("small");
         note.extend(version);
@@ -296,7 +301,7 @@ fn images_that_do_not_fit_the_memory() {
 #[test]
 fn mutated_files_are_taken_or_refused() {
     let good = pie(&[[0x3008, 8, 0x1000]])
-        .with(Ph { kind: NOTE, align: 4, ..data(0x9000, 28) }, &abi::note::to_bytes());
+        .with(Ph { kind: NOTE, align: 4, ..data(0x9000, 28) }, &version_note());
     let bytes = good.bytes();
     let interesting: Vec<usize> = (0..64 + 56 * good.headers.len())
         .chain(usize::try_from(BODY).expect("small")..bytes.len())
@@ -308,7 +313,7 @@ fn mutated_files_are_taken_or_refused() {
         let Ok(image) = Image::parse(bytes) else { return };
         taken += 1;
         let tables = paging::tables_bound(16 * MIB, image.segments());
-        let Ok(layout) = Layout::new(16 * MIB, tables, 0) else { return };
+        let Ok(layout) = Layout::new(16 * MIB, tables, 0, 0) else { return };
         if load::check(&image, &layout).is_ok() {
             let space = address_space(&layout, image.segments(), Ring::Zero);
             let built = paging::Tables::build(Gpa(layout.tables.start), &space);

@@ -38,11 +38,14 @@ pub struct BootInfo {
     pub args: Range,
     /// All RAM; a range not in use is `0..0`.
     pub ram: [Range; RAM_RANGES],
+    /// The [mailbox](crate::mailbox), for an image whose note says that it answers calls; else
+    /// `0..0`.
+    pub mailbox: Range,
 }
 
 impl BootInfo {
     /// Bytes of the boot information in memory.
-    pub const SIZE: usize = 8 * (2 + 1 + 2 + 1 + 2 + 2 * RAM_RANGES);
+    pub const SIZE: usize = 8 * (2 + 1 + 2 + 1 + 2 + 2 * RAM_RANGES + 2);
 
     /// The form it has in guest memory.
     #[must_use]
@@ -60,6 +63,8 @@ impl BootInfo {
             self.ram[0].end,
             self.ram[1].start,
             self.ram[1].end,
+            self.mailbox.start,
+            self.mailbox.end,
         ];
         let mut bytes = [0; Self::SIZE];
         for (to, word) in bytes.chunks_exact_mut(8).zip(words) {
@@ -85,6 +90,7 @@ impl BootInfo {
             console: words[5],
             args: range(6),
             ram: [range(8), range(10)],
+            mailbox: range(12),
         })
     }
 }
@@ -100,6 +106,7 @@ mod tests {
             console: 0x3F_0FC0,
             args: Range { start: 0x3F_0060, end: 0x3F_0065 },
             ram: [Range { start: 0, end: 0x40_0000 }, Range::default()],
+            mailbox: Range { start: 0x3D_0000, end: 0x3E_0000 },
         }
     }
 

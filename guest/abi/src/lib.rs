@@ -2,8 +2,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+// For the macros, which name this crate, in its own tests.
+extern crate self as abi;
+
 pub mod boot;
+pub mod calls;
 pub mod console;
+pub mod mailbox;
 pub mod note;
 pub mod port;
 

@@ -34,3 +34,10 @@ pub const PANIC_TEXT_MAX: usize = 4096;
 /// Written by the host's own exception stubs, never by a guest: see
 /// [the contract](crate#exceptions).
 pub const EXCEPTION: u16 = 0xF6;
+
+/// Write 4 bytes: a [typed hypercall](crate#typed-hypercalls), whose number they are.
+pub const CALL: u16 = 0xF7;
+
+/// Write 4 bytes: the guest waits for a call of the host's, which comes through the
+/// [mailbox](crate::mailbox). What is written says how the last one went.
+pub const SERVE: u16 = 0xF8;

@@ -1,0 +1,393 @@
+//! What may be an argument or a result, and how it becomes words.
+
+use super::{Kind, Malformed, Memory, Reader, Refusal, Space, Transport, Writer};
+use core::convert::identity;
+
+/// A value of a fixed number of words: integers, `bool`, arrays of these, and structs that
+/// [`record!`](crate::record) made.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a field of a hypercall's value",
+    label = "not an integer, a bool, an array of these, or a struct made by `abi::record!`"
+)]
+pub trait Fixed: Copy {
+    /// Its kind, which tells its words.
+    const KIND: Kind;
+
+    /// Writes its words.
+    fn store(self, to: &mut Writer<'_>);
+
+    /// Reads its words.
+    ///
+    /// # Errors
+    /// One is no value of its type.
+    fn load(from: &mut Reader<'_>) -> Result<Self, Malformed>;
+
+    /// The error that a refusal is to a caller, for types that are there to say so: a
+    /// [`Refusal`] alone.
+    #[must_use]
+    fn of_refusal(refusal: Refusal) -> Option<Self> {
+        let _ = refusal;
+        None
+    }
+}
+
+/// An argument of a hypercall. A client [`send`](Self::send)s it; a server
+/// [`hold`](Self::hold)s what came, [`lend`](Self::lend)s it to the one who answers, and
+/// [`release`](Self::release)s it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be an argument of a hypercall",
+    label = "cannot cross",
+    note = "arguments are integers, bool, &str, &[u8], &mut [u8], arrays and structs (abi::record!) \
+            of integers and bool, and Option and Result of all these; Encoded<T> for any serde type"
+)]
+pub trait Argument<'a>: Sized {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// What a server holds of it while the call lasts.
+    type Held<M: Memory>;
+
+    /// Client: puts it where the other side finds it, and writes its words.
+    fn send<T: Transport>(&mut self, transport: &mut T, to: &mut Writer<'_>);
+
+    /// Client: the call is over, so what the other side has filled is taken back.
+    #[inline(always)]
+    fn sent<T: Transport>(self, transport: &mut T) {
+        let _ = transport;
+    }
+
+    /// Server: reads its words, and copies once what they lead to.
+    ///
+    /// # Errors
+    /// It is not what it says it is.
+    fn hold<M: Memory>(from: &mut Reader<'_>, memory: &mut M) -> Result<Self::Held<M>, Malformed>;
+
+    /// Server: the argument itself.
+    fn lend<M: Memory>(held: &'a mut Self::Held<M>) -> Self;
+
+    /// Server: the call is answered, so what was filled is given back.
+    ///
+    /// # Errors
+    /// The caller may not write there any more.
+    #[inline(always)]
+    fn release<M: Memory>(held: Self::Held<M>, memory: &mut M) -> Result<(), Malformed> {
+        let _ = (held, memory);
+        Ok(())
+    }
+}
+
+/// A result of a hypercall.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of a hypercall",
+    label = "cannot cross",
+    note = "results are (), integers, bool, &str, &[u8], arrays and structs (abi::record!) of \
+            integers and bool, and Option and Result of all these; Encoded<T> for any serde type"
+)]
+pub trait Returned<'r>: Sized {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Server: writes its words; bytes go to the caller's `space`.
+    ///
+    /// # Errors
+    /// They do not fit there.
+    fn give<M: Memory>(
+        self,
+        memory: &mut M,
+        space: (u64, u64),
+        to: &mut Writer<'_>,
+    ) -> Result<(), Malformed>;
+
+    /// Client: reads its words, and finds its bytes.
+    ///
+    /// # Errors
+    /// It is not what it says it is.
+    fn take<S: Space<'r>>(from: &mut Reader<'_>, space: &mut S) -> Result<Self, Malformed>;
+
+    /// What a caller gets whose call is refused, if the definition has something for that: the
+    /// `Err` of a `Result<T, Refusal>`.
+    #[must_use]
+    fn refused(refusal: Refusal) -> Option<Self> {
+        let _ = refusal;
+        None
+    }
+
+    /// The same for the error of a `Result`.
+    #[must_use]
+    fn of_refusal(refusal: Refusal) -> Option<Self> {
+        let _ = refusal;
+        None
+    }
+}
+
+impl<T: Fixed> Argument<'_> for T {
+    const KIND: Kind = T::KIND;
+    type Held<M: Memory> = T;
+
+    #[inline(always)]
+    fn send<C: Transport>(&mut self, _: &mut C, to: &mut Writer<'_>) {
+        self.store(to);
+    }
+
+    #[inline(always)]
+    fn hold<M: Memory>(from: &mut Reader<'_>, _: &mut M) -> Result<T, Malformed> {
+        T::load(from)
+    }
+
+    #[inline(always)]
+    fn lend<M: Memory>(held: &mut T) -> Self {
+        *held
+    }
+}
+
+impl<'r, T: Fixed> Returned<'r> for T {
+    const KIND: Kind = T::KIND;
+
+    #[inline(always)]
+    fn give<M: Memory>(
+        self,
+        _: &mut M,
+        _: (u64, u64),
+        to: &mut Writer<'_>,
+    ) -> Result<(), Malformed> {
+        self.store(to);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take<S: Space<'r>>(from: &mut Reader<'_>, _: &mut S) -> Result<Self, Malformed> {
+        T::load(from)
+    }
+
+    fn of_refusal(refusal: Refusal) -> Option<Self> {
+        T::of_refusal(refusal)
+    }
+}
+
+impl Fixed for () {
+    const KIND: Kind = Kind::Unit;
+
+    #[inline(always)]
+    fn store(self, _: &mut Writer<'_>) {}
+
+    #[inline(always)]
+    fn load(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(())
+    }
+}
+
+impl Fixed for bool {
+    const KIND: Kind = Kind::Bool;
+
+    #[inline(always)]
+    fn store(self, to: &mut Writer<'_>) {
+        to.put(u64::from(self));
+    }
+
+    #[inline(always)]
+    fn load(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        tag(from)
+    }
+}
+
+/// A word that says which of two it is.
+#[inline(always)]
+fn tag(from: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match from.take() {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Malformed::value(other)),
+    }
+}
+
+macro_rules! integers {
+    ($kind:ident, $wide:ident, $to_word:path, $of_word:path: $($integer:ident)*) => {$(
+        impl Fixed for $integer {
+            const KIND: Kind = Kind::$kind($integer::BITS);
+
+            #[inline(always)]
+            fn store(self, to: &mut Writer<'_>) {
+                to.put($to_word($wide::from(self)));
+            }
+
+            #[inline(always)]
+            fn load(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+                let word = from.take();
+                Self::try_from($of_word(word)).map_err(|_| Malformed::value(word))
+            }
+        }
+    )*};
+}
+integers!(Unsigned, u64, identity, identity: u8 u16 u32 u64);
+integers!(Signed, i64, i64::cast_unsigned, u64::cast_signed: i8 i16 i32 i64);
+
+impl<T: Fixed + Default, const N: usize> Fixed for [T; N] {
+    const KIND: Kind = Kind::Array(&T::KIND, N);
+
+    #[inline(always)]
+    fn store(self, to: &mut Writer<'_>) {
+        for element in self {
+            element.store(to);
+        }
+    }
+
+    #[inline(always)]
+    fn load(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut array = [T::default(); N];
+        for element in &mut array {
+            *element = T::load(from)?;
+        }
+        Ok(array)
+    }
+}
+
+impl<'a, T: Argument<'a>> Argument<'a> for Option<T> {
+    const KIND: Kind = Kind::Option(&T::KIND);
+    type Held<M: Memory> = Option<T::Held<M>>;
+
+    #[inline(always)]
+    fn send<C: Transport>(&mut self, transport: &mut C, to: &mut Writer<'_>) {
+        let end = to.used() + const { Self::KIND.words() };
+        to.put(u64::from(self.is_some()));
+        if let Some(value) = self {
+            value.send(transport, to);
+        }
+        to.skip_to(end);
+    }
+
+    #[inline(always)]
+    fn sent<C: Transport>(self, transport: &mut C) {
+        if let Some(value) = self {
+            value.sent(transport);
+        }
+    }
+
+    #[inline(always)]
+    fn hold<M: Memory>(from: &mut Reader<'_>, memory: &mut M) -> Result<Self::Held<M>, Malformed> {
+        let end = from.used() + const { Self::KIND.words() };
+        let held = if tag(from)? { Some(T::hold(from, memory)?) } else { None };
+        from.skip_to(end);
+        Ok(held)
+    }
+
+    #[inline(always)]
+    fn lend<M: Memory>(held: &'a mut Self::Held<M>) -> Self {
+        held.as_mut().map(T::lend::<M>)
+    }
+
+    #[inline(always)]
+    fn release<M: Memory>(held: Self::Held<M>, memory: &mut M) -> Result<(), Malformed> {
+        held.map_or(Ok(()), |held| T::release(held, memory))
+    }
+}
+
+impl<'r, T: Returned<'r>> Returned<'r> for Option<T> {
+    const KIND: Kind = Kind::Option(&T::KIND);
+
+    #[inline(always)]
+    fn give<M: Memory>(
+        self,
+        memory: &mut M,
+        space: (u64, u64),
+        to: &mut Writer<'_>,
+    ) -> Result<(), Malformed> {
+        let end = to.used() + const { Self::KIND.words() };
+        to.put(u64::from(self.is_some()));
+        if let Some(value) = self {
+            value.give(memory, space, to)?;
+        }
+        to.skip_to(end);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take<S: Space<'r>>(from: &mut Reader<'_>, space: &mut S) -> Result<Self, Malformed> {
+        let end = from.used() + const { Self::KIND.words() };
+        let value = if tag(from)? { Some(T::take(from, space)?) } else { None };
+        from.skip_to(end);
+        Ok(value)
+    }
+}
+
+impl<'a, T: Argument<'a>, E: Argument<'a>> Argument<'a> for Result<T, E> {
+    const KIND: Kind = Kind::Result(&T::KIND, &E::KIND);
+    type Held<M: Memory> = Result<T::Held<M>, E::Held<M>>;
+
+    #[inline(always)]
+    fn send<C: Transport>(&mut self, transport: &mut C, to: &mut Writer<'_>) {
+        let end = to.used() + const { Self::KIND.words() };
+        to.put(u64::from(self.is_err()));
+        match self {
+            Ok(value) => value.send(transport, to),
+            Err(error) => error.send(transport, to),
+        }
+        to.skip_to(end);
+    }
+
+    #[inline(always)]
+    fn sent<C: Transport>(self, transport: &mut C) {
+        match self {
+            Ok(value) => value.sent(transport),
+            Err(error) => error.sent(transport),
+        }
+    }
+
+    #[inline(always)]
+    fn hold<M: Memory>(from: &mut Reader<'_>, memory: &mut M) -> Result<Self::Held<M>, Malformed> {
+        let end = from.used() + const { Self::KIND.words() };
+        let held =
+            if tag(from)? { Err(E::hold(from, memory)?) } else { Ok(T::hold(from, memory)?) };
+        from.skip_to(end);
+        Ok(held)
+    }
+
+    #[inline(always)]
+    fn lend<M: Memory>(held: &'a mut Self::Held<M>) -> Self {
+        match held {
+            Ok(held) => Ok(T::lend(held)),
+            Err(held) => Err(E::lend(held)),
+        }
+    }
+
+    #[inline(always)]
+    fn release<M: Memory>(held: Self::Held<M>, memory: &mut M) -> Result<(), Malformed> {
+        match held {
+            Ok(held) => T::release(held, memory),
+            Err(held) => E::release(held, memory),
+        }
+    }
+}
+
+impl<'r, T: Returned<'r>, E: Returned<'r>> Returned<'r> for Result<T, E> {
+    const KIND: Kind = Kind::Result(&T::KIND, &E::KIND);
+
+    #[inline(always)]
+    fn give<M: Memory>(
+        self,
+        memory: &mut M,
+        space: (u64, u64),
+        to: &mut Writer<'_>,
+    ) -> Result<(), Malformed> {
+        let end = to.used() + const { Self::KIND.words() };
+        to.put(u64::from(self.is_err()));
+        match self {
+            Ok(value) => value.give(memory, space, to)?,
+            Err(error) => error.give(memory, space, to)?,
+        }
+        to.skip_to(end);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn take<S: Space<'r>>(from: &mut Reader<'_>, space: &mut S) -> Result<Self, Malformed> {
+        let end = from.used() + const { Self::KIND.words() };
+        let value = if tag(from)? { Err(E::take(from, space)?) } else { Ok(T::take(from, space)?) };
+        from.skip_to(end);
+        Ok(value)
+    }
+
+    #[inline(always)]
+    fn refused(refusal: Refusal) -> Option<Self> {
+        E::of_refusal(refusal).map(Err)
+    }
+}

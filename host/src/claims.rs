@@ -1,0 +1,150 @@
+//! The guest's memory, as far as the guest itself may use it.
+//!
+//! A pointer from the guest is a claim. What it claims is granted where the guest could do the
+//! same by its own page tables, in its own ring, so that the host is no way around them: page
+//! tables, descriptors and text stay as they are. What is read is copied once, and the copy used.
+
+use crate::layout::{Gpa, Gva, PAGE};
+use crate::memory::Memory;
+use crate::walk;
+use abi::calls::{self, Malformed};
+use kvm_bindings::kvm_sregs;
+use x86_64::registers::control::Cr0Flags;
+
+/// What the guest wants to do with bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+}
+
+/// The guest's memory as it sees it at this exit.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    memory: &'a Memory,
+    cr3: u64,
+    /// Whether it is in ring 3.
+    user: bool,
+    /// Whether read-only pages are read-only to ring 0 as well (CR0.WP).
+    write_protect: bool,
+}
+
+impl<'a> Claims<'a> {
+    pub(crate) const fn new(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
+        Self {
+            memory,
+            cr3: sregs.cr3,
+            user: sregs.cs.selector & 3 == 3,
+            write_protect: sregs.cr0 & Cr0Flags::WRITE_PROTECT.bits() != 0,
+        }
+    }
+
+    /// The pieces of guest-physical memory that `size` bytes at `address` are: where each starts,
+    /// and its bytes.
+    fn pieces(
+        &self,
+        address: u64,
+        size: u64,
+        how: Use,
+    ) -> impl Iterator<Item = Result<(Gpa, usize), Malformed>> {
+        let (mut at, mut left) = (address, size);
+        let mut failed = size > 0 && address.checked_add(size - 1).is_none();
+        let refused = Malformed::pointer(address, size);
+        std::iter::from_fn(move || {
+            if std::mem::take(&mut failed) {
+                left = 0;
+                return Some(Err(refused));
+            }
+            if left == 0 {
+                return None;
+            }
+            let now = left.min(PAGE - at % PAGE);
+            let found = walk::translate(self.memory, self.cr3, Gva(at)).filter(|page| {
+                let writable = page.writable || !(self.user || self.write_protect);
+                (page.user || !self.user) && (how == Use::Read || writable)
+            });
+            let Some(page) = found else {
+                left = 0;
+                return Some(Err(refused));
+            };
+            (at, left) = (at.wrapping_add(now), left - now);
+            Some(Ok((page.gpa, usize::try_from(now).unwrap_or(0))))
+        })
+    }
+
+    fn copy(&self, address: u64, size: u64, how: Use) -> Result<Vec<u8>, Malformed> {
+        Malformed::check_size(size)?;
+        let mut bytes = Vec::new();
+        for piece in self.pieces(address, size, how) {
+            let (gpa, piece) = piece?;
+            let start = bytes.len();
+            bytes.resize(start + piece, 0);
+            let read = self.memory.read(gpa, &mut bytes[start..]);
+            read.map_err(|_| Malformed::pointer(address, size))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Copies bytes that the guest may read, at most [`BUFFER_MAX`](calls::BUFFER_MAX).
+    ///
+    /// # Errors
+    /// It may not read all of them, or they are too many.
+    pub fn read(&self, address: u64, size: u64) -> Result<Vec<u8>, Malformed> {
+        self.copy(address, size, Use::Read)
+    }
+
+    /// Writes bytes where the guest may.
+    ///
+    /// # Errors
+    /// It may not write there; nothing is written then, unless another thread changes its page
+    /// tables meanwhile.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Malformed> {
+        let refused = Malformed::pointer(address, bytes.len() as u64);
+        let size = bytes.len() as u64;
+        // All of it is looked at before any of it is written.
+        let mut there = [0];
+        for piece in self.pieces(address, size, Use::Write) {
+            let (gpa, _) = piece?;
+            self.memory.read(gpa, &mut there).map_err(|_| refused)?;
+        }
+        let mut rest = bytes;
+        for piece in self.pieces(address, size, Use::Write) {
+            let (gpa, piece) = piece?;
+            let (now, later) = rest.split_at_checked(piece).ok_or(refused)?;
+            self.memory.write(gpa, now).map_err(|_| refused)?;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+impl calls::Memory for Claims<'_> {
+    type Bytes = Vec<u8>;
+    type Text = String;
+
+    fn read(&mut self, address: u64, size: u64) -> Result<Vec<u8>, Malformed> {
+        self.copy(address, size, Use::Read)
+    }
+
+    fn text(&mut self, address: u64, size: u64) -> Result<String, Malformed> {
+        let bytes = self.copy(address, size, Use::Read)?;
+        String::from_utf8(bytes).map_err(|_| Malformed::text(address, size))
+    }
+
+    fn borrow(&mut self, address: u64, size: u64) -> Result<Vec<u8>, Malformed> {
+        self.copy(address, size, Use::Write)
+    }
+
+    fn give_back(&mut self, address: u64, bytes: Vec<u8>) -> Result<(), Malformed> {
+        self.write(address, &bytes)
+    }
+
+    fn give(&mut self, bytes: &[u8], (address, room): (u64, u64)) -> Result<u64, Malformed> {
+        let size = bytes.len() as u64;
+        if size > room {
+            return Err(Malformed::too_large(size, room));
+        }
+        self.write(address, bytes)?;
+        Ok(address)
+    }
+}

@@ -1,0 +1,149 @@
+//! Calls in words, for observers: arguments and results decoded by the interface's table.
+
+use crate::claims::Claims;
+use crate::error::Error;
+use crate::observe::CallEvent;
+use crate::vm::Vm;
+use abi::calls::{Fixed, Kind, Method, Reader, Refusal, WORDS_MAX};
+use std::fmt::Write;
+
+/// The most bytes of a text or buffer that are shown.
+const SHOWN: u64 = 32;
+
+impl Vm {
+    /// The call with its arguments as they are now, if anyone watches.
+    pub(crate) fn describe_call(
+        &self,
+        number: u32,
+        words: &[u64; WORDS_MAX],
+    ) -> Result<Option<String>, Error> {
+        if self.steps.is_empty() {
+            return Ok(None);
+        }
+        let mut text = self.calls.name(number);
+        if let Some((_, method)) = self.calls.method(number) {
+            let claims = Claims::new(&self.memory, &self.vcpu.system_registers()?);
+            text += &arguments(method, words, &claims);
+        }
+        Ok(Some(text))
+    }
+
+    /// Tells the observers of a call that was answered.
+    pub(crate) fn report_call(
+        &mut self,
+        number: u32,
+        call: &str,
+        result: &[u64],
+    ) -> Result<(), Error> {
+        let mut text = String::new();
+        if let Some((_, method)) = self.calls.method(number)
+            && method.result != Kind::Unit
+        {
+            let claims = Claims::new(&self.memory, &self.vcpu.system_registers()?);
+            value(&mut text, &method.result, &mut Reader::new(result), &claims);
+        }
+        self.steps.call(&CallEvent { number, call, result: &text });
+        Ok(())
+    }
+}
+
+/// `(key: "a", value: 3 bytes 78 79 7a)`.
+fn arguments(method: &Method, words: &[u64], claims: &Claims<'_>) -> String {
+    let (mut text, mut from) = ("(".to_owned(), Reader::new(words));
+    for (i, (name, kind)) in method.arguments.iter().enumerate() {
+        // Writing to a String does not fail, here and below.
+        let _ = write!(text, "{}{name}: ", if i > 0 { ", " } else { "" });
+        value(&mut text, kind, &mut from, claims);
+    }
+    text + ")"
+}
+
+/// One value, of whatever its words claim.
+fn value(text: &mut String, kind: &Kind, from: &mut Reader<'_>, claims: &Claims<'_>) {
+    let end = from.used() + kind.words();
+    let _ = match kind {
+        Kind::Unit => write!(text, "()"),
+        Kind::Bool => match from.take() {
+            word @ (0 | 1) => write!(text, "{}", word == 1),
+            other => write!(text, "{other:#x}"),
+        },
+        Kind::Signed(_) => write!(text, "{}", from.take().cast_signed()),
+        Kind::Text | Kind::Bytes | Kind::BytesMut | Kind::Encoded(_) => {
+            bytes(text, kind, (from.take(), from.take()), claims)
+        }
+        Kind::Array(element, count) => {
+            list(text, ('[', ']'), (0..*count).map(|_| ("", *element)), from, claims)
+        }
+        Kind::Struct(this) => {
+            let _ = write!(text, "{} ", this.name);
+            let fields = this.fields.iter().map(|(name, kind)| (*name, kind));
+            list(text, ('{', '}'), fields, from, claims)
+        }
+        Kind::Option(some) => match from.take() {
+            0 => write!(text, "None"),
+            _ => wrapped(text, "Some", some, from, claims),
+        },
+        Kind::Result(ok, err) => match from.take() {
+            0 => wrapped(text, "Ok", ok, from, claims),
+            _ => wrapped(text, "Err", err, from, claims),
+        },
+        Kind::Refusal => match Refusal::load(from) {
+            Ok(refusal) => write!(text, "{refusal:?}"),
+            Err(malformed) => write!(text, "{:#x}", malformed.word),
+        },
+        // Unsigned integers, and whatever else is one word.
+        _ => write!(text, "{}", from.take()),
+    };
+    from.skip_to(end);
+}
+
+fn wrapped(
+    text: &mut String,
+    name: &str,
+    kind: &Kind,
+    from: &mut Reader<'_>,
+    claims: &Claims<'_>,
+) -> std::fmt::Result {
+    write!(text, "{name}(")?;
+    value(text, kind, from, claims);
+    write!(text, ")")
+}
+
+fn list<'k>(
+    text: &mut String,
+    (open, close): (char, char),
+    items: impl Iterator<Item = (&'k str, &'k Kind)>,
+    from: &mut Reader<'_>,
+    claims: &Claims<'_>,
+) -> std::fmt::Result {
+    text.push(open);
+    for (i, (name, kind)) in items.enumerate() {
+        write!(text, "{}{name}", if i > 0 { ", " } else { "" })?;
+        text.push_str(if name.is_empty() { "" } else { ": " });
+        value(text, kind, from, claims);
+    }
+    text.push(close);
+    Ok(())
+}
+
+/// What an address and a size lead to; control characters are escaped.
+fn bytes(
+    text: &mut String,
+    kind: &Kind,
+    (address, size): (u64, u64),
+    claims: &Claims<'_>,
+) -> std::fmt::Result {
+    let Ok(start) = claims.read(address, size.min(SHOWN)) else {
+        return write!(text, "{size} bytes at {address:#x}, not readable");
+    };
+    let more = if size > SHOWN { " ..." } else { "" };
+    if matches!(kind, Kind::Text) {
+        return write!(text, "{:?}{more}", String::from_utf8_lossy(&start));
+    }
+    write!(text, "{size} bytes")?;
+    for byte in start {
+        write!(text, " {byte:02x}")?;
+    }
+    text.push_str(more);
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! Step 11, typed: finds who answers a hypercall, and takes its answer back to the registers.
+//!
+//! On the seam of the ports: a call is a write to [`abi::port::CALL`].
+
+use crate::error::{ConfigError, InterfaceError};
+use crate::note::{NotedInterface, Notes};
+use crate::outcome::End;
+use crate::ports::Guest;
+use abi::calls::{
+    Interface, Malformed, Method, Refusal, Serve, WORDS_MAX, interface_of, method_of,
+};
+use kvm_bindings::kvm_regs;
+use std::fmt;
+
+/// Answers the calls of an interface. Register it with [`Builder::serve`](crate::Builder::serve).
+///
+/// The `Server` of [`hypercalls!`](abi::hypercalls) is one. Who wants more of the guest than a
+/// call's arguments implements it by hand, and lets such a `Server` do the rest:
+///
+/// ```
+/// use abi::calls::{Interface, Serve};
+/// use portcall::service::{Call, NoAnswer, Service};
+/// use portcall::Guest;
+///
+/// abi::hypercalls! {
+///     /// Where the guest is.
+///     pub trait Place {
+///         /// Its instruction pointer.
+///         fn rip(&mut self) -> u64;
+///     }
+/// }
+///
+/// /// Answers for one guest, for the time of one call.
+/// struct Here(u64);
+///
+/// impl Place for Here {
+///     fn rip(&mut self) -> u64 {
+///         self.0
+///     }
+/// }
+///
+/// struct Places;
+///
+/// impl Service for Places {
+///     fn interface(&self) -> &'static Interface {
+///         &INTERFACE
+///     }
+///
+///     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
+///         let here = Here(guest.registers()?.rip);
+///         Ok(Server(here).serve(call.method, call.words, &mut guest.claims()?)?)
+///     }
+/// }
+/// ```
+pub trait Service: Send {
+    /// The interface.
+    fn interface(&self) -> &'static Interface;
+
+    /// Answers one call: takes its arguments from the words, puts the result there, and says how
+    /// many words that has.
+    ///
+    /// # Errors
+    /// The run is to end.
+    fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer>;
+}
+
+/// A call as it comes out of the registers.
+#[derive(Debug)]
+pub struct Call<'w> {
+    /// Which of the interface's.
+    pub method: u32,
+    /// The arguments; then the result.
+    pub words: &'w mut [u64; WORDS_MAX],
+}
+
+/// Why a call has no answer, and the run ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The call is not as its definition has it.
+    Malformed(Malformed),
+    /// The run is to end like this.
+    End(End),
+}
+
+impl From<Malformed> for NoAnswer {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl From<End> for NoAnswer {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl<S: Serve + Send> Service for S {
+    fn interface(&self) -> &'static Interface {
+        S::INTERFACE
+    }
+
+    fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
+        Ok(self.serve(call.method, call.words, &mut guest.claims()?)?)
+    }
+}
+
+/// The services of a VM, each with its interface's number.
+#[derive(Default)]
+pub(crate) struct Calls {
+    services: Vec<(u32, Box<dyn Service>)>,
+    /// What the image calls, by its notes.
+    noted: Vec<NotedInterface>,
+}
+
+impl Calls {
+    /// The services for an image: where both know an interface, they have to agree on it.
+    pub(crate) fn new(
+        services: Vec<Box<dyn Service>>,
+        notes: &Notes,
+    ) -> Result<Self, crate::Error> {
+        let mut calls = Self { services: Vec::new(), noted: notes.calls.clone() };
+        for service in services {
+            let interface = service.interface();
+            let id = interface.id();
+            if let Some((_, other)) = calls.services.iter().find(|(other, _)| *other == id) {
+                let (first, second) = (other.interface().name, interface.name);
+                return Err(ConfigError::InterfaceTaken { first, second }.into());
+            }
+            for noted in notes.calls.iter().filter(|noted| noted.name == interface.name) {
+                compare(noted, interface)?;
+            }
+            calls.services.push((id, service));
+        }
+        Ok(calls)
+    }
+
+    /// Whether anyone answers anything.
+    pub(crate) fn any(&self) -> bool {
+        !self.services.is_empty()
+    }
+
+    /// Whether a call may lead into the guest's memory.
+    pub(crate) fn any_bytes(&self) -> bool {
+        let mut interfaces = self.services.iter().map(|(_, service)| service.interface());
+        interfaces.any(|it| it.methods.iter().any(Method::has_bytes))
+    }
+
+    /// The call's definition, where it is one of a service's.
+    pub(crate) fn method(&self, number: u32) -> Option<(&'static Interface, &'static Method)> {
+        let (_, service) = self.services.iter().find(|(id, _)| *id == interface_of(number))?;
+        let interface = service.interface();
+        Some((interface, interface.methods.get(usize::try_from(method_of(number)).ok()?)?))
+    }
+
+    /// What people call it: `Store::put`, or its number where nobody knows a name.
+    pub(crate) fn name(&self, number: u32) -> String {
+        if let Some((interface, method)) = self.method(number) {
+            return format!("{}::{}", interface.name, method.name);
+        }
+        let (id, method) = (interface_of(number), method_of(number));
+        let noted = self.noted.iter().find(|noted| noted.id() == id).map(|noted| {
+            let place = noted.method_name(method);
+            format!("{}::{}", noted.name, place.map_or(method.to_string(), str::to_owned))
+        });
+        let served = || {
+            let (_, service) = self.services.iter().find(|(served, _)| *served == id)?;
+            Some(format!("{}::{method}", service.interface().name))
+        };
+        noted.or_else(served).unwrap_or_else(|| format!("call {number:#x}"))
+    }
+
+    /// Answers a call; the result is how many words it has.
+    pub(crate) fn answer(
+        &mut self,
+        number: u32,
+        guest: &mut Guest<'_>,
+        words: &mut [u64; WORDS_MAX],
+    ) -> Result<usize, NoAnswer> {
+        let id = interface_of(number);
+        if let Some((_, service)) = self.services.iter_mut().find(|(served, _)| *served == id) {
+            return service.answer(guest, Call { method: method_of(number), words });
+        }
+        let refused = Malformed::call(Refusal::NotServed);
+        // A definition that has an error for it: only the image's own text tells here.
+        let noted = self.noted.iter().find(|noted| noted.id() == id);
+        let text = noted.and_then(|noted| noted.methods.get(method_of(number) as usize));
+        if text.is_some_and(|text| text.contains(" -> Result<") && text.ends_with(", Refusal>")) {
+            (words[0], words[1]) = (1, Refusal::NotServed.code());
+            return Ok(2);
+        }
+        Err(refused.into())
+    }
+}
+
+impl fmt::Debug for Calls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.services.iter().map(|(_, service)| service.interface().name);
+        f.debug_set().entries(names).finish()
+    }
+}
+
+/// Compares what the image calls with what is here: every call of its has to be the same in the
+/// same place. More here is no matter.
+fn compare(noted: &NotedInterface, here: &Interface) -> Result<(), InterfaceError> {
+    differences(noted, here, noted.methods.len())
+}
+
+/// Compares what the host calls with what the image answers, in the same way.
+pub(crate) fn lacking(noted: &NotedInterface, here: &Interface) -> Result<(), InterfaceError> {
+    differences(noted, here, here.methods.len())
+}
+
+/// What differs in the first `count` calls.
+fn differences(
+    noted: &NotedInterface,
+    here: &Interface,
+    count: usize,
+) -> Result<(), InterfaceError> {
+    let differences: Vec<String> = (0..count)
+        .filter_map(|i| match (noted.methods.get(i), here.methods.get(i).map(Method::to_string)) {
+            (Some(theirs), Some(ours)) if *theirs == ours => None,
+            (Some(theirs), Some(ours)) => {
+                Some(format!("call {i} is {theirs} in the image, {ours} here"))
+            }
+            (Some(theirs), None) => Some(format!("call {i}, {theirs}, is only in the image")),
+            (None, ours) => Some(format!("call {i}, {}, is only here", ours?)),
+        })
+        .collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let (interface, differences) = (noted.name.clone(), differences.join("; "));
+    Err(InterfaceError::Differs { interface, differences })
+}
+
+/// The words of a call in the registers: the System V order, and on.
+pub(crate) const fn words(r: &kvm_regs) -> [u64; WORDS_MAX] {
+    [r.rdi, r.rsi, r.rdx, r.rcx, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15]
+}
+
+/// Puts the words of a result into the registers: RAX, then those of the arguments.
+pub(crate) fn set_result(r: &mut kvm_regs, words: &[u64]) {
+    let registers = [
+        &mut r.rax, &mut r.rdi, &mut r.rsi, &mut r.rdx, &mut r.rcx, &mut r.r8, &mut r.r9,
+        &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13, &mut r.r14,
+    ];
+    for (register, word) in registers.into_iter().zip(words) {
+        *register = *word;
+    }
+}
