@@ -1,6 +1,5 @@
 //! The process codes: which end gives which.
 
-use crate::say;
 use portcall::{End, Error, Limit};
 use std::io;
 
