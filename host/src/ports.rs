@@ -1,5 +1,6 @@
 //! Step 11: the seam for those who answer the guest's port accesses.
 
+use crate::console::Console;
 use crate::error::ConfigError;
 use crate::layout::Gva;
 use crate::memory::Memory;
@@ -48,7 +49,8 @@ pub trait Ports: Send {
 pub struct Guest<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) vcpu: &'a VcpuFd,
-    pub(crate) stats: &'a Stats,
+    pub(crate) stats: &'a mut Stats,
+    pub(crate) console: &'a mut Console,
 }
 
 impl Guest<'_> {
@@ -62,6 +64,11 @@ impl Guest<'_> {
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         self.stats
+    }
+
+    /// Prints `text` to its console, behind all that it has printed so far.
+    pub fn print(&mut self, text: impl AsRef<[u8]>) {
+        self.console.add(text.as_ref(), self.memory, self.stats);
     }
 
     /// Its general registers. At an IN, RIP is still that of the instruction; at an OUT it may

@@ -214,7 +214,15 @@ impl Vm {
             (port::INPUT, true) => return self.give_input(io),
             (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
             (port::PANIC, false) => return Ok(Some(self.panicked()?)),
-            _ => return Ok(self.ask_handler(io).err()),
+            _ => {
+                let end = self.ask_handler(io).err();
+                // A handler may have printed, and a guest may make it do so without end.
+                return if end.is_none() && self.console.is_full() {
+                    self.hand_on()
+                } else {
+                    Ok(end)
+                };
+            }
         }
         Ok(None)
     }
@@ -232,7 +240,12 @@ impl Vm {
         };
         for i in 0..io.count {
             let written = self.vcpu.element(io, i);
-            let mut guest = Guest { memory: &self.memory, vcpu: &self.vcpu.fd, stats: &self.stats };
+            let mut guest = Guest {
+                memory: &self.memory,
+                vcpu: &self.vcpu.fd,
+                stats: &mut self.stats,
+                console: &mut self.console,
+            };
             if io.read {
                 let value = handler.read(&mut guest, io.port, io.width)?;
                 self.vcpu.set_element(io, i, value);
