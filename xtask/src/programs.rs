@@ -202,4 +202,37 @@ mod tests {
         assert_eq!((hello.kind, hello.package), ("guest", Some("portcall-guest")));
         assert!(hello.golden.is_file());
     }
+
+    #[test]
+    fn a_guest_in_c_is_built_by_its_header_and_elsewhere_than_those_of_cargo() {
+        let exercises = find("exercises-c").expect("guest/examples/exercises-c.c");
+        assert_eq!((exercises.kind, exercises.package), ("guest", None));
+        let directives = exercises.directives().expect("its header is well-formed");
+        assert_eq!(directives.build.first().map(String::as_str), Some("cc"));
+        assert!(exercises.image(Profile::Release).ends_with("xtask/guests/exercises-c"));
+    }
+
+    #[test]
+    fn a_build_directive_is_for_c_and_for_c_alone() {
+        let complaint = |name: &str, text: &str| {
+            let source = target_dir().join("xtask/tests").join(name);
+            fs::create_dir_all(source.parent().expect("a directory")).expect("created");
+            fs::write(&source, text).expect("written");
+            let package = is_rust(&source).then_some("a-package");
+            let golden = source.with_extension("out");
+            let program = Program { name: "it".to_owned(), kind: "guest", package, source, golden };
+            program.directives().map(|_| ()).map_err(|Failure(message)| message)
+        };
+        assert_eq!(complaint("right.c", "//@ build: cc -o $OUT $IN\n"), Ok(()));
+        assert_eq!(complaint("right.rs", "//@ args: a\n"), Ok(()));
+        let message = complaint("none.c", "int x;\n").expect_err("no build");
+        assert!(
+            message
+                .ends_with("none.c:1: a guest in C needs a line `//@ build: cc ... -o $OUT $IN`")
+        );
+        let message = complaint("two.rs", "//@ build: cc\n").expect_err("a build");
+        assert!(message.contains("two.rs:1: cargo builds this program"), "{message}");
+        let message = complaint("wrong.c", "int x;\n//@ build: cc\n").expect_err("too late");
+        assert!(message.contains("wrong.c:2: a directive after"), "{message}");
+    }
 }
