@@ -3,7 +3,9 @@
 mod common;
 
 use common::kvm;
-use portcall::{Capture, End, Guest, Image, Ports, Vm};
+use portcall::layout::HOLE_START;
+use portcall::{Capture, End, Gpa, Guest, Gva, Image, Ports, Vm};
+use std::io::Write;
 
 /// Prints what is written to it, between brackets.
 struct Printer;
@@ -67,4 +69,34 @@ fn a_handler_that_prints_without_end_fills_no_memory() {
     // There is no tick: only a full buffer hands anything on before the end.
     assert_eq!(vm.run().expect("runs").registers.rax, 64 * 1024);
     assert_eq!(text.bytes().len(), 100 * 1024);
+}
+
+#[test]
+fn an_address_that_is_mapped_to_no_ram_is_translated_and_not_read() {
+    /// Is given CR3, maps a GiB of nothing, and tries it.
+    struct Mapper(Capture);
+    impl Ports for Mapper {
+        fn write(&mut self, guest: &mut Guest<'_>, _: u16, _: u8, cr3: u32) -> Result<(), End> {
+            let memory = guest.memory();
+            let pdpt = memory.load_u64(Gpa(cr3.into())).expect("a table") & !0xfff;
+            // The last GiB of the first PML4 entry: present, and one large page, in the hole.
+            memory.store_u64(Gpa(pdpt + 8 * 511), HOLE_START | 0x81).expect("a table");
+            let gva = Gva((511 << 30) + 0x1234);
+            let gpa = guest.translate(gva)?.expect("mapped").gpa;
+            assert_eq!(gpa, Gpa(HOLE_START + 0x1234));
+            assert_eq!(guest.memory().host_address(gpa), None);
+            assert!(!guest.read_virtual(gva, &mut [0; 4])?);
+            self.0.write_all(b"tried").expect("a capture takes everything");
+            Ok(())
+        }
+    }
+    let code = code!(no_ram: "mov dx, 0x300" "mov rax, cr3" "out dx, eax" "hlt");
+    let image = Image::flat(code).expect("code");
+    let done = Capture::new();
+    let mut vm = Vm::builder(&kvm(), &image)
+        .ports(0x300..=0x300, Mapper(done.clone()))
+        .build()
+        .expect("builds");
+    assert_eq!(vm.run().expect("runs").end, End::Halted);
+    assert_eq!(done.text(), "tried");
 }
