@@ -21,6 +21,20 @@ const HLT: u8 = 0xf4;
 /// Bytes of the longest instruction.
 const MAX_INSTRUCTION: u64 = 15;
 
+/// What a handler sees of the guest; the parts of the VM that it leaves out are free meanwhile.
+macro_rules! guest {
+    ($vm:ident) => {
+        Guest {
+            memory: &$vm.memory,
+            vcpu: &$vm.vcpu,
+            stats: &mut $vm.stats,
+            console: &mut $vm.console,
+            annotations: &mut $vm.annotations,
+            observers: &mut $vm.steps,
+        }
+    };
+}
+
 impl Vm {
     /// Step 11: answers a port access; the end it is, if it is one.
     pub(crate) fn answer(&mut self, io: &Io) -> Result<Option<End>, Error> {
@@ -30,7 +44,7 @@ impl Vm {
                     return Ok(Some(end));
                 }
                 // Not from a stub: a port like any other.
-                return Ok(self.ask_handler(io).err());
+                return self.handled(io);
             }
             (port::CONSOLE, false) => {
                 self.console.take(&self.memory, &mut self.stats);
@@ -48,9 +62,22 @@ impl Vm {
                 return Ok(Some(self.serving(io)));
             }
             (port::PANIC, false) => return Ok(Some(self.panicked()?)),
-            _ => return Ok(self.ask_handler(io).err()),
+            _ => return self.handled(io),
         }
         Ok(None)
+    }
+
+    /// What a handler makes of it.
+    fn handled(&mut self, io: &Io) -> Result<Option<End>, Error> {
+        match self.ask_handler(io) {
+            Ok(()) => self.after_handler(),
+            Err(end) => Ok(Some(end)),
+        }
+    }
+
+    /// A handler may have printed, and a guest may make it do so without end.
+    fn after_handler(&mut self) -> Result<Option<End>, Error> {
+        if self.console.is_full() { self.hand_on() } else { Ok(None) }
     }
 
     /// Lets the handler of the port answer; where there is none, reads give all ones and writes
@@ -66,13 +93,7 @@ impl Vm {
         };
         for i in 0..io.count {
             let written = self.vcpu.element(io, i);
-            let mut guest = Guest {
-                memory: &self.memory,
-                vcpu: &self.vcpu,
-                stats: &self.stats,
-                annotations: &mut self.annotations,
-                observers: &mut self.steps,
-            };
+            let mut guest = guest!(self);
             let (port, width) = (io.port, io.width);
             let answer = guarded(|| {
                 if io.read {
@@ -102,13 +123,7 @@ impl Vm {
         }
         let mut words = service::words(&self.vcpu.registers()?);
         let observed = self.describe_call(number, &words)?;
-        let mut guest = Guest {
-            memory: &self.memory,
-            vcpu: &self.vcpu,
-            stats: &self.stats,
-            annotations: &mut self.annotations,
-            observers: &mut self.steps,
-        };
+        let mut guest = guest!(self);
         let answer = guarded(|| self.calls.answer(number, &mut guest, &mut words));
         let failed = |vm: &Self, what| {
             let message = format!("{} {what}", vm.calls.name(number));
@@ -123,7 +138,7 @@ impl Vm {
                 if let Some(call) = observed {
                     self.report_call(number, &call, result)?;
                 }
-                Ok(None)
+                self.after_handler()
             }
             Ok(Err(NoAnswer::Malformed(why))) => Ok(Some(refused(self, why.to_string()))),
             Ok(Err(NoAnswer::End(End::HandlerFailed { message }))) => {

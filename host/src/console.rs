@@ -59,6 +59,12 @@ impl Console {
         let _ = memory.store_u64(index(READ_INDEX), written);
     }
 
+    /// Takes the host's own words, behind all that the guest has printed so far.
+    pub(crate) fn add(&mut self, text: &[u8], memory: &Memory, stats: &mut Stats) {
+        self.take(memory, stats);
+        self.buffer.extend_from_slice(text);
+    }
+
     /// Whether the text should be handed on rather than waited with.
     pub(crate) const fn is_full(&self) -> bool {
         self.buffer.len() >= BUFFER

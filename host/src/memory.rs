@@ -96,6 +96,16 @@ impl Memory {
             .map_err(|_| MemoryError::NotRam { address: gpa.0, size: 8 })
     }
 
+    /// Where the byte at `gpa` stands in this process's own address space; `None` if it is not
+    /// RAM. A number to show, to compare, or to look up in /proc/self/maps: the guest may write
+    /// there at any moment, so what reads guest memory goes through [`read`](Self::read). It
+    /// holds as long as the VM does, and says nothing about the addresses beyond the end of RAM.
+    #[must_use]
+    pub fn host_address(&self, gpa: Gpa) -> Option<u64> {
+        let address = self.ram.get_host_address(GuestAddress(gpa.0)).ok()?;
+        Some(address.addr() as u64)
+    }
+
     /// The mapping itself, for what this type does not offer.
     #[must_use]
     pub const fn as_mmap(&self) -> &GuestMemoryMmap {
@@ -109,4 +119,27 @@ pub(crate) fn set_slot(vm: &VmFd, slot: kvm_userspace_memory_region) -> Result<(
     // and the VM before the memory, and lends neither out in a way that safe code could keep.
     unsafe { vm.set_user_memory_region(slot) }
         .map_err(|error| KvmError::ioctl("KVM_SET_USER_MEMORY_REGION", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+    use crate::layout::{Gpa, HOLE_END, HOLE_START, Layout, MIB};
+
+    #[test]
+    fn host_addresses_are_those_that_kvm_is_given_and_end_with_ram() {
+        let layout = Layout::new(HOLE_START + 2 * MIB, 16, 0, 0).expect("lays out");
+        let ram = Memory::map(&layout).expect("maps");
+        let slots = ram.slots().expect("two slots");
+        assert_eq!(slots.iter().map(|it| it.guest_phys_addr).collect::<Vec<_>>(), [0, HOLE_END]);
+        for slot in slots {
+            let (gpa, host) = (slot.guest_phys_addr, slot.userspace_addr);
+            let last = slot.memory_size - 1;
+            assert_eq!(ram.host_address(Gpa(gpa)), Some(host));
+            assert_eq!(ram.host_address(Gpa(gpa + last)), Some(host + last));
+            assert_eq!(ram.host_address(Gpa(gpa + last + 1)), None);
+        }
+        assert_eq!(ram.host_address(Gpa(HOLE_END - 1)), None);
+        assert_eq!(ram.host_address(Gpa(u64::MAX)), None);
+    }
 }

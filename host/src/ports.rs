@@ -1,6 +1,7 @@
 //! Step 11: the seam for those who answer the guest's port accesses.
 
 use crate::claims::Claims;
+use crate::console::Console;
 use crate::error::{ConfigError, KvmError};
 use crate::layout::Gva;
 use crate::memory::Memory;
@@ -50,9 +51,10 @@ pub trait Ports: Send {
 pub struct Guest<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) vcpu: &'a Vcpu,
-    pub(crate) stats: &'a Stats,
+    pub(crate) stats: &'a mut Stats,
     pub(crate) annotations: &'a mut Annotations,
     pub(crate) observers: &'a mut Observers,
+    pub(crate) console: &'a mut Console,
 }
 
 impl<'a> Guest<'a> {
@@ -66,6 +68,11 @@ impl<'a> Guest<'a> {
     #[must_use]
     pub const fn stats(&self) -> &Stats {
         self.stats
+    }
+
+    /// Prints `text` to its console, behind all that it has printed so far.
+    pub fn print(&mut self, text: impl AsRef<[u8]>) {
+        self.console.add(text.as_ref(), self.memory, self.stats);
     }
 
     /// Its general registers. At an IN, RIP is still that of the instruction; at an OUT it may

@@ -1,7 +1,6 @@
 //! `cargo xtask build`: builds guest programs and prints where their images are.
 
 use crate::Failure;
-use crate::cargo::build_guests;
 use crate::programs::{self, Profile};
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,7 +21,7 @@ pub(crate) fn build(args: &Args) -> Result<ExitCode, Failure> {
         Some(name) => vec![programs::find(name)?],
         None => programs::all()?,
     };
-    build_guests(&programs, args.profile)?;
+    programs::build(&programs, args.profile)?;
     let mut out = io::stdout().lock();
     for program in &programs {
         match writeln!(out, "{}", program.image(args.profile).display()) {

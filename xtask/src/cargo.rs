@@ -69,21 +69,35 @@ const HOST: &str = "x86_64-unknown-linux-gnu";
 /// dynamic linker's otherwise (2.0 ms against 1.7 ms, where bare C takes 1.6 ms).
 const STATIC: &str = "-Ctarget-feature=+crt-static -Crelocation-model=static";
 
-/// Builds the `portcall` binary and says where it is.
-pub(crate) fn build_portcall() -> Result<PathBuf, Failure> {
+/// Builds the `portcall` binary, or the host half of an experiment, and says where it is.
+pub(crate) fn build_host(half: Option<&str>) -> Result<PathBuf, Failure> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(Failure(WRONG_HOST.to_owned()));
     }
     let mut command = cargo("build");
-    command.args(["--release", "--package", "portcall-cli", "--target", HOST]);
+    // The same flags for both, so that what they share is built once.
+    command.args(["--release", "--target", HOST]);
+    match half {
+        None => command.args(["--package", "portcall-cli"]),
+        Some(name) => command.args(["--package", "portcall", "--example", name]),
+    };
     // The profile's line tables are for guests; without them this builds an eighth
     // sooner, to a quarter of the size.
     command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if has_static_libc() {
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
     }
-    finish(command, "portcall does not build")?;
-    built(target_dir().join(HOST).join("release/portcall"))
+    let release = target_dir().join(HOST).join("release");
+    match half {
+        None => {
+            finish(command, "portcall does not build")?;
+            built(release.join("portcall"))
+        }
+        Some(name) => {
+            finish(command, &format!("the host half {name} does not build"))?;
+            built(release.join("examples").join(name))
+        }
+    }
 }
 
 /// What to do on a machine that cannot have this KVM.
@@ -98,33 +112,27 @@ fn has_static_libc() -> bool {
     output.is_ok_and(|output| output.stdout.starts_with(b"/"))
 }
 
-/// Builds guest programs, which all end up at [`Program::image`].
-pub(crate) fn build_guests(programs: &[Program], profile: Profile) -> Result<(), Failure> {
+/// Builds the examples of a package, which all end up at [`Program::image`].
+pub(crate) fn build_examples(
+    package: &str,
+    programs: &[&Program],
+    profile: Profile,
+) -> Result<(), Failure> {
     target::ensure()?;
-    let mut rest = programs;
-    // Programs are sorted by package: one cargo for each.
-    while let Some(first) = rest.first() {
-        let (ours, others) =
-            rest.split_at(rest.iter().take_while(|it| it.package == first.package).count());
-        let mut command = cargo("build");
-        command.args(["--target", target::TRIPLE, "--package", first.package]);
-        if profile == Profile::Release {
-            command.arg("--release");
-        }
-        for program in ours {
-            command.args(["--example", &program.name]);
-        }
-        let what = match ours {
-            [one] => format!("the guest {} does not build", one.name),
-            _ => format!("the guests of {} do not all build", first.package),
-        };
-        finish(command, &what)?;
-        rest = others;
+    let mut command = cargo("build");
+    command.args(["--target", target::TRIPLE, "--package", package]);
+    if profile == Profile::Release {
+        command.arg("--release");
     }
     for program in programs {
-        built(program.image(profile))?;
+        command.args(["--example", &program.name]);
     }
-    Ok(())
+    let what = match programs {
+        [one] => format!("the guest {} does not build", one.name),
+        _ => format!("the guests of {package} do not all build"),
+    };
+    finish(command, &what)?;
+    programs.iter().try_for_each(|it| built(it.image(profile)).map(|_| ()))
 }
 
 /// Runs a build. Its progress goes to a terminal, its messages always to stderr: stdout belongs

@@ -19,6 +19,8 @@ pub(crate) struct Directives {
     pub(crate) ring: Option<String>,
     /// `options: --flag x`: passed on to `portcall run`.
     pub(crate) options: Vec<String>,
+    /// `host: NAME`: whose host half runs it, if not the one of its own name.
+    pub(crate) host: Option<String>,
     /// `output: ignored`: what it prints is not compared with anything.
     pub(crate) output_ignored: bool,
     /// `build: cc -static -o $OUT $IN`: the command that builds it, if cargo does not.
@@ -36,7 +38,8 @@ pub(crate) struct Wrong {
     pub(crate) message: String,
 }
 
-const KEYS: &str = "args, stdin, expect, memory, timeout, ring, options, output, build, stderr";
+const KEYS: &str =
+    "args, stdin, expect, memory, timeout, ring, options, host, output, build, stderr";
 
 impl Directives {
     /// Reads the directives in a program's leading comments.
@@ -80,6 +83,7 @@ impl Directives {
             "memory" => once(&mut self.memory, key, value)?,
             "timeout" => once(&mut self.timeout, key, value)?,
             "ring" => once(&mut self.ring, key, value)?,
+            "host" => once(&mut self.host, key, value)?,
             "options" => self.options.extend(words(value)),
             "build" if self.build.is_empty() => self.build.extend(words(value)),
             "build" => return Err("a second `build`; one command must do".to_owned()),
@@ -190,6 +194,7 @@ mod tests {
 //@ timeout: 2s
 //@ ring: 3
 //@ options: --flag x
+//@ host: other
 //@ output: ignored
 //@ build: cc -o $OUT $IN
 //@ stderr: a page fault: at 0x0
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(is.timeout.as_deref(), Some("2s"));
         assert_eq!(is.ring.as_deref(), Some("3"));
         assert_eq!(is.options, ["--flag", "x"]);
+        assert_eq!(is.host.as_deref(), Some("other"));
         assert!(is.output_ignored);
         assert_eq!(is.build, ["cc", "-o", "$OUT", "$IN"]);
         assert_eq!(is.stderr, ["a page fault: at 0x0", "hello.rs:3"]);

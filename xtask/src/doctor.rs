@@ -1,7 +1,7 @@
 //! `cargo xtask doctor`: the tools that build guests, then `portcall doctor` about KVM.
 
 use crate::Failure;
-use crate::cargo::{build_portcall, cannot_start, root};
+use crate::cargo::{build_host, cannot_start, root};
 use crate::target::{self, TRIPLE};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -17,7 +17,7 @@ pub(crate) fn doctor() -> Result<ExitCode, Failure> {
     crate::out!("build tool   {}", version("cargo"));
     crate::out!("C compiler   {}", version("cc"));
     // On a machine that cannot have KVM, this says so.
-    let mut command = Command::new(build_portcall()?);
+    let mut command = Command::new(build_host(None)?);
     let error = command.arg("doctor").exec();
     Err(cannot_start(&command, &error))
 }

@@ -1,10 +1,10 @@
 //! Guests in the documentation: fenced blocks of C or assembly that say how they are built,
 //! each followed by what it prints.
 
-use crate::Failure;
 use crate::cargo::{root, target_dir};
 use crate::directives::{Directives, Wrong};
 use crate::engine::{Case, Golden, Image};
+use crate::{Failure, halves};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use std::path::{Path, PathBuf};
 
@@ -85,8 +85,9 @@ fn cases_of(file: &str, text: &str) -> Result<Vec<Case>, Failure> {
         let base = target_dir().join("xtask/docs").join(place.replace(['/', ':', '.'], "-"));
         cases.push(Case {
             label: format!("doc {place}"),
+            half: halves::of(&place, directives.host.as_deref())?,
             image: Image::Source {
-                text: fence.text.clone(),
+                text: Some(fence.text.clone()),
                 file: base.with_extension(suffix),
                 image: base,
             },
@@ -184,7 +185,7 @@ fn main() {}
         let output = |text: &str| Golden::Document(text.to_owned());
         assert_eq!(outputs, [&output("out\n"), &output("out\n"), &output("")]);
         let Image::Source { text, file, .. } = &cases[1].image else { unreachable!() };
-        assert_eq!(text, "//@ build: cc -o $OUT $IN\nhlt\n");
+        assert_eq!(text.as_deref(), Some("//@ build: cc -o $OUT $IN\nhlt\n"));
         assert!(file.ends_with("xtask/docs/a-md-20.S"), "{}", file.display());
     }
 

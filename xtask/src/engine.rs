@@ -3,6 +3,7 @@
 
 use crate::Failure;
 use crate::cargo::root;
+use crate::compile::{Compiled, compile};
 use crate::diff::diff;
 use crate::directives::Directives;
 use crate::process::{self, Ran};
@@ -20,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) label: String,
     /// What is run.
     pub(crate) image: Image,
+    /// The host half that runs it; `portcall` itself if there is none.
+    pub(crate) half: Option<String>,
     /// How, and what is expected.
     pub(crate) directives: Directives,
     /// What it must print.
@@ -31,11 +34,11 @@ pub(crate) struct Case {
 pub(crate) enum Image {
     /// Cargo built it.
     Built(PathBuf),
-    /// A document holds the source: it is written to `file` and built to `image`.
+    /// Its header says how `file` is built to `image`.
     Source {
+        /// What is written to `file` first, if a document holds the program.
+        text: Option<String>,
         /// The program.
-        text: String,
-        /// Where it is written.
         file: PathBuf,
         /// Where its build goes.
         image: PathBuf,
@@ -51,9 +54,10 @@ impl Case {
         let mut user = self.clone();
         user.label += " (ring 3)";
         user.directives.ring = Some("3".to_owned());
-        if let Image::Source { file, image, .. } = &mut user.image {
+        if let Image::Source { text, file, image } = &mut user.image {
             // Each is built where the other is not.
-            for path in [file, image] {
+            let file = text.is_some().then_some(file);
+            for path in file.into_iter().chain([image]) {
                 let name = path.file_name().unwrap_or_default().display().to_string();
                 path.set_file_name(format!("ring-3-{name}"));
             }
@@ -92,7 +96,7 @@ const TIMEOUT: &str = "10s";
 /// When portcall itself is killed: it has hung past any deadline of its own.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs one guest. `overwrite` makes a golden file of what it printed, if all else is right.
+/// Runs one guest by `portcall` or its host half. `overwrite` makes a golden file of what it printed, if all else is right.
 pub(crate) fn run(case: &Case, portcall: &Path, overwrite: bool) -> Verdict {
     match judge(case, portcall, overwrite) {
         Ok(verdict) => verdict,
@@ -104,10 +108,14 @@ fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failu
     let image = match &case.image {
         Image::Built(image) => image,
         Image::Source { text, file, image } => {
-            if let Some(verdict) = build(text, file, image, &case.directives.build)? {
-                return Ok(verdict);
+            if let Some(text) = text {
+                write(text, file)?;
             }
-            image
+            match compile(file, image, &case.directives.build)? {
+                Compiled::Done(_) => image,
+                Compiled::NoCompiler(what) => return Ok(Verdict::Skipped(what)),
+                Compiled::Failed(how) => return Ok(Verdict::Failed(how)),
+            }
         }
     };
     let mut command = command(portcall, image, &case.directives);
@@ -226,44 +234,10 @@ fn accept(golden: &Path, printed: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Builds a document's guest by its own command, split at blanks and given to no shell.
-fn build(
-    text: &str,
-    file: &Path,
-    image: &Path,
-    words: &[String],
-) -> Result<Option<Verdict>, Failure> {
+/// Writes a document's guest to a file of its own.
+fn write(text: &str, file: &Path) -> Result<(), Failure> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory).map_err(|error| Failure::file("create", directory, error))?;
     }
-    fs::write(file, text).map_err(|error| Failure::file("write", file, error))?;
-    // An image of an earlier build must not pass for this one's.
-    match fs::remove_file(image) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(Failure::file("remove", image, error));
-        }
-        _ => {}
-    }
-    let fill = |word: &String| {
-        word.replace("$IN", &file.to_string_lossy()).replace("$OUT", &image.to_string_lossy())
-    };
-    let words: Vec<String> = words.iter().map(fill).collect();
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(Failure::new("its build command is empty"));
-    };
-    let output = match Command::new(program).args(arguments).current_dir(root()).output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let what = match program.as_str() {
-                "cc" => "no C compiler (cc)".to_owned(),
-                _ => format!("no {program} on PATH"),
-            };
-            return Ok(Some(Verdict::Skipped(what)));
-        }
-        output => output.map_err(|error| Failure(format!("cannot start {program}: {error}")))?,
-    };
-    if output.status.success() && image.is_file() {
-        return Ok(None);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Ok(Some(Verdict::Failed(format!("it does not build: {}\n{said}", words.join(" ")))))
+    fs::write(file, text).map_err(|error| Failure::file("write", file, error))
 }

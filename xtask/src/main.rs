@@ -8,8 +8,10 @@ mod check;
 mod doctor;
 
 mod programs;
+mod halves;
 mod directives;
 mod documents;
+mod compile;
 mod engine;
 mod process;
 mod diff;

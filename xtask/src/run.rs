@@ -1,8 +1,9 @@
-//! `cargo xtask run`: builds a guest and `portcall`, and becomes `portcall run`.
+//! `cargo xtask run`: builds a guest and `portcall` or the guest's host half, and becomes
+//! `portcall run`.
 
-use crate::Failure;
-use crate::cargo::{build_guests, build_portcall, cannot_start};
+use crate::cargo::{build_host, cannot_start};
 use crate::programs::{self, Profile};
+use crate::{Failure, halves};
 use clap::ValueEnum;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -13,8 +14,9 @@ use std::process::{Command, ExitCode};
 #[command(
     override_usage = "cargo xtask run [NAME] [--profile PROFILE] [OPTIONS] [-- ARGS]",
     after_help = "\
-NAME is guest/examples/NAME.rs or guest/hostile/examples/NAME.rs; `hello` if none is given.
---profile PROFILE is how the guest is built: release (the default) or dev.
+NAME is guest/examples/NAME.rs, NAME.c or guest/hostile/examples/NAME.rs; `hello` if none is given.
+Where there is a host/examples/NAME.rs, that runs the guest, in place of `portcall`.
+--profile PROFILE is how a guest in Rust is built: release (the default) or dev.
 OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
 rax=42; `cargo xtask run NAME --help` lists them. ARGS go to the guest.
 
@@ -40,11 +42,12 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let plan = plan(&args.words)?;
     let program = programs::find(&plan.name)?;
     let image = program.image(plan.profile);
+    let half = halves::of(&program.name, program.directives()?.host.as_deref())?;
     // The guest first: it is what its author waits to hear about.
-    build_guests(&[program], plan.profile)?;
-    let portcall = build_portcall()?;
+    programs::build(&[program], plan.profile)?;
+    let host = build_host(half.as_deref())?;
 
-    let mut command = Command::new(portcall);
+    let mut command = Command::new(host);
     command.arg("run").arg(image).args(plan.options);
     if !guest_args.is_empty() {
         command.arg("--").args(guest_args);

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: the host's tests by cargo, then every guest by the directive engine.
 
-use crate::cargo::{build_guests, build_portcall, cannot_start, cargo};
-use crate::directives::{Directives, Wrong};
+use crate::cargo::{build_host, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, documents};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves};
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,10 +19,12 @@ A guest program's header says how it is run and what is expected of it:
   //@ stdin: text\\n          input; also \\t \\\\ \\x41
   //@ expect: exit=101 ...   the process code, and whatever portcall --expect takes
   //@ memory: 8MiB   //@ timeout: 2s   //@ ring: 3   //@ options: --flag x
+  //@ host: NAME             host/examples/NAME.rs runs it, not the one of its own name
+  //@ build: cc ... -o $OUT $IN   how it is built, if it is NAME.c
   //@ stderr: text           something that portcall must say
   //@ output: ignored        what it prints is not compared
-It must print what NAME.out beside it holds, and nothing without that file. A block of C or assembly in the documentation
-that has a line `//@ build: cc ... -o $OUT $IN` is a guest too; the next block is its output.")]
+It must print what NAME.out beside it holds, and nothing without that file. A block of C or
+assembly in the documentation with a `build` is a guest too; the next block is its output.")]
 pub(crate) struct Args {
     /// Only tests and guests with this in their names
     filter: Option<String>,
@@ -46,7 +48,8 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     let mut programs = programs::all()?;
     let mut cases = programs.iter().map(case_of).collect::<Result<Vec<_>, _>>()?;
     cases.extend(documents::cases()?);
-    programs.retain(|it| chosen(&label(it)));
+    // The others are built as they are run, so that a missing compiler leaves out only them.
+    programs.retain(|it| it.package.is_some() && chosen(&label(it)));
     cases.retain(|it| chosen(&it.label));
     let cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
 
@@ -57,7 +60,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         )));
     }
     if !cases.is_empty() {
-        build_guests(&programs, Profile::Release)?;
+        programs::build(&programs, Profile::Release)?;
         run_all(&cases, args.overwrite, &mut tally)?;
     }
     let Tally { passed, failed, skipped } = tally;
@@ -73,22 +76,20 @@ fn label(program: &Program) -> String {
 
 /// The case that a program's header makes of it.
 fn case_of(program: &Program) -> Result<Case, Failure> {
-    let source = &program.source;
-    let text =
-        std::fs::read_to_string(source).map_err(|error| Failure::file("read", source, error))?;
-    let wrong = |line, message: &str| Failure(format!("{}:{line}: {message}", source.display()));
-    let directives =
-        Directives::parse(&text).map_err(|Wrong { line, message }| wrong(line, &message))?;
-    if !directives.build.is_empty() {
-        return Err(wrong(1, "cargo builds this program; take its `build` directive out"));
-    }
+    let directives = program.directives()?;
     let golden = match directives.output_ignored {
         true => Golden::Ignored,
         false => Golden::File(program.golden.clone()),
     };
+    let image = program.image(Profile::Release);
+    let image = match program.package {
+        Some(_) => Image::Built(image),
+        None => Image::Source { text: None, file: program.source.clone(), image },
+    };
     Ok(Case {
         label: label(program),
-        image: Image::Built(program.image(Profile::Release)),
+        half: halves::of(&program.name, directives.host.as_deref())?,
+        image,
         directives,
         golden,
     })
@@ -167,7 +168,12 @@ impl Section {
 /// Runs the cases, as many at a time as there are processors, and prints their results in
 /// their order; the failures in full at the end.
 fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Failure> {
-    let portcall = build_portcall()?;
+    let mut hosts = BTreeMap::new();
+    for case in cases {
+        if !hosts.contains_key(&case.half) {
+            hosts.insert(case.half.clone(), build_host(case.half.as_deref())?);
+        }
+    }
     let workers = thread::available_parallelism().map_or(2, usize::from);
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
@@ -175,10 +181,11 @@ fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Fai
     crate::out!("\nrunning {} guests", cases.len());
     thread::scope(|scope| {
         for _ in 0..workers {
-            let (sender, next, portcall) = (sender.clone(), &next, &portcall);
+            let (sender, next, hosts) = (sender.clone(), &next, &hosts);
             scope.spawn(move || {
                 while let Some((index, case)) = take(cases, next) {
-                    let sent = sender.send((index, engine::run(case, portcall, overwrite)));
+                    let verdict = engine::run(case, &hosts[&case.half], overwrite);
+                    let sent = sender.send((index, verdict));
                     if sent.is_err() {
                         break;
                     }

@@ -1,6 +1,5 @@
 //! The process codes: which end gives which.
 
-use crate::say;
 use portcall::{End, Error, Limit};
 use std::io;
 
@@ -25,7 +24,7 @@ Process codes:
   120      the guest's exit code is above 100 (the report has it)
   121      an expectation was not met
   122      a limit was reached
-  123      a handler on the host failed
+  123      a call was refused, or a handler on the host failed
   124      the guest ran longer than --timeout
   125      portcall itself failed: wrong command line, bad image, no KVM
   126      KVM refused: an instruction it cannot emulate, a state it cannot enter
@@ -38,11 +37,11 @@ pub(crate) fn of(end: &End, signal: Option<i32>) -> u8 {
     match end {
         End::Exited(code) if *code <= GUEST_MAX => u8::try_from(*code).unwrap_or(CODE_DOES_NOT_FIT),
         End::Exited(_) => CODE_DOES_NOT_FIT,
-        End::Halted => 0,
+        End::Halted | End::Serving => 0,
         End::Panicked { .. } => PANICKED,
         End::LimitReached(Limit::Time(_)) => DEADLINE,
         End::LimitReached(_) => LIMIT,
-        End::HandlerFailed { .. } => REFUSED,
+        End::CallRefused { .. } | End::HandlerFailed { .. } => REFUSED,
         End::Stopped => {
             SIGNAL + signal.and_then(|signal| u8::try_from(signal).ok()).unwrap_or_default()
         }

@@ -4,7 +4,6 @@ use crate::code::Failure;
 use crate::image_file::ImageFile;
 use crate::output;
 use crate::run::Ended;
-use crate::say;
 use inspect::core::AddressSpace;
 use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;

@@ -3,7 +3,6 @@
 use crate::code::{self, GUEST_MAX};
 use crate::output;
 use crate::run::Ended;
-use crate::say;
 use anstyle::AnsiColor;
 use comfy_table::{CellAlignment, Table, presets};
 use inspect::{KvmKind, Style};

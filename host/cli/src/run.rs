@@ -4,13 +4,14 @@ use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit};
 use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::experiment::Experiment;
 use crate::image_file::ImageFile;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::steps::Steps;
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{End, Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
+use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stopper, Vm};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -76,9 +77,23 @@ impl Options {
         Failure::Message(format!("{}: {error}", self.image.display()))
     }
 
+    /// Why there is no VM.
+    fn about_build(&self, error: Error) -> Failure {
+        match error {
+            Error::Memory(error) => self.about_image(&error),
+            error => error.into(),
+        }
+    }
+
     /// Whether anyone asks for what an observer has to count.
     fn counts(&self) -> bool {
         self.stats || !self.emit.is_empty() || self.expect.iter().any(Expectation::counts)
+    }
+
+    /// What was expected and is not so, and what was found instead.
+    fn unmet(&self, seen: &Seen<'_>) -> Vec<(String, String)> {
+        let unmet = |it: &Expectation| Some((it.to_string(), it.unmet(seen)?));
+        self.expect.iter().filter_map(unmet).collect()
     }
 }
 
@@ -98,7 +113,7 @@ fn size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error} (16MiB, 4GiB, 2097152)"))
 }
 
-pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
+pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, Failure> {
     let start = Instant::now();
     let mut file = ImageFile::open(&options.image)?;
     let symbols = options.expect.iter().any(Expectation::symbols);
@@ -112,12 +127,16 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     // Read before the run, so that a wrong path costs no run.
     let watch = OutputWatch::of(&options.expect).map_err(Failure::Message)?;
     let counter = options.counts().then(Counter::default);
-    let mut vm = machine(options, &kvm, &image, watch.clone(), counter.clone())?;
+    let builder = machine(options, &kvm, &image, watch.clone(), counter.clone())?;
+    let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     let signal = stop_on_signals(&vm.stopper())?;
     // Opened before the run: an old kernel has none, and that is no failure of the run.
     let kvm_stats = counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
 
-    let outcome = vm.run()?;
+    let mut outcome = vm.run()?;
+    if code::of(&outcome.end, None) == 0 {
+        outcome = experiment.check(&mut vm, outcome)?;
+    }
 
     let time = start.elapsed();
     // One that came when the guest had ended by itself has stopped nothing.
@@ -133,16 +152,11 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         vm: &vm,
         output: watch.as_ref(),
     };
-    let unmet: Vec<(String, String)> = options
-        .expect
-        .iter()
-        .filter_map(|wanted| Some((wanted.to_string(), wanted.unmet(&seen)?)))
-        .collect();
+    let unmet = options.unmet(&seen);
     let code = if unmet.is_empty() { code } else { code::EXPECTATION };
     let instructions = kvm_stats.and_then(|stats| stats.get("insn_emulation"));
     let explanation = if !outcome.end.is_normal() || options.backtrace {
-        let whole = file.whole()?;
-        Some(inspect::explain(&vm, &image, &outcome, &whole, KvmKind::detect())?)
+        Some(inspect::explain(&vm, &image, &outcome, &file.whole()?, KvmKind::detect())?)
     } else {
         None
     };
@@ -169,14 +183,14 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// The VM that the options ask for.
-fn machine(
+/// The VM that the options ask for, in the making.
+fn machine<'a>(
     options: &Options,
-    kvm: &Kvm,
-    image: &Image<'_>,
+    kvm: &'a Kvm,
+    image: &'a Image<'_>,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
-) -> Result<Vm, Failure> {
+) -> Result<Builder<'a>, Failure> {
     let mut builder = Vm::builder(kvm, image)
         .memory(options.memory)
         .ring(options.ring)
@@ -194,10 +208,7 @@ fn machine(
     if let Some(counter) = counter {
         builder = builder.observe(counter);
     }
-    builder.build().map_err(|error| match error {
-        portcall::Error::Memory(error) => options.about_image(&error),
-        error => error.into(),
-    })
+    Ok(builder)
 }
 
 /// A run that is over, and all that was found out about it.

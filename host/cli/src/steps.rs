@@ -1,6 +1,5 @@
 //! `--steps`: the twelve steps as they happen, on stderr.
 
-use crate::say;
 use portcall::{End, ExitEvent, Observer, Step};
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,0 +1,181 @@
+//! What an experiment adds to the stock command line.
+
+use crate::code::{self, Failure};
+use crate::{run, start};
+use clap::Parser;
+use portcall::{Builder, Outcome, Vm};
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+type Configure = Box<dyn for<'a> FnOnce(Builder<'a>) -> Builder<'a>>;
+type After = Box<dyn FnOnce(&mut Vm) -> Result<(), Box<dyn Error>>>;
+
+/// The stock `run`, with handlers of one's own.
+#[derive(Default)]
+#[must_use = "it does nothing before `main`"]
+pub struct Experiment {
+    configure: Vec<Configure>,
+    after: Vec<After>,
+}
+
+/// Runs a bare-metal KVM guest with this experiment's handlers, and says what happened.
+#[derive(Debug, Parser)]
+#[command(version, after_help = code::HELP)]
+enum Command {
+    /// Runs a guest: a static x86-64 ELF file.
+    Run(run::Options),
+}
+
+impl Experiment {
+    /// One that adds nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds to the VM before it is built: port handlers, observers. What the command line says
+    /// is in the builder by then, so what is set here again replaces it.
+    pub fn vm(
+        mut self,
+        configure: impl for<'a> FnOnce(Builder<'a>) -> Builder<'a> + 'static,
+    ) -> Self {
+        self.configure.push(Box::new(configure));
+        self
+    }
+
+    /// Does something with the VM when its guest has ended well, that is with process code 0.
+    ///
+    /// All that the guest printed is on stdout by then. The expectations and the report come
+    /// afterwards, and see all as it is then. An error is said as `error: ...`, in place of
+    /// these, and the process code is 125; unless the guest has ended badly in a call, which is
+    /// reported as any such end.
+    pub fn after(
+        mut self,
+        check: impl FnOnce(&mut Vm) -> Result<(), Box<dyn Error>> + 'static,
+    ) -> Self {
+        self.after.push(Box::new(check));
+        self
+    }
+
+    /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
+    /// the guest, says what happened, and gives the process code. For a `main` to return.
+    pub fn main(self) -> ExitCode {
+        start(|Command::Run(options)| run::run(&options, self))
+    }
+
+    /// Applies all of [`vm`](Self::vm), in order.
+    pub(crate) fn configure<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
+        self.configure.drain(..).fold(builder, |builder, configure| configure(builder))
+    }
+
+    /// Does all of [`after`](Self::after), in order, up to the first error. The outcome is what it
+    /// is then: a guest that was called may have ended in that, which says more than the error.
+    pub(crate) fn check(&mut self, vm: &mut Vm, outcome: Outcome) -> Result<Outcome, Failure> {
+        if self.after.is_empty() {
+            return Ok(outcome);
+        }
+        let done = self.after.drain(..).try_for_each(|check| check(vm));
+        let outcome = vm.outcome()?.unwrap_or(outcome);
+        // What std still holds would come behind what we write to the same stdout.
+        let flushed = io::stdout().flush();
+        if outcome.end.is_normal() {
+            done.map_err(|error| failure(&*error))?;
+        }
+        flushed.map_err(|error| Failure::writing("stdout", &error))?;
+        Ok(outcome)
+    }
+}
+
+/// What to say of an error; one of writing is most likely one to stdout.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => Failure::writing("to stdout", error),
+        None => Failure::Message(error.to_string()),
+    }
+}
+
+impl fmt::Debug for Experiment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (configure, after) = (self.configure.len(), self.after.len());
+        write!(f, "Experiment({configure} additions to the VM, {after} checks after it)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, Experiment};
+    use crate::code::{EXPECTATION, Failure};
+    use crate::elf::Elf;
+    use crate::run;
+    use clap::Parser;
+    use portcall::{End, Guest, Ports};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// in al, 0x30; out 0xf4, al
+    const GIVE_BACK: &[u8] = &[0xe4, 0x30, 0xe6, 0xf4];
+
+    struct Constant(u32);
+    impl Ports for Constant {
+        fn read(&mut self, _: &mut Guest<'_>, _: u16, _: u8) -> Result<u32, End> {
+            Ok(self.0)
+        }
+    }
+
+    /// Runs a guest that ends with what port 0x30 gives.
+    fn give_back(experiment: Experiment, options: &[&str]) -> Result<u8, Failure> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("guest");
+        std::fs::write(&image, Elf::new(GIVE_BACK).bytes()).expect("written");
+        let words = ["experiment", "run", "--quiet"].into_iter().chain(options.iter().copied());
+        let image = image.to_str().expect("UTF-8");
+        let Command::Run(options) = Command::parse_from(words.chain([image]));
+        run::run(&options, experiment)
+    }
+
+    fn answering(code: u32) -> Experiment {
+        Experiment::new().vm(move |builder| builder.ports(0x30..=0x30, Constant(code)))
+    }
+
+    #[test]
+    fn a_handler_answers_and_additions_add_up() {
+        assert_eq!(give_back(Experiment::new(), &[]).ok(), Some(120));
+        let both = answering(7).vm(|builder| builder.ports(0x31..=0x31, Constant(0)));
+        assert_eq!(give_back(both, &[]).ok(), Some(7));
+        let same = answering(7).vm(|builder| builder.ports(0x30..=0x30, Constant(0)));
+        let failure = give_back(same, &[]).expect_err("the port is taken");
+        assert!(matches!(failure, Failure::Message(text) if text.contains("0x30")));
+    }
+
+    #[test]
+    fn what_comes_after_comes_after_a_good_end_only() {
+        let times = Arc::new(AtomicU32::new(0));
+        let counting = |code| {
+            let times = Arc::clone(&times);
+            answering(code).after(move |vm| {
+                times.fetch_add(1, Ordering::Relaxed);
+                assert_eq!(vm.stats().exits(), 2);
+                Ok(())
+            })
+        };
+        assert_eq!(give_back(counting(3), &[]).ok(), Some(3));
+        assert_eq!(times.load(Ordering::Relaxed), 0);
+        assert_eq!(give_back(counting(0), &[]).ok(), Some(0));
+        assert_eq!(times.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn expectations_see_what_it_left_and_its_error_is_ours() {
+        let at = portcall::Gpa(0x8000);
+        let leaving = || answering(0).after(move |vm| Ok(vm.memory().store_u64(at, 42)?));
+        let met = give_back(leaving(), &["--expect=mem.u64[0x8000]=42"]);
+        assert_eq!(met.ok(), Some(0));
+        let unmet = give_back(leaving(), &["--expect=mem.u64[0x8000]=41"]);
+        assert_eq!(unmet.ok(), Some(EXPECTATION));
+        let failing = leaving().after(|_| Err("the sum is wrong".into()));
+        let failure = give_back(failing, &["--expect=mem.u64[0x8000]=41"]).expect_err("it failed");
+        assert_eq!(failure.say(), 125);
+        assert!(matches!(failure, Failure::Message(text) if text == "the sum is wrong"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The command line of `portcall`, for experiments to put their handlers into.
+//!
+//! An experiment's host half is the stock binary and what it adds: the same command line, the
+//! same reports, the same process codes.
+//!
+//! ```no_run
+//! use portcall::{End, Guest, Ports};
+//!
+//! /// Answers IN with a number that no one foresees.
+//! struct Dice;
+//!
+//! impl Ports for Dice {
+//!     fn read(&mut self, _: &mut Guest<'_>, _port: u16, _width: u8) -> Result<u32, End> {
+//!         Ok(4)
+//!     }
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     cli::Experiment::new().vm(|builder| builder.ports(0x300..=0x300, Dice)).main()
+//! }
+//! ```
+//!
+//! The guest's text goes to stdout as bytes, everything of ours to stderr.
+
+/// Writes a line to stderr, coloured on a terminal. Where stderr is gone, so is the line.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        // In one piece, so that the guest's text never comes in between.
+        $crate::output::say(&(format!($($text)*) + "\n"));
+    }};
+}
+
+mod code;
+mod count;
+mod doctor;
+mod emit;
+mod expect;
+mod experiment;
+mod image_file;
+mod output;
+mod report;
+mod run;
+mod steps;
+
+#[cfg(test)]
+#[path = "../../tests/common/elf.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod elf;
+
+pub use experiment::Experiment;
+
+use clap::Parser;
+use code::Failure;
+use std::process::ExitCode;
+
+/// Runs bare-metal KVM guests and says what happened.
+#[derive(Debug, Parser)]
+#[command(version, after_help = code::HELP)]
+enum Stock {
+    /// Runs a guest: a static x86-64 ELF file.
+    Run(run::Options),
+    /// Says whether guests can run on this machine, and what to do if not.
+    Doctor,
+}
+
+/// The stock binary: `portcall run` without handlers, and `portcall doctor`.
+#[must_use]
+pub fn main() -> ExitCode {
+    start(|command| match command {
+        Stock::Run(options) => run::run(&options, Experiment::new()),
+        Stock::Doctor => doctor::doctor(),
+    })
+}
+
+/// Reads the command line, does what it says, and makes a process code of what came of it.
+fn start<C: Parser>(run: impl FnOnce(C) -> Result<u8, Failure>) -> ExitCode {
+    let command = match C::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // Help and version were asked for; anything else is a wrong command line.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { code::OURS } else { 0 });
+        }
+    };
+    ExitCode::from(run(command).unwrap_or_else(|failure| failure.say()))
+}
