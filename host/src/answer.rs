@@ -34,6 +34,7 @@ macro_rules! guest {
         }
     };
 }
+pub(crate) use guest;
 
 impl Vm {
     /// Step 11: answers a port access; the end it is, if it is one.
@@ -47,14 +48,17 @@ impl Vm {
                 return self.handled(io);
             }
             (port::CONSOLE, false) => {
-                self.console.take(&self.memory, &mut self.stats);
+                self.take_text();
                 let text = self.vcpu.elements(io).iter().step_by(io.width.into());
                 self.console.push(text, &mut self.stats);
                 if self.console.is_full() {
                     return self.hand_on();
                 }
             }
-            (port::FLUSH, false) => return self.hand_on(),
+            (port::FLUSH, false) => {
+                self.take_text();
+                return self.hand_on();
+            }
             (port::INPUT, true) => return self.give_input(io),
             (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
             (port::CALL, false) => return self.call(io),
@@ -76,7 +80,7 @@ impl Vm {
     }
 
     /// A handler may have printed, and a guest may make it do so without end.
-    fn after_handler(&mut self) -> Result<Option<End>, Error> {
+    pub(crate) fn after_handler(&mut self) -> Result<Option<End>, Error> {
         if self.console.is_full() { self.hand_on() } else { Ok(None) }
     }
 

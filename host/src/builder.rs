@@ -14,6 +14,7 @@ use crate::outcome::{Annotations, Limit, Stats};
 use crate::ports::{PortTable, Ports};
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
+use crate::tape::{Machine, Tape};
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
@@ -35,6 +36,7 @@ pub struct Builder<'a> {
     observers: Observers,
     time_limit: Option<Duration>,
     tick: Option<Duration>,
+    tape: Option<Box<dyn Tape>>,
 }
 
 impl<'a> Builder<'a> {
@@ -52,6 +54,7 @@ impl<'a> Builder<'a> {
             observers: Observers::default(),
             time_limit: None,
             tick: None,
+            tape: None,
         }
     }
 
@@ -133,6 +136,13 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Records the run, or plays a recorded one.
+    #[must_use]
+    pub fn tape(mut self, tape: impl Tape + 'static) -> Self {
+        self.tape = Some(Box::new(tape));
+        self
+    }
+
     /// Steps 1 to 9: everything up to the guest's first instruction. One long function, since the
     /// straight line is what it is there to show.
     ///
@@ -181,7 +191,7 @@ impl<'a> Builder<'a> {
         // 3 and 4: a vCPU and its kvm_run.
         let mut vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
         vcpu.sync(Synced {
-            general: calls.any() || !serves.is_empty(),
+            general: calls.any() || !serves.is_empty() || self.tape.is_some(),
             system: calls.any_bytes() || !serves.is_empty(),
         });
 
@@ -223,7 +233,7 @@ impl<'a> Builder<'a> {
         steps.done(9, "load", start, || load::describe(self.image));
 
         let console = Console::new(self.console, &layout);
-        Ok(Vm {
+        let mut vm = Vm {
             vcpu,
             vm,
             memory: ram,
@@ -241,7 +251,13 @@ impl<'a> Builder<'a> {
             annotations: Annotations::default(),
             end: None,
             fault: None,
-        })
+            tape: None,
+        };
+        if let Some(tape) = self.tape {
+            let (memory, ring) = (self.memory, self.ring);
+            vm.put_in(tape, &Machine { memory, ring, arguments: &self.arguments });
+        }
+        Ok(vm)
     }
 }
 

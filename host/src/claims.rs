@@ -81,6 +81,9 @@ impl<'a> Claims<'a> {
             bytes.resize(start + piece, 0);
             let read = self.memory.read(gpa, &mut bytes[start..]);
             read.map_err(|_| Malformed::pointer(address, size))?;
+            if how == Use::Read {
+                self.memory.note_read(gpa, &bytes[start..]);
+            }
         }
         Ok(bytes)
     }

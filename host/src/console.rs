@@ -3,12 +3,17 @@
 use crate::layout::{Gpa, Layout};
 use crate::memory::Memory;
 use crate::outcome::Stats;
+use crate::tape::Text;
 use abi::console::{CAPACITY, HEADER, READ_INDEX, WRITE_INDEX};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The text is handed on when this much has come together, at the latest.
 const BUFFER: usize = 64 * 1024;
+
+/// The start and the factor of the 64-bit FNV-1a hash.
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// One vCPU's console.
 pub(crate) struct Console {
@@ -17,11 +22,15 @@ pub(crate) struct Console {
     window: Gpa,
     /// Bytes ever taken. Ours, not the copy that the guest sees.
     taken: u64,
+    /// Bytes ever received, and, for a tape, their hash.
+    received: u64,
+    hash: Option<u64>,
 }
 
 impl Console {
     pub(crate) fn new(sink: Box<dyn Write + Send>, layout: &Layout) -> Self {
-        Self { sink, buffer: Vec::new(), window: Gpa(layout.window()), taken: 0 }
+        let window = Gpa(layout.window());
+        Self { sink, buffer: Vec::new(), window, taken: 0, received: 0, hash: None }
     }
 
     /// Takes bytes that came through the console port; what stands in the window was taken
@@ -30,6 +39,7 @@ impl Console {
         let before = self.buffer.len();
         self.buffer.extend(bytes);
         stats.console_bytes += (self.buffer.len() - before) as u64;
+        self.receive(before);
     }
 
     /// Takes what stands in the window. Its write index is a claim: whatever it says, at most
@@ -45,6 +55,7 @@ impl Console {
         stats.console_lost = stats.console_lost.saturating_add(claimed - there);
         stats.console_bytes += there;
         let from = written.wrapping_sub(there) % CAPACITY;
+        let before = self.buffer.len();
         let head = there.min(CAPACITY - from);
         for (at, size) in [(from, head), (0, there - head)] {
             let start = self.buffer.len();
@@ -55,14 +66,39 @@ impl Console {
             }
         }
         self.taken = written;
-        // Only for the guest to see how much room there is; nothing here believes it.
-        let _ = memory.store_u64(index(READ_INDEX), written);
+        self.receive(before);
+    }
+
+    /// Shows the guest how much room there is, in answer to an exit of its own: at a tick this
+    /// would make its next exit a matter of time. Nothing here believes what stands there.
+    pub(crate) fn publish(&self, memory: &Memory) {
+        let _ = memory.store_u64_unnoted(Gpa(self.window.0 + READ_INDEX), self.taken);
+    }
+
+    /// Keeps account of what was received, for tapes.
+    pub(crate) fn start_hash(&mut self) {
+        self.hash = Some(FNV_START);
+    }
+
+    /// What has come into the buffer behind `before`.
+    fn receive(&mut self, before: usize) {
+        let new = &self.buffer[before..];
+        self.received += new.len() as u64;
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        self.hash = self.hash.map(|hash| new.iter().fold(hash, step));
+    }
+
+    /// What was received so far.
+    pub(crate) fn text(&self, stats: &Stats) -> Text {
+        Text { bytes: self.received, hash: self.hash.unwrap_or(0), lost: stats.console_lost }
     }
 
     /// Takes the host's own words, behind all that the guest has printed so far.
     pub(crate) fn add(&mut self, text: &[u8], memory: &Memory, stats: &mut Stats) {
         self.take(memory, stats);
+        let before = self.buffer.len();
         self.buffer.extend_from_slice(text);
+        self.receive(before);
     }
 
     /// Whether the text should be handed on rather than waited with.

@@ -5,7 +5,7 @@
 //! there again: one KVM_RUN, if it makes no exits of its own.
 
 use crate::claims::Claims;
-use crate::error::{Error, InterfaceError};
+use crate::error::{Error, InterfaceError, MemoryError};
 use crate::layout::Gpa;
 use crate::outcome::End;
 use crate::service::lacking;
@@ -116,6 +116,12 @@ impl Door<'_> {
         Ok(self.vm.memory.write(self.place(offset), bytes).map_err(Error::from)?)
     }
 
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
+        self.vm.memory.read(self.place(offset), bytes)?;
+        self.vm.memory.note_read(self.place(offset), bytes);
+        Ok(())
+    }
+
     /// Makes the call that stands in the mailbox, or says why not.
     fn make<const A: usize, const R: usize>(
         &mut self,
@@ -152,7 +158,7 @@ impl Door<'_> {
         }
         let mut bytes = [0; 8 * WORDS_MAX];
         let bytes = &mut bytes[..8 * R];
-        self.vm.memory.read(self.place(WORDS), bytes).map_err(Error::from)?;
+        self.read(WORDS, bytes).map_err(Error::from)?;
         let mut result = [0; R];
         for (word, from) in result.iter_mut().zip(bytes.as_chunks::<8>().0) {
             *word = u64::from_le_bytes(*from);
@@ -189,7 +195,7 @@ impl Transport for Door<'_> {
 
     fn take_back(&mut self, bytes: &mut [u8]) {
         let Some(offset) = self.lent.pop_front().filter(|_| self.failed.is_none()) else { return };
-        if let Err(error) = self.vm.memory.read(self.place(offset), bytes) {
+        if let Err(error) = self.read(offset, bytes) {
             self.failed = Some(Error::from(error).into());
         }
     }
@@ -217,10 +223,12 @@ impl Transport for Door<'_> {
         let Self { vm, result, .. } = self;
         let sregs = vm.vcpu.system_registers().map_err(Error::from)?;
         let mut given = Given { claims: Claims::new(&vm.memory, &sregs), result: Some(result) };
-        R::take(&mut Reader::new(words), &mut given).map_err(|malformed| {
+        let taken = R::take(&mut Reader::new(words), &mut given);
+        taken.map_err(|malformed| {
             // A guest that breaks its own definition is not asked again.
             let why = format!("its result: {malformed}");
-            let end = End::CallRefused { call: call_name(name), why };
+            vm.tell_between();
+            let end = vm.end_by_tape(End::CallRefused { call: call_name(name), why });
             vm.end = Some(end.clone());
             CallError::Ended(end)
         })
@@ -229,13 +237,13 @@ impl Transport for Door<'_> {
 
 /// A result of bytes, in the guest's own memory: where it is and how large are claims, and what is
 /// there is copied once.
-struct Given<'r> {
-    claims: Claims<'r>,
+struct Given<'m, 'r> {
+    claims: Claims<'m>,
     /// `None` once it holds a result: there is one at most.
     result: Option<&'r mut Vec<u8>>,
 }
 
-impl<'r> Space<'r> for Given<'r> {
+impl<'r> Space<'r> for Given<'_, 'r> {
     fn bytes(&mut self, address: u64, size: u64) -> Result<&'r [u8], Malformed> {
         let result = self.result.take().ok_or(Malformed::pointer(address, size))?;
         *result = self.claims.read(address, size)?;

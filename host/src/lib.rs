@@ -61,6 +61,7 @@ pub mod service;
 mod answer;
 mod describe;
 pub mod door;
+pub mod tape;
 mod console;
 mod input;
 pub mod outcome;
@@ -90,6 +91,7 @@ pub use ports::{Guest, Ports};
 pub use registers::Ring;
 pub use service::Service;
 pub use stop::Stopper;
+pub use tape::Tape;
 pub use vm::{Stop, Vm};
 
 pub use abi;

@@ -2,9 +2,11 @@
 
 use crate::error::{KvmError, MemoryError};
 use crate::layout::{Gpa, Layout};
+use crate::tape::Effect;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
     MemoryRegionAddress,
@@ -15,6 +17,8 @@ use vm_memory::{
 #[derive(Debug)]
 pub struct Memory {
     ram: GuestMemoryMmap,
+    /// What the host did to the guest, for a tape to be told; only where there is one.
+    journal: Option<Box<Mutex<Vec<Effect>>>>,
 }
 
 impl Memory {
@@ -30,7 +34,7 @@ impl Memory {
             ranges.push((GuestAddress(range.start), bytes));
         }
         let ram = GuestMemoryMmap::from_ranges(&ranges).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { ram })
+        Ok(Self { ram, journal: None })
     }
 
     /// The memory slots for KVM_SET_USER_MEMORY_REGION, one a range of RAM.
@@ -73,7 +77,9 @@ impl Memory {
         let size = bytes.len() as u64;
         self.ram
             .write_slice(bytes, GuestAddress(gpa.0))
-            .map_err(|_| MemoryError::NotRam { address: gpa.0, size })
+            .map_err(|_| MemoryError::NotRam { address: gpa.0, size })?;
+        self.note(|| Effect::Write { at: gpa, bytes: bytes.to_vec() });
+        Ok(())
     }
 
     /// Reads an aligned little-endian `u64` in one access.
@@ -91,9 +97,43 @@ impl Memory {
     /// # Errors
     /// It is not RAM, or not aligned.
     pub fn store_u64(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
+        self.store_u64_unnoted(gpa, value)?;
+        self.note(|| Effect::Write { at: gpa, bytes: value.to_le_bytes().to_vec() });
+        Ok(())
+    }
+
+    /// The same for what follows from the guest's own doing, and so is done again in a replay.
+    pub(crate) fn store_u64_unnoted(&self, gpa: Gpa, value: u64) -> Result<(), MemoryError> {
         self.ram
             .store(value, GuestAddress(gpa.0), Ordering::Release)
             .map_err(|_| MemoryError::NotRam { address: gpa.0, size: 8 })
+    }
+
+    /// From here on what the host does to the guest is noted.
+    pub(crate) fn start_journal(&mut self) {
+        self.journal = Some(Box::default());
+    }
+
+    /// Notes something that the host does, if someone wants to know.
+    #[inline]
+    pub(crate) fn note(&self, effect: impl FnOnce() -> Effect) {
+        if let Some(journal) = &self.journal {
+            journal.lock().unwrap_or_else(PoisonError::into_inner).push(effect());
+        }
+    }
+
+    /// Notes what the host has read of the guest's.
+    #[inline]
+    pub(crate) fn note_read(&self, at: Gpa, bytes: &[u8]) {
+        self.note(|| Effect::Read { at, bytes: bytes.to_vec() });
+    }
+
+    /// What was noted since the last time.
+    pub(crate) fn effects(&self) -> Vec<Effect> {
+        let journal = self.journal.as_ref();
+        journal.map_or_else(Vec::new, |journal| {
+            std::mem::take(&mut *journal.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
     /// Where the byte at `gpa` stands in this process's own address space; `None` if it is not

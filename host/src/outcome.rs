@@ -103,6 +103,13 @@ pub enum End {
     LimitReached(Limit),
     /// A [`Stopper`](crate::Stopper) stopped it.
     Stopped,
+    /// The guest of a replay did something else than the recorded one.
+    Diverged {
+        /// What the recorded one did.
+        expected: String,
+        /// What this one did.
+        actual: String,
+    },
     /// KVM met an instruction that it cannot emulate.
     EmulationFailed {
         /// The instruction's bytes and some more, where KVM told them.
@@ -155,7 +162,7 @@ impl End {
     }
 
     /// All that [`name`](Self::name) gives.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 16] = [
         "exited",
         "halted",
         "panicked",
@@ -167,6 +174,7 @@ impl End {
         "handler-failed",
         "limit-reached",
         "stopped",
+        "diverged",
         "emulation-failed",
         "internal-error",
         "entry-failed",
@@ -188,6 +196,7 @@ impl End {
             Self::HandlerFailed { .. } => "handler-failed",
             Self::LimitReached(_) => "limit-reached",
             Self::Stopped => "stopped",
+            Self::Diverged { .. } => "diverged",
             Self::EmulationFailed { .. } => "emulation-failed",
             Self::InternalError { .. } => "internal-error",
             Self::EntryFailed { .. } => "entry-failed",
@@ -220,6 +229,9 @@ impl fmt::Display for End {
                 write!(f, "ran longer than its limit of {time:?}")
             }
             Self::Stopped => f.write_str("stopped by the host"),
+            Self::Diverged { expected, actual } => {
+                write!(f, "the replay diverged: expected {expected}, but it was {actual}")
+            }
             Self::EmulationFailed { bytes } if bytes.is_empty() => {
                 f.write_str("KVM cannot emulate an instruction")
             }

@@ -7,8 +7,9 @@ use crate::layout::Gva;
 use crate::memory::Memory;
 use crate::observe::{Level, Observers};
 use crate::outcome::{Annotations, End, Stats};
+use crate::tape::Effect;
 use crate::vcpu::Vcpu;
-use crate::walk::{self, Translation, read_virtual};
+use crate::walk::{self, Translation, read_virtual_with};
 use abi::port;
 use kvm_bindings::kvm_regs;
 use std::fmt;
@@ -72,7 +73,9 @@ impl<'a> Guest<'a> {
 
     /// Prints `text` to its console, behind all that it has printed so far.
     pub fn print(&mut self, text: impl AsRef<[u8]>) {
-        self.console.add(text.as_ref(), self.memory, self.stats);
+        let text = text.as_ref();
+        self.memory.note(|| Effect::Print(text.to_vec()));
+        self.console.add(text, self.memory, self.stats);
     }
 
     /// Its general registers. At an IN, RIP is still that of the instruction; at an OUT it may
@@ -96,11 +99,13 @@ impl<'a> Guest<'a> {
     /// Leaves a key and a value in the [outcome](crate::Outcome::annotations), for whoever reads that.
     /// Gives `false`, and leaves nothing, where there are too many already.
     pub fn annotate(&mut self, key: &str, value: &str) -> bool {
+        self.memory.note(|| Effect::Annotate { key: key.to_owned(), value: value.to_owned() });
         self.annotations.add(key, value)
     }
 
     /// Tells the observers something that the guest wants to have logged.
     pub fn log(&mut self, level: Level, text: &str) {
+        self.memory.note(|| Effect::Log(level, text.to_owned()));
         self.observers.log(level, text);
     }
 
@@ -119,7 +124,8 @@ impl<'a> Guest<'a> {
     /// The ioctl failed.
     pub fn read_virtual(&self, gva: Gva, bytes: &mut [u8]) -> Result<bool, End> {
         let sregs = self.vcpu.system_registers().map_err(failed)?;
-        Ok(read_virtual(self.memory, sregs.cr3, gva, bytes).is_ok())
+        let seen = |at, bytes: &[u8]| self.memory.note_read(at, bytes);
+        Ok(read_virtual_with(self.memory, sregs.cr3, gva, bytes, seen).is_ok())
     }
 }
 

@@ -238,6 +238,11 @@ pub(crate) const fn words(r: &kvm_regs) -> [u64; WORDS_MAX] {
     [r.rdi, r.rsi, r.rdx, r.rcx, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15]
 }
 
+/// The registers that a result comes back in, in the order of its words.
+pub(crate) const fn result(r: &kvm_regs) -> [u64; WORDS_MAX] {
+    [r.rax, r.rdi, r.rsi, r.rdx, r.rcx, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14]
+}
+
 /// Puts the words of a result into the registers: RAX, then those of the arguments.
 pub(crate) fn set_result(r: &mut kvm_regs, words: &[u64]) {
     let registers = [

@@ -17,6 +17,7 @@ use crate::outcome::{Annotations, End, Outcome, Stats};
 use crate::ports::PortTable;
 use crate::service::Calls;
 use crate::stop::{Stopper, Watchdog};
+use crate::tape::Tape;
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation};
 use abi::calls::Interface;
@@ -64,6 +65,7 @@ pub struct Vm {
     pub(crate) end: Option<End>,
     /// The exception whose stub the guest is in.
     pub(crate) fault: Option<Exception>,
+    pub(crate) tape: Option<Box<dyn Tape>>,
 }
 
 impl Vm {
@@ -116,7 +118,7 @@ impl Vm {
         // Ticks that came since the last step found nobody to interrupt.
         if self.end.is_none()
             && self.bounds.is_due()
-            && let Some(end) = self.hand_on()?
+            && let Some(end) = self.tick()?
         {
             return self.finish(end);
         }
@@ -131,7 +133,7 @@ impl Vm {
         self.end = None;
         // A signal that came while the host was at work.
         if self.vcpu.take_signal()
-            && let Some(end) = self.hand_on()?
+            && let Some(end) = self.tick()?
         {
             return self.finish(end);
         }
@@ -139,6 +141,7 @@ impl Vm {
         if self.bounds.stop.requested() {
             return self.finish(End::Stopped);
         }
+        self.tell_between();
         // 10: the guest runs.
         let entered = self.steps.now();
         let exit = self.vcpu.run()?;
@@ -146,13 +149,16 @@ impl Vm {
         self.steps.exit(&exit, entered);
         // 11: what it wants is answered.
         let start = self.steps.now();
-        let end = match &exit {
-            Exit::Io(io) => self.answer(io)?,
-            Exit::Interrupted => {
-                self.vcpu.take_signal();
-                self.hand_on()?
+        let end = match self.tape.take() {
+            Some(mut tape) if exit != Exit::Interrupted => {
+                let end = self.answer_by_tape(&mut *tape, &exit);
+                self.tape = Some(tape);
+                end?
             }
-            _ => exit.end(),
+            tape => {
+                self.tape = tape;
+                self.answer_exit(&exit)?
+            }
         };
         if let Some(end) = end {
             return self.finish(end);
@@ -164,6 +170,18 @@ impl Vm {
         Ok(Stop::Exit(exit))
     }
 
+    /// Step 11: the answer to an exit; the end it is, if it is one.
+    pub(crate) fn answer_exit(&mut self, exit: &Exit) -> Result<Option<End>, Error> {
+        match exit {
+            Exit::Io(io) => self.answer(io),
+            Exit::Interrupted => {
+                self.vcpu.take_signal();
+                self.tick()
+            }
+            _ => Ok(exit.end()),
+        }
+    }
+
     /// Step 12: the end with the registers at it, for those who step; `None` before there is one.
     ///
     /// # Errors
@@ -173,6 +191,7 @@ impl Vm {
     }
 
     fn outcome_of(&mut self, end: End) -> Result<Outcome, Error> {
+        self.tell_between();
         let vcpu = &self.vcpu.fd;
         let registers = self.steps.ioctl(
             12,
@@ -187,7 +206,8 @@ impl Vm {
 
     /// The run is over: hands on what the guest printed, and remembers the end.
     fn finish(&mut self, end: End) -> Result<Stop, Error> {
-        self.console.take(&self.memory, &mut self.stats);
+        self.take_text();
+        let end = self.end_by_tape(end);
         if !self.console.is_empty() {
             // A sink that takes nothing must not hold up a run that was to end.
             let patience = Instant::now() + LAST_WORDS;
@@ -202,6 +222,21 @@ impl Vm {
         self.steps.end(&end);
         self.end = Some(end.clone());
         Ok(Stop::End(end))
+    }
+
+    /// Takes what the guest has printed so far, and shows it that there is room again.
+    pub(crate) fn take_text(&mut self) {
+        self.console.take(&self.memory, &mut self.stats);
+        self.console.publish(&self.memory);
+    }
+
+    /// A tick: hands on the text, and looks at what may end the run from outside.
+    fn tick(&mut self) -> Result<Option<End>, Error> {
+        if let Some(end) = self.hand_on()? {
+            return Ok(Some(end));
+        }
+        let text = self.console.text(&self.stats);
+        Ok(self.tape.as_mut().and_then(|tape| tape.tick(text)))
     }
 
     /// Hands on what the guest has printed so far; then, since that may have taken its time,

@@ -56,6 +56,17 @@ pub(crate) fn read_virtual(
     gva: Gva,
     bytes: &mut [u8],
 ) -> Result<(), MemoryError> {
+    read_virtual_with(memory, cr3, gva, bytes, |_, _| {})
+}
+
+/// The same; `seen` is given each piece, and where it is.
+pub(crate) fn read_virtual_with(
+    memory: &Memory,
+    cr3: u64,
+    gva: Gva,
+    bytes: &mut [u8],
+    seen: impl Fn(Gpa, &[u8]),
+) -> Result<(), MemoryError> {
     let mut at = gva.0;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -64,6 +75,7 @@ pub(crate) fn read_virtual(
         let found =
             translate(memory, cr3, Gva(at)).ok_or(MemoryError::NotMapped { address: at })?;
         memory.read(found.gpa, now)?;
+        seen(found.gpa, now);
         at = at.wrapping_add(now.len() as u64);
         rest = later;
     }
