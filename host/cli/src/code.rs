@@ -22,7 +22,7 @@ Process codes:
   0-100    the guest's own exit code; 0 as well where it ended by HLT
   101      the guest panicked
   120      the guest's exit code is above 100 (the report has it)
-  121      an expectation was not met
+  121      an expectation was not met, or a replay went another way than recorded
   122      a limit was reached
   123      a call was refused, or a handler on the host failed
   124      the guest ran longer than --timeout
@@ -41,6 +41,7 @@ pub(crate) fn of(end: &End, signal: Option<i32>) -> u8 {
         End::Panicked { .. } => PANICKED,
         End::LimitReached(Limit::Time(_)) => DEADLINE,
         End::LimitReached(_) => LIMIT,
+        End::Diverged { .. } => EXPECTATION,
         End::CallRefused { .. } | End::HandlerFailed { .. } => REFUSED,
         End::Stopped => {
             SIGNAL + signal.and_then(|signal| u8::try_from(signal).ok()).unwrap_or_default()

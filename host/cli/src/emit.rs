@@ -1,23 +1,24 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
 
 use crate::code::Failure;
-use crate::image_file::ImageFile;
-use crate::output;
-use crate::run::Ended;
+use crate::output::{self, Patient};
+use crate::session::Ended;
 use inspect::core::AddressSpace;
 use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;
-use portcall::{End, Limit, registers};
+use portcall::{Builder, End, Limit, registers};
+use replay::Recording;
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Json,
     Core,
+    Log,
 }
 
 /// One `--emit`.
@@ -36,10 +37,14 @@ impl FromStr for Emit {
         let kind = match kind {
             "json" => Kind::Json,
             "core" => Kind::Core,
-            _ => return Err(format!("{kind} cannot be emitted; there are json and core")),
+            "log" => Kind::Log,
+            _ => return Err(format!("{kind} cannot be emitted; there are json, core and log")),
         };
         match (file, kind) {
             ("", _) => Err("it names no file after =; \"-\" is stdout".to_owned()),
+            ("-", Kind::Log) => {
+                Err("stdout has the guest's text: name a file, log=FILE".to_owned())
+            }
             ("-", Kind::Core) => Err("a core file is sparse: name a file, core=FILE".to_owned()),
             ("-", Kind::Json) => Ok(Self { kind, file: None }),
             (file, _) => Ok(Self { kind, file: Some(file.into()) }),
@@ -53,16 +58,32 @@ pub(crate) struct Output {
     name: String,
     /// `None` for stdout.
     file: Option<File>,
+    /// Of a log, once it is begun.
+    recording: Option<Recording>,
 }
 
 impl Emit {
-    pub(crate) fn open(&self, image: &ImageFile) -> Result<Output, Failure> {
+    /// Whether it wants exits counted.
+    pub(crate) fn counts(&self) -> bool {
+        self.kind == Kind::Json
+    }
+
+    /// Whether it is a log.
+    pub(crate) fn records(&self) -> bool {
+        self.kind == Kind::Log
+    }
+
+    /// Opens it; `input` is the file that the run is made of.
+    pub(crate) fn open(&self, input: &Path) -> Result<Output, Failure> {
+        let (kind, recording) = (self.kind, None);
         let Some(path) = &self.file else {
-            return Ok(Output { kind: self.kind, name: "stdout".to_owned(), file: None });
+            return Ok(Output { kind, name: "stdout".to_owned(), file: None, recording });
         };
         let name = path.display().to_string();
-        if image.is(path) {
-            return Err(Failure::Message(format!("{name} is the image itself; name another file")));
+        if is_same(path, input) {
+            return Err(Failure::Message(format!(
+                "{name} is what is to be run; name another file"
+            )));
         }
         // What stands there is lost only once there is something to put in its place. A pipe
         // that nobody reads is an error, not a wait.
@@ -77,8 +98,14 @@ impl Emit {
             let why = "a core file is sparse, and that is no plain file";
             return Err(Failure::Message(format!("cannot write {name}: {why}")));
         }
-        Ok(Output { kind: self.kind, name, file: Some(file) })
+        Ok(Output { kind, name, file: Some(file), recording })
     }
+}
+
+/// Whether two paths lead to one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
+    id(one).is_some() && id(one) == id(other)
 }
 
 /// Refuses two outputs to one file, of which only a mixture would be left.
@@ -97,8 +124,31 @@ pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
 }
 
 impl Output {
+    /// What it wants of the VM: a log is written as the run goes. `image` is the whole file.
+    pub(crate) fn equip<'b>(
+        &mut self,
+        builder: Builder<'b>,
+        image: &[u8],
+    ) -> Result<Builder<'b>, Failure> {
+        let Some(file) = self.file.take_if(|_| self.kind == Kind::Log) else { return Ok(builder) };
+        let file =
+            Patient::replacing(file).map_err(|error| Failure::writing(&self.name, &error))?;
+        let (recorder, recording) = replay::record(file, image);
+        self.recording = Some(recording);
+        Ok(builder.tape(recorder))
+    }
+
+    /// The run has failed on the host's side; a log is completed all the same.
+    pub(crate) fn abandon(self, code: u8) -> Result<(), Failure> {
+        let done = self.recording.map_or(Ok(()), |recording| recording.finish(code));
+        done.map_err(|error| Failure::writing(&self.name, &error))
+    }
+
     pub(crate) fn write(self, ended: &Ended<'_>) -> Result<(), Failure> {
-        let Self { kind, name, file } = self;
+        if self.kind == Kind::Log {
+            return self.abandon(ended.own);
+        }
+        let Self { kind, name, file, .. } = self;
         match (kind, file) {
             (Kind::Core, Some(mut file)) => {
                 let space = inspect::core::write(ended.vm, ended.outcome, &mut file)
@@ -246,6 +296,7 @@ fn end(end: &End) -> Value {
             json!({ "gpa": hexadecimal(gpa.0), "write": write })
         }
         End::HandlerFailed { message } => json!({ "message": message }),
+        End::Diverged { expected, actual } => json!({ "expected": expected, "actual": actual }),
         End::LimitReached(Limit::Time(time)) => json!({ "limit": "time", "us": micros(*time) }),
         End::EmulationFailed { bytes } => {
             let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -2,9 +2,8 @@
 
 use crate::code::Failure;
 use portcall::elf;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The largest image that is read. None is near it; a wrong file may be.
@@ -37,15 +36,6 @@ impl ImageFile {
             return Err(Failure::Message(message));
         }
         Ok(Self { path: path.into(), file, size: metadata.len() })
-    }
-
-    /// Whether a path leads to this very file.
-    pub(crate) fn is(&self, path: &Path) -> bool {
-        let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        match (self.file.metadata(), path.metadata()) {
-            (Ok(ours), Ok(theirs)) => same(&ours, &theirs),
-            _ => false,
-        }
     }
 
     /// What is loaded. The debug information behind it is most of a file, and reading it costs

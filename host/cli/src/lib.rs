@@ -38,8 +38,11 @@ mod expect;
 mod experiment;
 mod image_file;
 mod output;
+mod replay;
 mod report;
 mod run;
+mod session;
+mod signals;
 mod steps;
 
 #[cfg(test)]
@@ -59,15 +62,19 @@ use std::process::ExitCode;
 enum Stock {
     /// Runs a guest: a static x86-64 ELF file.
     Run(run::Options),
+    /// Runs a recorded guest again, with no handlers, and reports the first difference.
+    Replay(replay::Options),
     /// Says whether guests can run on this machine, and what to do if not.
     Doctor,
 }
 
-/// The stock binary: `portcall run` without handlers, and `portcall doctor`.
+/// The stock binary: `portcall run` and `portcall replay`, without handlers, and
+/// `portcall doctor`.
 #[must_use]
 pub fn main() -> ExitCode {
     start(|command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new()),
+        Stock::Replay(options) => replay::replay(&options),
         Stock::Doctor => doctor::doctor(),
     })
 }

@@ -103,6 +103,28 @@ pub(crate) fn replace(file: &File, bytes: &[u8]) -> io::Result<()> {
     write_all(file, bytes)
 }
 
+/// A file that is written as a run goes: neither a signal nor a full pipe loses any of it.
+#[derive(Debug)]
+pub(crate) struct Patient(File);
+
+impl Patient {
+    /// In place of what stands there.
+    pub(crate) fn replacing(file: File) -> io::Result<Self> {
+        replace(&file, &[])?;
+        Ok(Self(file))
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_all(&self.0, bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes to stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let file = io::stdout().as_fd().try_clone_to_owned()?;

@@ -2,7 +2,7 @@
 
 use crate::code::{self, GUEST_MAX};
 use crate::output;
-use crate::run::Ended;
+use crate::session::Ended;
 use anstyle::AnsiColor;
 use comfy_table::{CellAlignment, Table, presets};
 use inspect::{KvmKind, Style};

@@ -1,0 +1,81 @@
+//! `portcall replay`: a recorded run again, with no handlers.
+
+use crate::code::{self, Failure};
+use crate::session::{Common, Session};
+use portcall::{Image, Kvm, Vm};
+use replay::{Log, LogError, State, Verdict};
+use std::path::PathBuf;
+use std::time::Instant;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// The log: what `portcall run --emit log=FILE` wrote. It has the guest in it.
+    log: PathBuf,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Options {
+    /// What is wrong with the log, with its name.
+    fn about_log(&self, error: &LogError) -> Failure {
+        match error {
+            LogError::Open { .. } | LogError::NotPlain { .. } => {
+                Failure::Message(error.to_string())
+            }
+            _ => Failure::Message(format!("{}: {error}", self.log.display())),
+        }
+    }
+}
+
+pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
+    let start = Instant::now();
+    let (common, name) = (&options.common, options.log.display());
+    if common.records() {
+        let why = "a replay has nothing to record that is not in its log; copy that";
+        return Err(Failure::Message(format!("--emit log: {why}")));
+    }
+    let log = Log::open(&options.log).map_err(|error| options.about_log(&error))?;
+    let (state, machine, file) = (log.state(), log.machine().clone(), log.image().to_vec());
+    let broken = |error: &dyn std::fmt::Display| {
+        Failure::Message(format!("{name}: the guest in it cannot be replayed: {error}"))
+    };
+    let image = Image::parse(&file).map_err(|error| broken(&error))?;
+    let mut session = Session::open(common, &image, machine.ring(), &options.log, start)?;
+    let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
+
+    let builder = machine.apply(Vm::builder(&kvm, &image)).console(log.console(session.console()?));
+    let builder = session.equip(builder, &[])?;
+    let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
+    let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
+    let ready = session.ready(&vm)?;
+    let outcome = vm.run()?;
+
+    let verdict = found.get();
+    let recorded = match (&verdict, state) {
+        (Verdict::Same, State::Complete(code)) => Some(code),
+        (Verdict::Cut, _) => Some(code::OURS),
+        _ => None,
+    };
+    let quiet = common.is_quiet();
+    let code = session.conclude(&vm, &outcome, ready, recorded, || Ok(file.clone()))?;
+    let exits = outcome.stats.exits();
+    match (verdict, state) {
+        (Verdict::Same, State::Complete(_)) if !quiet => {
+            say!("  the same as recorded, in all {exits} exits and in its end");
+        }
+        (Verdict::Same, State::Cut(at)) => {
+            say!("  the same as recorded, but the log was not completed: it ends at byte {at}");
+        }
+        (Verdict::Cut, State::Cut(at)) => {
+            let why = "whatever recorded it was killed, or had no more room";
+            return Err(Failure::Message(format!(
+                "{name} was cut short at byte {at}, and up to there the guest has done the same: \
+                 {why}"
+            )));
+        }
+        (Verdict::Failed(error), _) => return Err(options.about_log(&error)),
+        _ => {}
+    }
+    Ok(code)
+}

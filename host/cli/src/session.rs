@@ -1,0 +1,246 @@
+//! What running and replaying have in common: from a VM in the making to a process code.
+
+use crate::code::{self, Failure};
+use crate::count::{Counter, Counts};
+use crate::emit::{self, Emit, Output};
+use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::output::{self, Plain};
+use crate::report;
+use crate::signals::Signals;
+use crate::steps::Steps;
+use inspect::{Explanation, KvmKind};
+use portcall::sys::KvmStats;
+use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Text of a guest that makes no exit appears at least this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The options of both.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Ends a guest that runs longer (10s, 500ms, 2m).
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+
+    /// Checks something at the end: rax=42, exit=0, end=halted, mem.u64[SYMBOL]=42,
+    /// output=FILE, exits.port[0xe9]<=4, exits.out=1; also with != <= >= < >. May be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    expect: Vec<Expectation>,
+
+    /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
+    /// log (all that the guest got from the host, for `portcall replay`). May be repeated.
+    #[arg(long, value_name = "KIND[=FILE]")]
+    emit: Vec<Emit>,
+
+    /// Shows the twelve steps as they happen, with their ioctls.
+    #[arg(long)]
+    steps: bool,
+
+    /// Shows where exits and time went.
+    #[arg(long)]
+    stats: bool,
+
+    /// Shows where the guest was also where it ended well.
+    #[arg(long)]
+    backtrace: bool,
+
+    /// Says nothing about a run that went well.
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Common {
+    /// Whether anyone asks for what an observer has to count.
+    fn counts(&self) -> bool {
+        self.stats
+            || self.emit.iter().any(Emit::counts)
+            || self.expect.iter().any(Expectation::counts)
+    }
+
+    /// Whether the image is wanted with its symbols, or to be put into a log.
+    pub(crate) fn wants_whole_image(&self) -> bool {
+        self.records() || self.expect.iter().any(Expectation::symbols)
+    }
+
+    /// Whether little is to be said.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether a log is asked for.
+    pub(crate) fn records(&self) -> bool {
+        self.emit.iter().any(Emit::records)
+    }
+
+    /// What was expected and is not so, and what was found instead.
+    fn unmet(&self, seen: &Seen<'_>) -> Vec<(String, String)> {
+        let unmet = |it: &Expectation| Some((it.to_string(), it.unmet(seen)?));
+        self.expect.iter().filter_map(unmet).collect()
+    }
+}
+
+/// A run or a replay on its way.
+pub(crate) struct Session<'a> {
+    common: &'a Common,
+    image: &'a Image<'a>,
+    ring: Ring,
+    start: Instant,
+    outputs: Vec<Output>,
+    watch: Option<OutputWatch>,
+    counter: Option<Counter>,
+}
+
+/// A VM that is about to run, and what is looked at beside it.
+pub(crate) struct Ready {
+    signals: Signals,
+    kvm_stats: Option<KvmStats>,
+}
+
+impl<'a> Session<'a> {
+    /// Opens what is to be written, so that a wrong path costs no run. `input` is the file that
+    /// the run is made of, which is no place for it.
+    pub(crate) fn open(
+        common: &'a Common,
+        image: &'a Image<'a>,
+        ring: Ring,
+        input: &Path,
+        start: Instant,
+    ) -> Result<Self, Failure> {
+        let outputs: Vec<_> =
+            common.emit.iter().map(|emit| emit.open(input)).collect::<Result<_, _>>()?;
+        emit::all_different(&outputs)?;
+        let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
+        let counter = common.counts().then(Counter::default);
+        Ok(Self { common, image, ring, start, outputs, watch, counter })
+    }
+
+    /// Where the guest's text goes.
+    pub(crate) fn console(&self) -> Result<impl Write + Send + use<>, Failure> {
+        Ok(Tee { stdout: Plain::of(io::stdout().as_fd())?, watch: self.watch.clone() })
+    }
+
+    /// The VM as the options want it. `file` is the image's whole file, where it is to be
+    /// recorded.
+    pub(crate) fn equip<'b>(
+        &mut self,
+        mut builder: Builder<'b>,
+        file: &[u8],
+    ) -> Result<Builder<'b>, Failure> {
+        builder = builder.tick(TICK);
+        if let Some(timeout) = self.common.timeout {
+            output::set_deadline(timeout);
+            builder = builder.limit(Limit::Time(timeout));
+        }
+        if self.common.steps {
+            builder = builder.observe(Steps);
+        }
+        if let Some(counter) = &self.counter {
+            builder = builder.observe(counter.clone());
+        }
+        for output in &mut self.outputs {
+            builder = output.equip(builder, file)?;
+        }
+        Ok(builder)
+    }
+
+    /// From here on signals stop the VM.
+    pub(crate) fn ready(&self, vm: &Vm) -> Result<Ready, Failure> {
+        let signals = Signals::stop(&vm.stopper())?;
+        // Opened before the run: an old kernel has none, and that is no failure of the run.
+        let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
+        Ok(Ready { signals, kvm_stats })
+    }
+
+    /// There is nothing to say of the run but the failure that is on its way; what was recorded
+    /// of it is completed all the same.
+    pub(crate) fn abandon(self, outcome: &Outcome) -> Result<(), Failure> {
+        let code = code::of(&outcome.end, None);
+        self.outputs.into_iter().try_for_each(|output| output.abandon(code))
+    }
+
+    /// Says what the run came to, and gives the process code: of a replay that went as recorded
+    /// the recorded one. `whole` reads the image's whole file.
+    pub(crate) fn conclude(
+        self,
+        vm: &Vm,
+        outcome: &Outcome,
+        ready: Ready,
+        recorded: Option<u8>,
+        whole: impl FnOnce() -> Result<Vec<u8>, Failure>,
+    ) -> Result<u8, Failure> {
+        let time = self.start.elapsed();
+        let signal = ready.signals.over(&outcome.end);
+        let own = recorded.unwrap_or_else(|| code::of(&outcome.end, signal));
+        let counts = self.counter.as_ref().map(Counter::counts).unwrap_or_default();
+        let seen = Seen {
+            outcome,
+            code: own,
+            counts: &counts,
+            image: self.image,
+            vm,
+            output: self.watch.as_ref(),
+        };
+        let unmet = self.common.unmet(&seen);
+        let code = if unmet.is_empty() { own } else { code::EXPECTATION };
+        let instructions = ready.kvm_stats.and_then(|stats| stats.get("insn_emulation"));
+        let explanation = if !outcome.end.is_normal() || self.common.backtrace {
+            Some(inspect::explain(vm, self.image, outcome, &whole()?, KvmKind::detect())?)
+        } else {
+            None
+        };
+        let ended =
+            Ended { vm, outcome, own, code, signal, counts, instructions, unmet, explanation };
+        if self.common.stats {
+            report::stats(&ended, self.ring);
+        }
+        if !self.common.quiet || code != 0 {
+            report::end(&ended, time);
+        }
+        // One that fails is no reason to leave out those behind it.
+        let written: Vec<_> = self.outputs.into_iter().map(|output| output.write(&ended)).collect();
+        written.into_iter().collect::<Result<Vec<()>, _>>()?;
+        Ok(code)
+    }
+}
+
+/// A run that is over, and all that was found out about it.
+pub(crate) struct Ended<'a> {
+    pub(crate) vm: &'a Vm,
+    pub(crate) outcome: &'a Outcome,
+    /// The process code of the end.
+    pub(crate) own: u8,
+    /// The process code, expectations looked at.
+    pub(crate) code: u8,
+    /// The signal that stopped the guest, if one did.
+    pub(crate) signal: Option<i32>,
+    pub(crate) counts: Counts,
+    /// How many instructions KVM emulated, where it counts them.
+    pub(crate) instructions: Option<u64>,
+    /// What was expected, and what was found instead.
+    pub(crate) unmet: Vec<(String, String)>,
+    pub(crate) explanation: Option<Explanation>,
+}
+
+/// Stdout, and what an expectation looks at on the way.
+struct Tee {
+    stdout: Plain,
+    watch: Option<OutputWatch>,
+}
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stdout.write(bytes)?;
+        if let Some(watch) = &self.watch {
+            watch.take(&bytes[..written]);
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

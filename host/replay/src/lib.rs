@@ -1,0 +1,46 @@
+//! Records all that a guest gets from its host, and replays it with no handlers.
+//!
+//! A [`Recorder`] and a [`Player`] are the two [tapes](portcall::Tape). The log holds the whole
+//! image, what the machine was made of, and an entry for every exit: what the guest asked, what
+//! it was given, and what the host did to its memory meanwhile. So a replay needs nothing else,
+//! and any difference in what the guest asks is found at the exit where it shows.
+//!
+//! What a guest has from its processor alone is not recorded: RDTSC, RDTSCP, RDRAND and RDSEED
+//! give something else in every run, and are what can make a replay diverge.
+//!
+//! ```no_run
+//! use portcall::{Image, Kvm, Vm};
+//! use replay::{Log, Verdict, record};
+//! use std::fs::{File, read};
+//!
+//! let kvm = Kvm::open()?;
+//! let bytes = read("guest")?;
+//! let image = Image::parse(&bytes)?;
+//! let (recorder, recording) = record(File::create("guest.log")?, &bytes);
+//! let recorded = Vm::builder(&kvm, &image).tape(recorder).build()?.run()?;
+//! recording.finish(0)?;
+//!
+//! let log = Log::open("guest.log".as_ref())?;
+//! let image = Image::parse(log.image())?;
+//! let builder = log.machine().apply(Vm::builder(&kvm, &image));
+//! let (player, verdict) = log.play(&image)?;
+//! let replayed = builder.tape(player).build()?.run()?;
+//! assert_eq!(replayed.end, recorded.end);
+//! assert!(matches!(verdict.get(), Verdict::Same));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod end;
+mod entry;
+mod error;
+mod frame;
+mod log;
+mod play;
+mod record;
+mod words;
+
+pub use entry::Machine;
+pub use error::LogError;
+pub use log::{Log, Source, State};
+pub use play::{Found, Player, Verdict};
+pub use record::{Recorder, Recording, record};

@@ -1,0 +1,348 @@
+//! Replaying: the tape that answers by a log, and finds the first difference.
+
+use crate::entry::{Done, Entry, Mark, SHOWN};
+use crate::error::LogError;
+use crate::log::Entries;
+use crate::words;
+use portcall::note::NotedInterface;
+use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
+use portcall::{End, Gpa, Guest, Memory};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How a replay went.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The guest has done what the recorded one did, so far. If that is the run's end, it was
+    /// ended by the replay's own limit or stop.
+    #[default]
+    Unfinished,
+    /// The guest did the same from its first exit to its end.
+    Same,
+    /// It did something else: the end says what.
+    Diverged,
+    /// It did the same up to the end of a log that was cut short, and was stopped there.
+    Cut,
+    /// The log could not be read on the way, though it could before.
+    Failed(LogError),
+}
+
+/// How a replay went, seen from outside the VM.
+#[derive(Clone, Debug, Default)]
+pub struct Found(Arc<Mutex<Verdict>>);
+
+impl Found {
+    /// What there is to say by now. An error is given once.
+    #[must_use]
+    pub fn get(&self) -> Verdict {
+        let mut verdict = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *verdict {
+            Verdict::Unfinished => Verdict::Unfinished,
+            Verdict::Same => Verdict::Same,
+            Verdict::Diverged => Verdict::Diverged,
+            Verdict::Cut => Verdict::Cut,
+            failed @ Verdict::Failed(_) => std::mem::replace(failed, Verdict::Cut),
+        }
+    }
+
+    fn set(&self, verdict: Verdict) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+    }
+}
+
+/// The tape that answers by a log. Handlers, services, the input and limits that the VM has
+/// besides are not asked.
+pub struct Player {
+    entries: Entries,
+    /// What comes next, if it was looked at already.
+    ahead: Option<Entry>,
+    /// What the image says of the calls it makes.
+    notes: Vec<NotedInterface>,
+    found: Found,
+    /// The end that the log has for the answer that is being given.
+    expected: Option<End>,
+    /// The same, where it is the log's to make.
+    pending: Option<End>,
+    over: bool,
+}
+
+pub(crate) fn player(entries: Entries, notes: Vec<NotedInterface>) -> (Player, Found) {
+    let found = Found::default();
+    let player = Player {
+        entries,
+        ahead: None,
+        notes,
+        found: found.clone(),
+        expected: None,
+        pending: None,
+        over: false,
+    };
+    (player, found)
+}
+
+impl Player {
+    /// Looks at what comes next.
+    fn peek(&mut self) -> Option<&Entry> {
+        if self.ahead.is_none() {
+            match self.entries.next() {
+                Ok(entry) => self.ahead = entry,
+                Err(error) => {
+                    self.found.set(Verdict::Failed(error));
+                    self.over = true;
+                }
+            }
+        }
+        self.ahead.as_ref()
+    }
+
+    fn take(&mut self) -> Option<Entry> {
+        self.peek()?;
+        self.ahead.take()
+    }
+
+    /// The run is to end like this, in the answer that is being given.
+    fn end_with(&mut self, end: End) {
+        self.over = true;
+        self.pending = Some(end);
+    }
+
+    fn diverge(&mut self, expected: String, actual: String) {
+        self.found.set(Verdict::Diverged);
+        self.end_with(End::Diverged { expected, actual });
+    }
+
+    /// The log says no more.
+    fn run_out(&mut self) {
+        if !self.over {
+            self.found.set(Verdict::Cut);
+        }
+        self.end_with(End::Stopped);
+    }
+
+    /// The difference between the text so far and the log's.
+    fn text_differs(&mut self, mark: Mark, text: Text) -> Option<Difference> {
+        self.entries.mark(mark);
+        let (bytes, hash) = self.entries.text.filter(|_| text.lost == 0)?;
+        if (bytes, hash) == (text.bytes, text.hash) {
+            return None;
+        }
+        let told = |bytes: u64| format!("{bytes} bytes of text by then");
+        let others = || "as many, but not the same".to_owned();
+        let now = if bytes == text.bytes { others() } else { told(text.bytes) };
+        Some((told(bytes), now))
+    }
+
+    /// Does what the host did between two exits, all of it.
+    fn between(&mut self, guest: &mut Guest<'_>) -> Option<Difference> {
+        while matches!(self.peek(), Some(Entry::Between(_))) {
+            if let Some(Entry::Between(done)) = self.take()
+                && let Some((at, size, start)) = redo(&done, guest)
+            {
+                let now = held(guest.memory(), at, size).1;
+                return Some((words::read(at, size, start), words::read(at, size, &now)));
+            }
+        }
+        None
+    }
+
+    /// The exit is the recorded one: what the guest is given, if that is for the log to say.
+    fn answer(
+        &mut self,
+        guest: &mut Guest<'_>,
+        by_host: bool,
+        ends: bool,
+        given: Given,
+    ) -> Option<Given> {
+        let end = if ends {
+            let Some(Entry::End(end, _)) = self.take() else {
+                self.run_out();
+                return Some(Given::Nothing);
+            };
+            Some(end)
+        } else {
+            None
+        };
+        if let Some((expected, actual)) = self.between(guest) {
+            self.diverge(expected, actual);
+            return Some(Given::Nothing);
+        }
+        let Some(end) = end else { return by_host.then_some(given) };
+        match self.peek() {
+            // It went on from there: the host has called it, or ran it on after HLT.
+            Some(Entry::Exit(..)) => return Some(Given::Nothing),
+            // The host could make no sense of what it had answered.
+            Some(Entry::End(..)) => return self.end_between(),
+            _ => {}
+        }
+        self.expected = Some(end.clone());
+        let from_outside = matches!(end, End::LimitReached(_) | End::Stopped);
+        if by_host || from_outside {
+            self.pending = Some(end);
+        }
+        by_host.then_some(given)
+    }
+
+    /// The recorded run was ended while the guest ran, or waited.
+    fn end_between(&mut self) -> Option<Given> {
+        if let Some(Entry::End(end, _)) = self.take() {
+            self.expected = Some(end.clone());
+            self.pending = Some(end);
+        }
+        Some(Given::Nothing)
+    }
+}
+
+/// What was expected, and what there was.
+type Difference = (String, String);
+
+/// Does what the host did. Where it read something else than what is there now: where, how much,
+/// and how that began.
+fn redo<'d>(done: &'d [Done], guest: &mut Guest<'_>) -> Option<(Gpa, u64, &'d [u8])> {
+    for done in done {
+        match done {
+            Done::Read { at, size, sum, start } => {
+                if held(guest.memory(), *at, *size).0 != Some(*sum) {
+                    return Some((*at, *size, start));
+                }
+            }
+            Done::Write { at, bytes } => {
+                if guest.memory().write(*at, bytes).is_err() {
+                    return Some((*at, bytes.len() as u64, &[]));
+                }
+            }
+            Done::Print(text) => guest.print(text),
+            Done::Annotate(key, value) => {
+                guest.annotate(key, value);
+            }
+            Done::Log(level, text) => guest.log(Done::level(*level), text),
+        }
+    }
+    None
+}
+
+/// The checksum of a piece of memory, if it is there, and its start. The size is the log's word,
+/// so the memory is read by the page.
+fn held(memory: &Memory, at: Gpa, size: u64) -> (Option<u32>, Vec<u8>) {
+    let (mut sum, mut start) = (crc32fast::Hasher::new(), Vec::new());
+    let mut done = 0;
+    while done < size {
+        let mut page = [0; 4096];
+        let now = usize::try_from(size - done).unwrap_or(page.len()).min(page.len());
+        let piece = &mut page[..now];
+        let there = at.0.checked_add(done).map(|at| memory.read(Gpa(at), piece));
+        if !matches!(there, Some(Ok(()))) {
+            return (None, start);
+        }
+        if done == 0 {
+            start.extend_from_slice(&piece[..now.min(SHOWN)]);
+        }
+        sum.update(piece);
+        done += now as u64;
+    }
+    (Some(sum.finalize()), start)
+}
+
+impl Tape for Player {
+    fn start(&mut self, _: &portcall::tape::Machine<'_>, memory: &Memory) {
+        // Before its first exit nothing can be said to differ.
+        while matches!(self.peek(), Some(Entry::Between(_))) {
+            let Some(Entry::Between(done)) = self.take() else { return };
+            for done in &done {
+                if let Done::Write { at, bytes } = done {
+                    let _ = memory.write(*at, bytes);
+                }
+            }
+        }
+    }
+
+    fn asked(&mut self, guest: &mut Guest<'_>, question: &Question<'_>) -> Option<Given> {
+        let what = &question.what;
+        let (asked, mark, done, gave, ends) = match self.peek() {
+            Some(Entry::Exit(..)) => match self.take() {
+                Some(Entry::Exit(asked, mark, done, gave, ends)) => (asked, mark, done, gave, ends),
+                _ => return None,
+            },
+            // The guest came this far before it was to end.
+            Some(Entry::End(..)) => return self.end_between(),
+            Some(_) => {
+                let actual = words::what(what, guest, &self.notes);
+                self.diverge("the end of the run".to_owned(), actual);
+                return Some(Given::Nothing);
+            }
+            None => {
+                self.run_out();
+                return Some(Given::Nothing);
+            }
+        };
+        let same = asked.is(what);
+        let text = if same { self.text_differs(mark, question.text) } else { None };
+        if let Some((expected, actual)) = text {
+            self.diverge(expected, actual);
+            return Some(Given::Nothing);
+        }
+        let differs = if same { redo(&done, guest) } else { None };
+        if !same || differs.is_some() {
+            let mut expected = words::asked(&asked, &done, &self.notes);
+            let mut actual = words::what(what, guest, &self.notes);
+            if let Some((at, size, start)) = differs.filter(|_| expected == actual) {
+                let now = held(guest.memory(), at, size).1;
+                expected = format!("{expected} with {}", words::read(at, size, start));
+                actual = format!("{actual} with {}", words::read(at, size, &now));
+            }
+            self.diverge(expected, actual);
+            return Some(Given::Nothing);
+        }
+        self.answer(guest, asked.by_host(), ends.0, gave.given())
+    }
+
+    fn answered(&mut self, _: &Answered<'_>) -> Option<End> {
+        self.pending.take()
+    }
+
+    fn between(&mut self, _: &[Effect]) {}
+
+    fn tick(&mut self, text: Text) -> Option<End> {
+        match self.peek() {
+            Some(Entry::End(_, mark)) => {
+                let mark = *mark;
+                self.entries.mark(mark);
+                if self.entries.text.is_some_and(|(bytes, _)| text.bytes < bytes) {
+                    return None;
+                }
+                self.end_between();
+            }
+            Some(_) => return None,
+            None => self.run_out(),
+        }
+        self.pending.take()
+    }
+
+    fn ended(&mut self, end: End, _: Text) -> End {
+        if self.over {
+            return end;
+        }
+        self.over = true;
+        let expected = match self.expected.take() {
+            Some(expected) if expected == end => {
+                self.found.set(Verdict::Same);
+                return end;
+            }
+            Some(expected) => expected.to_string(),
+            // The replay's own limit or stop.
+            None if matches!(end, End::LimitReached(_) | End::Stopped) => return end,
+            None => {
+                self.peek();
+                words::next(self.ahead.as_ref(), &self.notes)
+            }
+        };
+        self.found.set(Verdict::Diverged);
+        End::Diverged { expected, actual: end.to_string() }
+    }
+}
+
+impl fmt::Debug for Player {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Player({:?})", self.found)
+    }
+}

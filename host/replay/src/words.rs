@@ -1,0 +1,162 @@
+//! Exits in words: what was expected, and what there was.
+
+use crate::entry::{Asked, Done, Entry, SHOWN};
+use abi::calls::{interface_of, method_of};
+use abi::port;
+use portcall::note::NotedInterface;
+use portcall::tape::What;
+use portcall::{Gpa, Guest};
+
+/// A recorded exit.
+pub(crate) fn asked(asked: &Asked, done: &[Done], notes: &[NotedInterface]) -> String {
+    match asked {
+        Asked::In { port, width, count, .. } => access("in", *port, *width, *count),
+        Asked::Out { port, width, count, written, .. } => {
+            access("out", *port, *width, *count) + &value(written)
+        }
+        Asked::Call { number, words } => {
+            // What the host read of the guest's, one argument after the other.
+            let mut reads = done.iter().filter_map(|done| match done {
+                Done::Read { size, start, .. } => Some((*size, start)),
+                _ => None,
+            });
+            let read = |_, size: u64| {
+                let (mut start, mut found) = (Vec::new(), 0);
+                while found < size {
+                    let (piece, begin) = reads.next()?;
+                    // Those of a page and less are whole only up to what is kept of them.
+                    if start.len() as u64 == found {
+                        start.extend_from_slice(begin);
+                    }
+                    found = found.saturating_add(piece);
+                }
+                start.truncate(SHOWN);
+                Some(start)
+            };
+            call(*number, words, notes, read)
+        }
+        Asked::Other(text) => text.clone(),
+    }
+}
+
+/// An exit of a guest that waits for its answer.
+pub(crate) fn what(what: &What<'_>, guest: &Guest<'_>, notes: &[NotedInterface]) -> String {
+    match what {
+        What::Call { number, words, .. } => {
+            let claims = guest.claims();
+            let read = |address, size: u64| {
+                claims.as_ref().ok()?.read(address, size.min(SHOWN as u64)).ok()
+            };
+            call(*number, *words, notes, read)
+        }
+        other => asked(&Asked::new(other), &[], notes),
+    }
+}
+
+/// What a log has next.
+pub(crate) fn next(entry: Option<&Entry>, notes: &[NotedInterface]) -> String {
+    match entry {
+        Some(Entry::Exit(exit, _, done, ..)) => asked(exit, done, notes),
+        Some(Entry::End(end, _)) => end.to_string(),
+        _ => "the end of the log".to_owned(),
+    }
+}
+
+/// So many bytes that the host read.
+pub(crate) fn read(at: Gpa, size: u64, start: &[u8]) -> String {
+    format!("{} at guest-physical {at}", bytes(size, start))
+}
+
+fn bytes(size: u64, start: &[u8]) -> String {
+    let more = if size > start.len() as u64 { " ..." } else { "" };
+    let start: String = start.iter().map(|byte| format!(" {byte:02x}")).collect();
+    format!("{size} byte{}{start}{more}", if size == 1 { "" } else { "s" })
+}
+
+fn access(how: &str, number: u16, width: u8, count: u32) -> String {
+    let name = match number {
+        port::FLUSH => " (flush)",
+        port::CONSOLE => " (console)",
+        port::INPUT => " (input)",
+        port::EXIT => " (exit)",
+        port::PANIC => " (panic)",
+        port::EXCEPTION => " (exception)",
+        port::CALL => " (call)",
+        port::SERVE => " (serve)",
+        _ => "",
+    };
+    let plural = if width == 1 { "" } else { "s" };
+    let times = if count == 1 { String::new() } else { format!(", {count} times") };
+    format!("{how} port {number:#x}{name}, {width} byte{plural}{times}")
+}
+
+/// What is written: a number where it is one, else bytes.
+fn value(written: &[u8]) -> String {
+    match *written {
+        [] => String::new(),
+        [a] => format!(": {a:#x}"),
+        [a, b] => format!(": {:#x}", u16::from_le_bytes([a, b])),
+        [a, b, c, d] => format!(": {:#x}", u32::from_le_bytes([a, b, c, d])),
+        ref all => format!(": {}", bytes(all.len() as u64, &all[..all.len().min(SHOWN)])),
+    }
+}
+
+/// A call as the image has it: `Store::put(key: "a", value: 3 bytes 78 79 7a)`; by its words
+/// where it has arguments that only its definition could tell.
+fn call(
+    number: u32,
+    words: &[u64],
+    notes: &[NotedInterface],
+    read: impl FnMut(u64, u64) -> Option<Vec<u8>>,
+) -> String {
+    let (id, method) = (interface_of(number), method_of(number));
+    let noted = notes.iter().find(|noted| noted.id() == id);
+    let text = noted.and_then(|noted| Some((noted, noted.methods.get(method as usize)?)));
+    let Some((interface, text)) = text else {
+        return format!("call {number:#x}{}", plain(words));
+    };
+    let name = text.split('(').next().unwrap_or_default();
+    let arguments = arguments(text, words, read).unwrap_or_else(|| plain(words));
+    format!("{}::{name}{arguments}", interface.name)
+}
+
+fn plain(words: &[u64]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:#x}")).collect();
+    format!("({})", words.join(", "))
+}
+
+/// The arguments by the text of the definition, where all are numbers, texts and bytes.
+fn arguments(
+    text: &str,
+    words: &[u64],
+    mut read: impl FnMut(u64, u64) -> Option<Vec<u8>>,
+) -> Option<String> {
+    let list = text.split_once('(')?.1;
+    let list = list.split_once(") -> ").map_or_else(|| list.strip_suffix(')'), |it| Some(it.0))?;
+    let mut words = words.iter().copied();
+    let mut told = Vec::new();
+    for argument in list.split(", ").filter(|argument| !argument.is_empty()) {
+        let (name, kind) = argument.split_once(": ")?;
+        let word = words.next()?;
+        let value = match kind {
+            "u8" | "u16" | "u32" | "u64" => word.to_string(),
+            "i8" | "i16" | "i32" | "i64" => word.cast_signed().to_string(),
+            "bool" => (word != 0).to_string(),
+            "&str" | "&[u8]" => {
+                let size = words.next()?;
+                match read(word, size) {
+                    None => format!("{size} bytes at {word:#x}, not readable"),
+                    Some(start) if kind == "&str" => {
+                        let more = if size > start.len() as u64 { " ..." } else { "" };
+                        format!("{:?}{more}", String::from_utf8_lossy(&start))
+                    }
+                    Some(start) => bytes(size, &start),
+                }
+            }
+            "&mut [u8]" => format!("{} bytes to fill", words.next()?),
+            _ => return None,
+        };
+        told.push(format!("{name}: {value}"));
+    }
+    Some(format!("({})", told.join(", ")))
+}
