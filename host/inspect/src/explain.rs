@@ -5,7 +5,7 @@ use crate::kind::KvmKind;
 use crate::space::Space;
 use crate::symbols::{DebugInfo, Frame, Source, Symbols};
 use crate::unwind::{self, WalkEnd};
-use crate::{refusal, words};
+use crate::{refusal, unforeseen, words};
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::{End, Error, Image, Outcome, Vm};
 
@@ -141,8 +141,10 @@ pub fn explain(
     };
     let line = place.as_ref().filter(told).and_then(Source::text);
     let (headline, notes) = words(&scene);
-    let show_registers =
-        !matches!(outcome.end, End::Panicked { .. } | End::HandlerFailed { .. }) && !reset;
+    let show_registers = !matches!(
+        outcome.end,
+        End::Panicked { .. } | End::HandlerFailed { .. } | End::Diverged { .. }
+    ) && !reset;
     Ok(Explanation {
         headline,
         line,
@@ -178,7 +180,11 @@ const fn was_reset(registers: &kvm_regs, sregs: &kvm_sregs) -> bool {
 /// KVM says so, a read is not; INT3 and INTO are traps.
 const fn rip_is_behind(end: &End) -> bool {
     match end {
-        End::Panicked { .. } | End::HandlerFailed { .. } | End::Exited(_) | End::Halted => true,
+        End::Panicked { .. }
+        | End::HandlerFailed { .. }
+        | End::Exited(_)
+        | End::Halted
+        | End::Diverged { .. } => true,
         End::UnmappedAccess { write, .. } => *write,
         End::Exception(exception) => matches!(exception.vector, 3 | 4),
         _ => false,
@@ -223,6 +229,7 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::EmulationFailed { bytes } => refusal::emulation_failed(scene, bytes),
         End::InternalError { suberror, data } => refusal::internal_error(*suberror, data),
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
+        End::Diverged { .. } => unforeseen::diverged(scene),
         End::LimitReached(_) | End::Stopped => {
             (scene.outcome.end.to_string(), words::not_a_call(scene).into_iter().collect())
         }

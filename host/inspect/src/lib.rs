@@ -16,6 +16,7 @@ mod render;
 mod sparse;
 mod space;
 mod symbols;
+mod unforeseen;
 mod unwind;
 mod words;
 

@@ -116,6 +116,11 @@ impl<'a> Symbols<'a> {
         Some(String::from_utf8_lossy(section.name).into_owned())
     }
 
+    /// Where symbols begin, in order.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = u64> {
+        self.symbols.iter().map(|(start, ..)| start.wrapping_add(self.bias))
+    }
+
     /// The symbol that an address is in, demangled, and how far.
     #[must_use]
     pub fn symbol_at(&self, address: u64) -> Option<(String, u64)> {
