@@ -23,6 +23,8 @@ pub(crate) struct Directives {
     pub(crate) host: Option<String>,
     /// `output: ignored`: what it prints is not compared with anything.
     pub(crate) output_ignored: bool,
+    /// `replay: no`: it gives another result in every run, so a recording of it is not replayed.
+    pub(crate) no_replay: bool,
     /// `build: cc -static -o $OUT $IN`: the command that builds it, if cargo does not.
     pub(crate) build: Vec<String>,
     /// `stderr: text`: what portcall must say, among other things.
@@ -39,7 +41,7 @@ pub(crate) struct Wrong {
 }
 
 const KEYS: &str =
-    "args, stdin, expect, memory, timeout, ring, options, host, output, build, stderr";
+    "args, stdin, expect, memory, timeout, ring, options, host, output, replay, build, stderr";
 
 impl Directives {
     /// Reads the directives in a program's leading comments.
@@ -91,6 +93,8 @@ impl Directives {
             "output" => {
                 return Err("`output` can only be `ignored`; otherwise NAME.out says it".to_owned());
             }
+            "replay" if value.trim() == "no" => self.no_replay = true,
+            "replay" => return Err("`replay` can only be `no`; it is done otherwise".to_owned()),
             "stderr" => self.stderr.push(value.trim().to_owned()),
             _ => return Err(format!("there is no directive `{key}`; there are {KEYS}")),
         }
@@ -196,6 +200,7 @@ mod tests {
 //@ options: --flag x
 //@ host: other
 //@ output: ignored
+//@ replay: no
 //@ build: cc -o $OUT $IN
 //@ stderr: a page fault: at 0x0
 //@ stderr: hello.rs:3
@@ -212,6 +217,7 @@ mod tests {
         assert_eq!(is.options, ["--flag", "x"]);
         assert_eq!(is.host.as_deref(), Some("other"));
         assert!(is.output_ignored);
+        assert!(is.no_replay);
         assert_eq!(is.build, ["cc", "-o", "$OUT", "$IN"]);
         assert_eq!(is.stderr, ["a page fault: at 0x0", "hello.rs:3"]);
         assert_eq!(is.code(), 101);
@@ -250,6 +256,7 @@ mod tests {
             "//@ stdin: \\x+4",
             "//@ stdin: \\xé1",
             "//@ output: x",
+            "//@ replay: yes",
             "//@ expect: rax",
             "//@ expect: exit=ok",
             "//@ expect: exit=-1",

@@ -2,6 +2,7 @@
 //! did with what its header and its golden say.
 
 use crate::Failure;
+use crate::again::again;
 use crate::cargo::root;
 use crate::compile::{Compiled, compile};
 use crate::diff::diff;
@@ -91,20 +92,30 @@ pub(crate) enum Verdict {
 }
 
 /// For `portcall --timeout`, where the program does not say.
-const TIMEOUT: &str = "10s";
+pub(crate) const TIMEOUT: &str = "10s";
 
 /// When portcall itself is killed: it has hung past any deadline of its own.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs one guest by `portcall` or its host half. `overwrite` makes a golden file of what it printed, if all else is right.
-pub(crate) fn run(case: &Case, portcall: &Path, overwrite: bool) -> Verdict {
-    match judge(case, portcall, overwrite) {
+/// What runs guests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hosts<'a> {
+    /// The guest's host half, or `portcall` itself.
+    pub(crate) own: &'a Path,
+    /// `portcall` itself, which replays.
+    pub(crate) stock: &'a Path,
+}
+
+/// Runs one guest, and once more recorded and replayed. `overwrite` makes a golden file of what it
+/// printed, if all else is right.
+pub(crate) fn run(case: &Case, hosts: Hosts<'_>, overwrite: bool) -> Verdict {
+    match judge(case, hosts, overwrite) {
         Ok(verdict) => verdict,
         Err(Failure(message)) => Verdict::Failed(message + "\n"),
     }
 }
 
-fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failure> {
+fn judge(case: &Case, hosts: Hosts<'_>, overwrite: bool) -> Result<Verdict, Failure> {
     let image = match &case.image {
         Image::Built(image) => image,
         Image::Source { text, file, image } => {
@@ -118,7 +129,7 @@ fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failu
             }
         }
     };
-    let mut command = command(portcall, image, &case.directives);
+    let mut command = command(hosts.own, image, &case.directives, None);
     let ran = process::run(&mut command, case.directives.stdin.clone(), DEADLINE)
         .map_err(|error| crate::cargo::cannot_start(&command, &error))?;
     let mut complaint = ended(&case.directives, &ran);
@@ -132,6 +143,9 @@ fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failu
             }
             golden => complaint += &golden.complaint(&expected, &ran.stdout),
         }
+    }
+    if complaint.is_empty() && !case.directives.no_replay {
+        complaint = again(case, image, hosts.own, hosts.stock)?;
     }
     if complaint.is_empty() {
         return Ok(if accepted { Verdict::Accepted } else { Verdict::Passed });
@@ -147,8 +161,13 @@ fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failu
     Ok(Verdict::Failed(complaint))
 }
 
-/// The command that runs a guest as its directives say.
-fn command(portcall: &Path, image: &Path, directives: &Directives) -> Command {
+/// The command that runs a guest as its directives say, and records it where there is a `log`.
+pub(crate) fn command(
+    portcall: &Path,
+    image: &Path,
+    directives: &Directives,
+    log: Option<&Path>,
+) -> Command {
     let mut command = Command::new(portcall);
     command.current_dir(root()).arg("run").arg(image);
     if directives.stderr.is_empty() {
@@ -164,6 +183,9 @@ fn command(portcall: &Path, image: &Path, directives: &Directives) -> Command {
         command.args(["--expect", item]);
     }
     command.args(&directives.options);
+    if let Some(log) = log {
+        command.arg("--emit").arg(format!("log={}", log.display()));
+    }
     if !directives.args.is_empty() {
         command.arg("--").args(&directives.args);
     }

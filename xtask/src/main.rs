@@ -2,6 +2,7 @@
 //! share stands below them.
 
 mod run;
+mod replay;
 mod build;
 mod test;
 mod check;
@@ -13,6 +14,7 @@ mod directives;
 mod documents;
 mod compile;
 mod engine;
+mod again;
 mod process;
 mod diff;
 mod links;
@@ -59,6 +61,8 @@ struct Cli {
 enum Command {
     /// Build a guest program and run it
     Run(run::Args),
+    /// Run a recorded guest again (`cargo xtask run NAME --emit log=FILE` records one)
+    Replay(replay::Args),
     /// Build guest programs and print where their images are
     Build(build::Args),
     /// Run the host's tests, the guest programs and the guests in the documentation
@@ -84,9 +88,10 @@ const OURS: u8 = 125;
 fn main() -> ExitCode {
     let (words, guest_args) = split(std::env::args_os().collect());
     let cli = Cli::parse_from(words);
-    let ours = if matches!(cli.command, Command::Run(_)) { OURS } else { 1 };
+    let ours = if matches!(cli.command, Command::Run(_) | Command::Replay(_)) { OURS } else { 1 };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &guest_args),
+        Command::Replay(args) => replay::replay(&args),
         Command::Build(args) => build::build(&args),
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the host's tests by cargo, then every guest by the directive engine.
 
 use crate::cargo::{build_host, cannot_start, cargo};
-use crate::engine::{self, Case, Golden, Image, Verdict};
+use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
 use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves};
 use std::collections::BTreeMap;
@@ -23,7 +23,9 @@ A guest program's header says how it is run and what is expected of it:
   //@ build: cc ... -o $OUT $IN   how it is built, if it is NAME.c
   //@ stderr: text           something that portcall must say
   //@ output: ignored        what it prints is not compared
-It must print what NAME.out beside it holds, and nothing without that file. A block of C or
+  //@ replay: no             it asks its processor for what is another in every run
+It must print what NAME.out beside it holds, and nothing without that file; and the same
+once more when a recorded run of it is replayed. A block of C or
 assembly in the documentation with a `build` is a guest too; the next block is its output.")]
 pub(crate) struct Args {
     /// Only tests and guests with this in their names
@@ -168,7 +170,7 @@ impl Section {
 /// Runs the cases, as many at a time as there are processors, and prints their results in
 /// their order; the failures in full at the end.
 fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Failure> {
-    let mut hosts = BTreeMap::new();
+    let mut hosts = BTreeMap::from([(None, build_host(None)?)]);
     for case in cases {
         if !hosts.contains_key(&case.half) {
             hosts.insert(case.half.clone(), build_host(case.half.as_deref())?);
@@ -184,7 +186,8 @@ fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Fai
             let (sender, next, hosts) = (sender.clone(), &next, &hosts);
             scope.spawn(move || {
                 while let Some((index, case)) = take(cases, next) {
-                    let verdict = engine::run(case, &hosts[&case.half], overwrite);
+                    let by = Hosts { own: &hosts[&case.half], stock: &hosts[&None] };
+                    let verdict = engine::run(case, by, overwrite);
                     let sent = sender.send((index, verdict));
                     if sent.is_err() {
                         break;
