@@ -9,7 +9,10 @@ use portcall::{Error, Image, Kvm, Ring, Vm};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Text of a guest that makes no exit appears at least this often.
+const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -77,7 +80,8 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
         .ring(options.ring)
         .arguments(options.args.iter().cloned())
         .console(session.console()?)
-        .input(Plain::of(io::stdin().as_fd())?);
+        .input(Plain::of(io::stdin().as_fd())?)
+        .tick(TICK);
     let builder = session.equip(builder, &bytes)?;
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     let ready = session.ready(&vm)?;

@@ -16,9 +16,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Text of a guest that makes no exit appears at least this often.
-const TICK: Duration = Duration::from_millis(100);
-
 /// The options of both.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
@@ -130,7 +127,6 @@ impl<'a> Session<'a> {
         mut builder: Builder<'b>,
         file: &[u8],
     ) -> Result<Builder<'b>, Failure> {
-        builder = builder.tick(TICK);
         if let Some(timeout) = self.common.timeout {
             output::set_deadline(timeout);
             builder = builder.limit(Limit::Time(timeout));

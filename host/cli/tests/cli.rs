@@ -88,7 +88,7 @@ fn wrong_command_lines_are_ours() {
     says(&["--memory", "lots"], &["--memory"]);
     says(&["--timeout", "soon"], &["--timeout"]);
     says(&["--expect", "rax"], &["KEY=VALUE"]);
-    says(&["--emit", "xml"], &["xml cannot be emitted; there are json and core"]);
+    says(&["--emit", "xml"], &["xml cannot be emitted; there are json, core and log"]);
     says(&["--emit", "json="], &["names no file"]);
     assert_says(&portcall(["fly"]).output().expect("starts"), 125, &["fly"]);
     assert_eq!(portcall(["--help"]).output().expect("starts").status.code(), Some(0));
@@ -411,7 +411,7 @@ fn the_image_is_not_overwritten_by_what_is_emitted() {
     let guest = bench.guest(HALT);
     let before = std::fs::read(&guest).expect("read");
     let output = run(&guest, &["--emit", &format!("core={}", guest.display())]);
-    assert_says(&output, 125, &["is the image itself"]);
+    assert_says(&output, 125, &["is what is to be run"]);
     assert_eq!(std::fs::read(&guest).expect("read"), before);
 }
 

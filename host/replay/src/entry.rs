@@ -6,9 +6,13 @@ use abi::port;
 use portcall::tape::{Effect, Given, Text, What};
 use portcall::{Builder, End, Gpa, Level, Ring};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How much of what the host has read stands in the log, besides its checksum.
 pub(crate) const SHOWN: usize = 32;
+
+/// How often a replay looks whether it is to end.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What a recorded VM was made of besides its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,11 +38,12 @@ impl Machine {
         if self.user { Ring::Three } else { Ring::Zero }
     }
 
-    /// Has a VM made of the same.
+    /// Has a VM made of the same, with a tick: by ticks a replay finds where the recorded run was
+    /// ended from outside.
     #[must_use]
     pub fn apply<'a>(&self, builder: Builder<'a>) -> Builder<'a> {
         let arguments = self.arguments.iter().cloned();
-        builder.memory(self.memory).ring(self.ring()).arguments(arguments)
+        builder.memory(self.memory).ring(self.ring()).arguments(arguments).tick(TICK)
     }
 }
 

@@ -85,6 +85,8 @@ pub(crate) struct FrameReader<R> {
     at: u64,
     size: u64,
     sum: Hasher,
+    /// Whether the file was found to end inside a frame: there is nothing to go on from.
+    cut: bool,
 }
 
 impl<R: Read> FrameReader<R> {
@@ -112,7 +114,7 @@ impl<R: Read> FrameReader<R> {
         }
         let mut sum = Hasher::new();
         sum.update(&start);
-        Ok(Self { source, at: HEADER as u64, size, sum })
+        Ok(Self { source, at: HEADER as u64, size, sum, cut: false })
     }
 
     /// Where the next frame begins.
@@ -131,7 +133,7 @@ impl<R: Read> FrameReader<R> {
         if left == 0 {
             return Ok(Next::End);
         }
-        if left < FRAME_HEAD {
+        if self.cut || left < FRAME_HEAD {
             return Ok(Next::Cut);
         }
         let failed = |at| move |source| LogError::Read { at, source };
@@ -141,6 +143,7 @@ impl<R: Read> FrameReader<R> {
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
         let bytes = u64::from(word(size));
         if bytes > left - FRAME_HEAD {
+            self.cut = true;
             return Ok(Next::Cut);
         }
         content.clear();

@@ -21,7 +21,8 @@
 //! recording.finish(0)?;
 //!
 //! let log = Log::open("guest.log".as_ref())?;
-//! let image = Image::parse(log.image())?;
+//! let bytes = log.image().to_vec();
+//! let image = Image::parse(&bytes)?;
 //! let builder = log.machine().apply(Vm::builder(&kvm, &image));
 //! let (player, verdict) = log.play(&image)?;
 //! let replayed = builder.tape(player).build()?.run()?;
@@ -38,6 +39,9 @@ mod log;
 mod play;
 mod record;
 mod words;
+
+#[cfg(test)]
+mod format_tests;
 
 pub use entry::Machine;
 pub use error::LogError;

@@ -127,7 +127,10 @@ impl Player {
         if (bytes, hash) == (text.bytes, text.hash) {
             return None;
         }
-        let told = |bytes: u64| format!("{bytes} bytes of text by then");
+        let told = |bytes: u64| match bytes {
+            1 => "1 byte of text by then".to_owned(),
+            _ => format!("{bytes} bytes of text by then"),
+        };
         let others = || "as many, but not the same".to_owned();
         let now = if bytes == text.bytes { others() } else { told(text.bytes) };
         Some((told(bytes), now))

@@ -145,7 +145,10 @@ fn arguments(
             "&str" | "&[u8]" => {
                 let size = words.next()?;
                 match read(word, size) {
-                    None => format!("{size} bytes at {word:#x}, not readable"),
+                    None => format!(
+                        "{} at {word:#x}, not readable",
+                        bytes(size, &[]).trim_end_matches(" ...")
+                    ),
                     Some(start) if kind == "&str" => {
                         let more = if size > start.len() as u64 { " ..." } else { "" };
                         format!("{:?}{more}", String::from_utf8_lossy(&start))
@@ -159,4 +162,53 @@ fn arguments(
         told.push(format!("{name}: {value}"));
     }
     Some(format!("({})", told.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{asked, call};
+    use crate::entry::{Asked, Done};
+    use portcall::Gpa;
+    use portcall::note::NotedInterface;
+
+    fn notes() -> Vec<NotedInterface> {
+        let interface = &calls::store::INTERFACE;
+        let methods = interface.methods.iter().map(ToString::to_string);
+        let mut methods: Vec<String> = methods.collect();
+        methods.push("odd(deep: Option<&str>, more: u64)".to_owned());
+        methods.push("sum(a: i8, b: u64, c: bool)".to_owned());
+        vec![NotedInterface { name: interface.name.to_owned(), methods }]
+    }
+
+    fn recorded(method: u32, words: &[u64], reads: &[&[u8]]) -> String {
+        let number = calls::store::INTERFACE.number(method);
+        let read = |bytes: &&[u8]| {
+            let start = bytes[..bytes.len().min(32)].to_vec();
+            Done::Read { at: Gpa(0), size: bytes.len() as u64, sum: 0, start }
+        };
+        let done: Vec<Done> = reads.iter().map(read).collect();
+        asked(&Asked::Call { number, words: words.to_vec() }, &done, &notes())
+    }
+
+    #[test]
+    fn a_recorded_call_reads_as_its_definition() {
+        let put = recorded(0, &[1, 1, 2, 3], &[b"a", b"xyz"]);
+        assert_eq!(put, r#"Store::put(key: "a", value: 3 bytes 78 79 7a)"#);
+        // A key that reaches into another page, and a value of which only the start is kept.
+        let put = recorded(0, &[1, 4, 2, 40], &[b"ke", b"ys", &[7; 40]]);
+        assert!(put.starts_with(r#"Store::put(key: "keys", value: 40 bytes 07 07"#), "{put}");
+        assert!(put.ends_with("07 ...)"), "{put}");
+        let sum = recorded(5, &[u64::MAX, 7, 1], &[]);
+        assert_eq!(sum, "Store::sum(a: -1, b: 7, c: true)");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_words() {
+        assert_eq!(
+            recorded(0, &[0x10, 1, 2, 3], &[]),
+            "Store::put(key: 1 byte at 0x10, not readable, value: 3 bytes at 0x2, not readable)"
+        );
+        assert_eq!(recorded(4, &[1, 2, 3, 4], &[]), "Store::odd(0x1, 0x2, 0x3, 0x4)");
+        assert_eq!(call(0x99, &[1], &[], |_, _| None), "call 0x99(0x1)");
+    }
 }

@@ -1,0 +1,225 @@
+//! The format against whatever may have happened to a file.
+
+use crate::entry::{Asked, Done, Ends, Entry, Gave, Machine, Mark};
+use crate::error::LogError;
+use crate::frame::{FORMAT, FrameWriter, MAGIC};
+use crate::log::{Log, State};
+use portcall::exception::Exception;
+use portcall::{End, Gpa, Gva, Image, Limit, Place};
+use std::io::Cursor;
+use std::time::Duration;
+
+/// One of each.
+fn ends() -> Vec<End> {
+    let text = || "words".to_owned();
+    let exception = Exception {
+        vector: 14,
+        error_code: Some(3),
+        rip: Gva(0x10_0000),
+        cs: 0x10,
+        rflags: 2,
+        rsp: Gva(u64::MAX),
+        ss: 0x18,
+        cr2: Some(Gva(0x1234)),
+    };
+    vec![
+        End::Exited(7),
+        End::Halted,
+        End::Panicked { message: text(), at: Some(Place { file: text(), line: 1, column: 2 }) },
+        End::Exception(exception),
+        End::TripleFault,
+        End::UnmappedAccess { gpa: Gpa(0xfee0_0000), write: true },
+        End::CallRefused { call: text(), why: text() },
+        End::Serving,
+        End::HandlerFailed { message: text() },
+        End::LimitReached(Limit::Time(Duration::from_millis(1500))),
+        End::Stopped,
+        End::Diverged { expected: text(), actual: text() },
+        End::EmulationFailed { bytes: vec![0xcc] },
+        End::InternalError { suberror: 3, data: vec![1, 2] },
+        End::EntryFailed { reason: 33 },
+        End::UnexpectedExit { reason: 99 },
+    ]
+}
+
+fn entries() -> Vec<Entry> {
+    let read = Done::Read { at: Gpa(0x1000), size: 3, sum: 9, start: b"abc".to_vec() };
+    let write = Done::Write { at: Gpa(0x2000), bytes: vec![0; 300] };
+    let said = vec![Done::Print(b"text".to_vec()), Done::Annotate("k".into(), "v".into())];
+    let call = Asked::Call { number: 0x1234_5678, words: vec![1, u64::MAX] };
+    let out = Asked::Out { port: 0x300, width: 4, count: 1, by_host: true, written: vec![1; 4] };
+    let input = Asked::In { port: 0xea, width: 1, count: 2, by_host: true };
+    let mut all = vec![
+        Entry::Between(vec![write.clone()]),
+        Entry::Exit(call, Mark::Now(4, 99), vec![read, write], Gave::Words(vec![5]), Ends(false)),
+        Entry::Exit(out, Mark::Same, said, Gave::Nothing, Ends(false)),
+        Entry::Exit(input, Mark::Unknown, Vec::new(), Gave::Bytes(vec![65, 66]), Ends(false)),
+        Entry::Exit(Asked::Other("hlt".into()), Mark::Same, Vec::new(), Gave::Nothing, Ends(true)),
+    ];
+    all.extend(ends().into_iter().map(|end| Entry::End(end, Mark::Now(5, 1))));
+    all.push(Entry::Close(3));
+    all
+}
+
+const IMAGE: &[u8] = b"not an image, but bytes all the same";
+
+fn machine() -> Machine {
+    Machine { memory: 2 << 20, user: true, arguments: vec!["one".to_owned()] }
+}
+
+/// The contents of the frames.
+fn frames() -> Vec<Vec<u8>> {
+    let machine = postcard::to_allocvec(&machine()).expect("encodes");
+    let entries = entries();
+    let entries = entries.iter().map(|entry| postcard::to_allocvec(entry).expect("encodes"));
+    [IMAGE.to_vec(), machine].into_iter().chain(entries).collect()
+}
+
+/// The log that they make, and where each of them ends.
+fn sealed(frames: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = Vec::new();
+    let mut writer = FrameWriter::new(&mut bytes).expect("a Vec takes it");
+    frames.iter().for_each(|frame| writer.put(frame).expect("a Vec takes it"));
+    let mut at = 16;
+    let ends = frames.iter().map(|frame| {
+        at += 8 + frame.len();
+        at
+    });
+    let ends = ends.collect();
+    (bytes, ends)
+}
+
+fn read(bytes: &[u8]) -> Result<Log, LogError> {
+    Log::read(Cursor::new(bytes.to_vec()))
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    assert_eq!(ends().iter().map(End::name).collect::<Vec<_>>(), End::NAMES);
+    let log = read(&sealed(&frames()).0).expect("reads");
+    assert_eq!((log.image(), log.machine()), (IMAGE, &machine()));
+    assert_eq!((log.exits(), log.state()), (4, State::Complete(3)));
+    for (entry, bytes) in entries().iter().zip(&frames()[2..]) {
+        let back: Entry = postcard::from_bytes(bytes).expect("decodes");
+        assert_eq!(format!("{back:?}"), format!("{entry:?}"));
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_anywhere_says_where_or_is_an_error() {
+    let (bytes, ends) = sealed(&frames());
+    for size in 0..bytes.len() {
+        let whole = ends.iter().copied().filter(|end| *end <= size);
+        match read(&bytes[..size]) {
+            Ok(log) => {
+                let last = whole.clone().max().expect("one at least");
+                assert_eq!(log.state(), State::Cut(last as u64), "{size}");
+                assert!(whole.count() >= 2, "{size}");
+            }
+            Err(LogError::TooShort { .. }) => assert!(whole.count() < 2, "{size}"),
+            Err(LogError::Foreign { .. }) => assert!(size < MAGIC.len(), "{size}"),
+            Err(error) => panic!("{size}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn no_changed_bit_goes_unnoticed() {
+    let (bytes, ends) = sealed(&frames());
+    for at in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            let begins = ends.iter().copied().filter(|end| *end <= at).max().unwrap_or(16) as u64;
+            match read(&bytes) {
+                // A length that reaches beyond the end, as that of a log that was cut does.
+                Ok(log) => assert_eq!(log.state(), State::Cut(begins), "{at}"),
+                Err(LogError::Damaged { at: damaged, .. }) => assert_eq!(damaged, begins, "{at}"),
+                Err(LogError::Foreign { .. }) => assert!(at < 8),
+                Err(LogError::Format { .. }) => assert!((8..12).contains(&at)),
+                Err(LogError::Contract { .. }) => assert!((12..16).contains(&at)),
+                Err(LogError::TooShort { .. }) => assert!(at < ends[1]),
+                Err(error) => panic!("{at}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_that_are_lost_doubled_or_moved_are_damage() {
+    let frames = frames();
+    let (bytes, ends) = sealed(&frames);
+    let frame = |i: usize| &bytes[ends[i - 1]..ends[i]];
+    let damaged = |order: &[usize]| {
+        let mut bytes = bytes[..ends[1]].to_vec();
+        order.iter().for_each(|i| bytes.extend_from_slice(frame(*i)));
+        let error = read(&bytes).expect_err("damaged");
+        assert!(matches!(error, LogError::Damaged { .. }), "{order:?}: {error}");
+    };
+    damaged(&[3, 4, 5]);
+    damaged(&[2, 2, 3]);
+    damaged(&[2, 4, 3]);
+    damaged(&[2, 3, frames.len() - 1]);
+}
+
+#[test]
+fn checksums_that_are_right_do_not_make_an_entry() {
+    let whole = frames();
+    let damaged = |content: Vec<u8>| {
+        let mut frames = whole.clone();
+        frames.insert(3, content);
+        let error = read(&sealed(&frames).0).expect_err("no entry");
+        assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+    };
+    damaged(Vec::new());
+    damaged(vec![99]);
+    // Claims of what is not there: effects without end, a buffer of 16 EiB.
+    damaged(vec![1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
+    damaged([vec![1, 1, 1, 0], vec![0xff; 9], vec![1]].concat());
+    // An entry, and something behind it.
+    damaged([&whole[3][..], &[0]].concat());
+    // An entry behind the last one.
+    damaged(whole.last().expect("one").clone());
+    // Every entry, cut and lengthened and changed anywhere: read or refused, and that is all.
+    for i in 1..whole.len() {
+        for at in 0..whole[i].len() {
+            for change in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut frames = whole.clone();
+                frames[i][at] ^= change;
+                let _ = read(&sealed(&frames).0);
+                frames[i].truncate(at);
+                let _ = read(&sealed(&frames).0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_log_or_another_versions_is_named() {
+    let says = |bytes: &[u8], words: &str| {
+        let error = read(bytes).expect_err("no log").to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    says(b"", "this is no log of a run (it starts with [])");
+    says(b"\x7fELF\x02\x01\x01", "it starts with [7f, 45, 4c, 46, 02, 01, 01]");
+    says(&[0; 4096], "this is no log");
+    says(&MAGIC, "the log ends at byte 8, before its first entry");
+    let mut bytes = sealed(&frames()).0;
+    bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    says(&bytes, "format version 2, this portcall reads version 1");
+    let mut bytes = sealed(&frames()).0;
+    bytes[12..16].copy_from_slice(&77u32.to_le_bytes());
+    says(&bytes, "version 77 of Portcall's contract");
+}
+
+#[test]
+fn a_log_is_no_larger_in_memory_than_its_file_is() {
+    // A length of 4 GiB with nothing behind it.
+    let mut bytes = sealed(&frames()[..2]).0;
+    bytes.extend([0xff; 8]);
+    let log = read(&bytes).expect("cut");
+    assert_eq!(log.state(), State::Cut(bytes.len() as u64 - 8));
+    // And one that is played all the same has no more to say.
+    let image = Image::flat(&[0xf4]).expect("code");
+    assert!(log.play(&image).is_ok());
+}
