@@ -3,9 +3,11 @@
 mod common;
 
 use common::kvm;
+use portcall::exit::ExitKind;
 use portcall::layout::HOLE_START;
 use portcall::{Capture, End, Gpa, Guest, Gva, Image, Ports, Vm};
 use std::io::Write;
+use std::time::Duration;
 
 /// Prints what is written to it, between brackets.
 struct Printer;
@@ -99,4 +101,27 @@ fn an_address_that_is_mapped_to_no_ram_is_translated_and_not_read() {
         .expect("builds");
     assert_eq!(vm.run().expect("runs").end, End::Halted);
     assert_eq!(done.text(), "tried");
+}
+
+#[test]
+fn when_text_is_taken_changes_nothing_that_the_guest_can_see() {
+    // RDI is the boot information, its word 5 the console window: some text, then a wait for many
+    // ticks, and what the read index says; the same behind a flush.
+    let code = code!(index:
+        "mov rbx, [rdi + 40]" "mov qword ptr [rbx], 7"
+        "mov ecx, 30000" "2: loop 2b" "mov r8, [rbx + 8]"
+        "out 0xe8, al" "mov r9, [rbx + 8]" "mov qword ptr [rbx], 9"
+        "mov ecx, 30000" "3: loop 3b" "mov r10, [rbx + 8]" "hlt"
+    );
+    let image = Image::flat(code).expect("code");
+    let text = Capture::new();
+    let mut vm = Vm::builder(&kvm(), &image)
+        .console(text.clone())
+        .tick(Duration::from_millis(1))
+        .build()
+        .expect("builds");
+    let r = vm.run().expect("runs").registers;
+    assert_eq!((r.r8, r.r9, r.r10), (0, 7, 7));
+    assert_eq!(text.bytes().len(), 9);
+    assert!(vm.stats().exits_of(ExitKind::Interrupted) > 0);
 }
