@@ -22,7 +22,7 @@ pub(crate) const MAGIC: [u8; 8] = *b"\x89PCLOG\r\n";
 pub(crate) const FORMAT: u32 = 1;
 
 const HEADER: usize = 16;
-const FRAME_HEAD: u64 = 8;
+const FRAME_HEAD: usize = 8;
 
 /// The header's bytes.
 fn header() -> [u8; HEADER] {
@@ -133,16 +133,16 @@ impl<R: Read> FrameReader<R> {
         if left == 0 {
             return Ok(Next::End);
         }
-        if self.cut || left < FRAME_HEAD {
+        if self.cut || left < FRAME_HEAD as u64 {
             return Ok(Next::Cut);
         }
         let failed = |at| move |source| LogError::Read { at, source };
-        let mut head = [0; FRAME_HEAD as usize];
+        let mut head = [0; FRAME_HEAD];
         self.source.read_exact(&mut head).map_err(failed(self.at))?;
         let (size, sum) = head.split_at(4);
         let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
         let bytes = u64::from(word(size));
-        if bytes > left - FRAME_HEAD {
+        if bytes > left - FRAME_HEAD as u64 {
             self.cut = true;
             return Ok(Next::Cut);
         }
@@ -154,7 +154,7 @@ impl<R: Read> FrameReader<R> {
         if content.len() as u64 != bytes || self.sum.clone().finalize() != word(sum) {
             return Err(LogError::Damaged { at: self.at, what: "its checksum is wrong there" });
         }
-        self.at += FRAME_HEAD + bytes;
+        self.at += FRAME_HEAD as u64 + bytes;
         Ok(Next::Frame)
     }
 }
