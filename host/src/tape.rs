@@ -27,7 +27,8 @@ pub struct Machine<'a> {
     pub arguments: &'a [String],
 }
 
-/// An exit that wants an answer, or ends the run.
+/// An exit that wants an answer, or ends the run. Those that the host itself asked for, by a signal
+/// or for debugging, are none.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Question<'a> {
@@ -184,6 +185,11 @@ impl Vm {
         exit: &Exit,
     ) -> Result<Option<End>, Error> {
         self.console.take(&self.memory, &mut self.stats);
+        if self.console.is_full()
+            && let Some(end) = self.hand_on()?
+        {
+            return Ok(Some(end));
+        }
         let text = self.console.text(&self.stats);
         let io = if let Exit::Io(io) = exit { Some(io) } else { None };
         let mut bytes = Vec::new();

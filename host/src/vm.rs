@@ -150,7 +150,7 @@ impl Vm {
         // 11: what it wants is answered.
         let start = self.steps.now();
         let end = match self.tape.take() {
-            Some(mut tape) if exit != Exit::Interrupted => {
+            Some(mut tape) if !matches!(exit, Exit::Interrupted | Exit::Debug) => {
                 let end = self.answer_by_tape(&mut *tape, &exit);
                 self.tape = Some(tape);
                 end?

@@ -68,11 +68,15 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
             say!("  the same as recorded, but the log was not completed: it ends at byte {at}");
         }
         (Verdict::Cut, State::Cut(at)) => {
-            let why = "whatever recorded it was killed, or had no more room";
+            let why = "whatever recorded it was killed, failed, or had no more room";
             return Err(Failure::Message(format!(
                 "{name} was cut short at byte {at}, and up to there the guest has done the same: \
                  {why}"
             )));
+        }
+        (Verdict::Cut, State::Complete(_)) => {
+            let text = format!("{name} ends before its run does; record it again");
+            return Err(Failure::Message(text));
         }
         (Verdict::Failed(error), _) => return Err(options.about_log(&error)),
         _ => {}

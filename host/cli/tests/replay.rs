@@ -266,6 +266,10 @@ fn a_recording_that_is_killed_can_be_replayed_up_to_there() {
     child.kill().expect("it runs");
     assert_eq!(child.wait().expect("ends").signal(), Some(9));
     let output = replay(&log, &[]);
-    assert_says(&output, 125, &["was cut short at byte", "was killed, or had no more room"]);
+    assert_says(
+        &output,
+        125,
+        &["was cut short at byte", "was killed, failed, or had no more room"],
+    );
     assert_eq!(output.stdout, b"x");
 }
