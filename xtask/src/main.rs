@@ -3,12 +3,15 @@
 
 mod run;
 mod build;
+mod new;
 mod test;
 mod check;
 mod doctor;
 
 mod programs;
 mod halves;
+mod name;
+mod template;
 mod directives;
 mod documents;
 mod compile;
@@ -61,6 +64,8 @@ enum Command {
     Run(run::Args),
     /// Build guest programs and print where their images are
     Build(build::Args),
+    /// Make a guest, its interface and its host half; with --at in a workspace of its own
+    New(new::Args),
     /// Run the host's tests, the guest programs and the guests in the documentation
     Test(test::Args),
     /// Check formatting, lints, documentation and links
@@ -88,6 +93,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &guest_args),
         Command::Build(args) => build::build(&args),
+        Command::New(args) => new::new(&args),
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),
         Command::Doctor => doctor::doctor(),
