@@ -14,9 +14,10 @@ const OUTPUT: &str = "Ada has 3\nBob has 5\nAda has 7\n";
 #[test]
 fn a_workspace_of_its_own_is_complete() {
     fetch();
-    // A name and a path that are not everywhere written the same.
+    // A path with a blank, and the longest name: lines with it still are as rustfmt has them.
+    let name = "my-scores-with-a-name-as-long-as-allowed";
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new at");
-    let (home, kept) = (folder.join("my-scores"), folder.join("target"));
+    let (home, kept) = (folder.join(name), folder.join("target"));
     let _ = fs::rename(home.join("target"), &kept);
     let _ = fs::remove_dir_all(&home);
     succeed(clean(env!("CARGO_BIN_EXE_xtask"), root()).args(["new", "--at"]).arg(&home));
@@ -32,12 +33,9 @@ fn a_workspace_of_its_own_is_complete() {
     let tests = succeed(cargo(&home, "xtask").arg("test"));
     assert!(tests.contains("the_guest_prints_what_it_should ... ok"), "{tests}");
     succeed(cargo(&home, "fmt").args(["--all", "--check"]));
-    succeed(cargo(&home, "clippy").args(["--release", "--target", "x86_64-unknown-none"]).args([
-        "--package",
-        "my-scores-guest",
-        "--",
-        "-Dwarnings",
-    ]));
+    let guest = format!("--package={name}-guest");
+    let bare = ["--release", "--target=x86_64-unknown-none", &guest, "--", "-Dwarnings"];
+    succeed(cargo(&home, "clippy").args(bare));
 
     // A guest that dies is explained, and is no success.
     let guest = home.join("guest/src/main.rs");

@@ -5,11 +5,14 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-/// Where it is, seen from this package.
-const IMAGE: &str = "../target/x86_64-unknown-none/release/{{name}}-guest";
+const GUEST: &str = "{{name}}-guest";
+
+/// Where cargo puts it, seen from this package.
+const HOME: &str = "../target/x86_64-unknown-none/release";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut image = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(IMAGE);
+    let package = env::var("CARGO_MANIFEST_DIR")?;
+    let mut image = Path::new(&package).join(HOME).join(GUEST);
     println!("cargo::rerun-if-changed={}", image.display());
     if !image.is_file() {
         // Editors and `cargo check` get along without it; src/main.rs does not run it.

@@ -10,6 +10,9 @@ cargo xtask run     builds guest and host, and runs them
 cargo xtask build   only builds them
 cargo xtask test    builds the guest, and runs the host's tests with it";
 
+const GUEST: &str = "{{name}}-guest";
+const HOST: &str = "{{name}}";
+
 /// What guests are built for.
 const BARE_METAL: &str = "x86_64-unknown-none";
 
@@ -44,13 +47,13 @@ fn build() -> Result<(), String> {
 fn build_guest() -> Result<(), String> {
     ensure_target()?;
     let mut command = cargo("build");
-    command.args(["--release", "--package", "{{name}}-guest", "--target", BARE_METAL]);
+    command.args(["--release", "--package", GUEST, "--target", BARE_METAL]);
     succeed(command)
 }
 
 /// Becomes the host, so that signals, terminal and exit code are its own.
 fn run() -> Result<(), String> {
-    let mut host = Command::new(root().join("target/debug/{{name}}"));
+    let mut host = Command::new(root().join("target/debug").join(HOST));
     let error = host.exec();
     Err(cannot_start(&host, &error))
 }
