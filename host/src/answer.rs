@@ -27,10 +27,11 @@ macro_rules! guest {
         Guest {
             memory: &$vm.memory,
             vcpu: &$vm.vcpu,
+            arguments: &$vm.arguments,
             stats: &mut $vm.stats,
             console: &mut $vm.console,
             annotations: &mut $vm.annotations,
-            observers: &mut $vm.steps,
+            log: &mut $vm.log,
         }
     };
 }
@@ -138,6 +139,8 @@ impl Vm {
                 if let Some(call) = observed {
                     self.report_call(number, &call, result)?;
                 }
+                // An image whose notes did not say that it calls: from here on that costs less.
+                self.vcpu.sync(self.calls.needs());
                 self.after_handler()
             }
             Ok(Err(NoAnswer::Malformed(why))) => Ok(Some(refused(self, why.to_string()))),

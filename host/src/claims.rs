@@ -6,7 +6,7 @@
 
 use crate::layout::{Gpa, Gva, PAGE};
 use crate::memory::Memory;
-use crate::walk;
+use crate::walk::{self, Translation};
 use abi::calls::{self, Malformed};
 use kvm_bindings::kvm_sregs;
 use x86_64::registers::control::Cr0Flags;
@@ -39,6 +39,18 @@ impl<'a> Claims<'a> {
         }
     }
 
+    /// The memory itself, by guest-physical address.
+    #[must_use]
+    pub const fn memory(&self) -> &'a Memory {
+        self.memory
+    }
+
+    /// Where a guest-virtual address leads, whoever may use it.
+    #[must_use]
+    pub fn translate(&self, gva: Gva) -> Option<Translation> {
+        walk::translate(self.memory, self.cr3, gva)
+    }
+
     /// The pieces of guest-physical memory that `size` bytes at `address` are: where each starts,
     /// and its bytes.
     fn pieces(
@@ -59,7 +71,7 @@ impl<'a> Claims<'a> {
                 return None;
             }
             let now = left.min(PAGE - at % PAGE);
-            let found = walk::translate(self.memory, self.cr3, Gva(at)).filter(|page| {
+            let found = self.translate(Gva(at)).filter(|page| {
                 let writable = page.writable || !(self.user || self.write_protect);
                 (page.user || !self.user) && (how == Use::Read || writable)
             });

@@ -17,7 +17,7 @@ impl Vm {
         number: u32,
         words: &[u64; WORDS_MAX],
     ) -> Result<Option<String>, Error> {
-        if self.steps.is_empty() {
+        if !self.steps.want_calls() {
             return Ok(None);
         }
         let mut text = self.calls.name(number);
