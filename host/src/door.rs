@@ -195,8 +195,8 @@ impl Transport for Door<'_> {
     }
 
     fn space(&mut self) -> (u64, u64) {
-        // The guest leaves a result where it is, and says where.
-        (0, 0)
+        // For what the guest makes for the result alone; the rest it leaves where it is.
+        (self.free, SIZE - self.free)
     }
 
     fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {

@@ -4,6 +4,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
 pub mod calc;
 pub mod counter;
 pub mod store;
+pub mod tally;
