@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod batch;
 pub mod calc;
 pub mod counter;
 pub mod store;
