@@ -103,12 +103,9 @@ impl<'a> Guest<'a> {
     }
 
     /// Its memory as far as it may use it itself: what a pointer of its may lead to.
-    ///
-    /// # Errors
-    /// The ioctl failed.
-    pub fn claims(&self) -> Result<Claims<'a>, End> {
-        let sregs = self.vcpu.system_registers().map_err(failed)?;
-        Ok(Claims::new(self.memory, &sregs))
+    #[must_use]
+    pub const fn claims(&self) -> Claims<'a> {
+        Claims::new(self.memory, self.vcpu)
     }
 
     /// Leaves a key and a value in the [outcome](crate::Outcome::annotations), for whoever reads that.

@@ -49,7 +49,7 @@ use std::fmt;
 ///
 ///     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
 ///         let here = Here(guest.registers()?.rip);
-///         Ok(Server(here).serve(call.method, call.words, &mut guest.claims()?)?)
+///         Ok(Server(here).serve(call.method, call.words, &mut guest.claims())?)
 ///     }
 /// }
 /// ```
@@ -101,7 +101,7 @@ impl<S: Serve + Send> Service for S {
     }
 
     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
-        Ok(self.serve(call.method, call.words, &mut guest.claims()?)?)
+        Ok(self.serve(call.method, call.words, &mut guest.claims())?)
     }
 }
 
