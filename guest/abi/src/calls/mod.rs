@@ -104,6 +104,15 @@ pub trait Space<'r> {
     /// # Errors
     /// They are not where results belong.
     fn bytes(&mut self, address: u64, size: u64) -> Result<&'r [u8], Malformed>;
+
+    /// The same for text.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Self::bytes), or they are not UTF-8.
+    fn text(&mut self, address: u64, size: u64) -> Result<&'r str, Malformed> {
+        let bytes = self.bytes(address, size)?;
+        core::str::from_utf8(bytes).map_err(|_| Malformed::text(address, size))
+    }
 }
 
 /// What a server sees of its caller's memory. Addresses and sizes are the caller's claims.
