@@ -56,12 +56,6 @@ impl<'a> Claims<'a> {
         Self { memory, vcpu: Some(vcpu), view: Cell::new(None) }
     }
 
-    /// By registers that are known.
-    #[cfg(test)]
-    pub(crate) const fn by(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
-        Self { memory, vcpu: None, view: Cell::new(Some(View::new(sregs))) }
-    }
-
     fn view(&self) -> Option<View> {
         if let Some(view) = self.view.get() {
             return Some(view);

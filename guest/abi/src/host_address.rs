@@ -28,7 +28,8 @@ mod tests {
         let calls = section.lines().filter_map(|line| line.strip_prefix("#### "));
         let there: std::vec::Vec<_> = calls.collect();
         let here: std::vec::Vec<_> = interface.methods.iter().enumerate().collect();
-        let here: std::vec::Vec<_> = here.iter().map(|(i, call)| format!("{i}: {call}")).collect();
+        let here: std::vec::Vec<_> =
+            here.iter().map(|(i, call)| format!("{i}: `{call}`")).collect();
         assert_eq!(there, here);
     }
 
