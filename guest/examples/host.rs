@@ -7,7 +7,7 @@
 #![no_std]
 #![no_main]
 
-use guest::abi::host::{self, Level};
+use guest::abi::host;
 use guest::{Boot, println};
 
 guest::entry!(main, calls = [host]);
@@ -39,6 +39,6 @@ fn main(_: &Boot) {
     host.random(&mut other);
     println!("chance repeats: {}", one == other);
 
-    host.log(Level::Warn, "the answer is 42");
+    guest::log!(Warn, "the answer is {HERE}");
     host.annotate("answer", "42");
 }
