@@ -53,15 +53,17 @@ fn vm(kvm: &Kvm, image: &Image<'_>, ring: Ring) -> Vm {
     Vm::builder(kvm, image).ring(ring).serve(server).build().expect("builds")
 }
 
-/// A round of the library's.
-fn ours(kvm: &Kvm, image: &Image<'_>, ring: Ring) -> Duration {
+/// A round of the library's, and the instructions that KVM emulated in it.
+fn ours(kvm: &Kvm, image: &Image<'_>, ring: Ring) -> (Duration, Option<u64>) {
     let mut vm = vm(kvm, image, ring);
+    let stats = KvmStats::open(vm.vcpu_fd()).ok();
     let start = Instant::now();
     let outcome = vm.run().expect("runs");
     let time = start.elapsed();
+    let instructions = stats.and_then(|stats| stats.get("insn_emulation"));
     assert!(matches!(outcome.end, End::Exited(_)), "{}", outcome.end);
     assert_eq!(outcome.registers.rax, 3 * u64::from(CALLS));
-    time
+    (time, instructions)
 }
 
 /// The same machine, run by bare ioctls: KVM_RUN, and the call's work by hand.
@@ -119,15 +121,17 @@ fn guest_to_host(kvm: &Kvm, ring: Ring, rounds: usize) {
     let image = Image::flat(&code).expect("code");
     let mut ratios = Vec::new();
     let (mut our, mut their) = (Vec::new(), Vec::new());
+    let mut emulated = None;
     for round in 0..rounds {
         // Each is first in every other round.
-        let (a, b) = if round % 2 == 0 {
+        let ((a, instructions), b) = if round % 2 == 0 {
             let a = ours(kvm, &image, ring);
             (a, bare(kvm, &image, ring))
         } else {
             let b = bare(kvm, &image, ring);
             (ours(kvm, &image, ring), b)
         };
+        emulated = instructions;
         let (a, b) = (a.as_secs_f64() * 1e6, b.as_secs_f64() * 1e6);
         ratios.push(a / b);
         our.push(a / f64::from(CALLS));
@@ -140,6 +144,11 @@ fn guest_to_host(kvm: &Kvm, ring: Ring, rounds: usize) {
         median(&mut our).0,
         median(&mut their).0,
     );
+    if let Some(count) = emulated.filter(|_| ring == Ring::Zero) {
+        // The stub is three of them; the others count the calls.
+        let each = count / u64::from(CALLS);
+        println!("      instructions that KVM emulated: {each} a call, 3 of them the stub's");
+    }
 }
 
 /// What an exit of a guest that does nothing else takes by bare ioctls.
