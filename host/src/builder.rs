@@ -11,12 +11,13 @@ use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
 use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
 use crate::outcome::{Annotations, Limit, Stats};
-use crate::ports::{PortTable, Ports};
+use crate::ports::{Log, PortTable, Ports};
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
+use abi::host::Level;
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub struct Builder<'a> {
     arguments: Vec<String>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
     services: Vec<Box<dyn Service>>,
+    log: Log,
     console: Box<dyn Write + Send>,
     input: Box<dyn Read + Send>,
     observers: Observers,
@@ -47,6 +49,7 @@ impl<'a> Builder<'a> {
             arguments: Vec::new(),
             ports: Vec::new(),
             services: Vec::new(),
+            log: Log(Box::new(|_, _| {})),
             console: Box::new(std::io::sink()),
             input: Box::new(std::io::empty()),
             observers: Observers::default(),
@@ -88,6 +91,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn serve(mut self, service: impl Service + 'static) -> Self {
         self.services.push(Box::new(service));
+        self
+    }
+
+    /// Where the lines go that the guest logs ([`abi::host`]); nowhere if not said.
+    #[must_use]
+    pub fn log(mut self, sink: impl FnMut(Level, &str) + Send + 'static) -> Self {
+        self.log = Log(Box::new(sink));
         self
     }
 
@@ -180,10 +190,11 @@ impl<'a> Builder<'a> {
 
         // 3 and 4: a vCPU and its kvm_run.
         let mut vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
-        vcpu.sync(Synced {
-            general: calls.any() || !serves.is_empty(),
-            system: calls.any_bytes() || !serves.is_empty(),
-        });
+        if !serves.is_empty() {
+            vcpu.sync(Synced { general: true, system: true });
+        } else if !self.image.notes().calls.is_empty() {
+            vcpu.sync(calls.needs());
+        }
 
         // 5: its system registers as the processor comes out of reset.
         let mut sregs =
@@ -237,6 +248,8 @@ impl<'a> Builder<'a> {
             answered: 0,
             steps,
             bounds: Bounds::new(self.time_limit, self.tick),
+            arguments: self.arguments,
+            log: self.log,
             stats: Stats::default(),
             annotations: Annotations::default(),
             end: None,

@@ -195,8 +195,8 @@ impl Transport for Door<'_> {
     }
 
     fn space(&mut self) -> (u64, u64) {
-        // The guest leaves a result where it is, and says where.
-        (0, 0)
+        // For what the guest makes for the result alone; the rest it leaves where it is.
+        (self.free, SIZE - self.free)
     }
 
     fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
@@ -215,8 +215,8 @@ impl Transport for Door<'_> {
         }
         let name = self.call;
         let Self { vm, result, .. } = self;
-        let sregs = vm.vcpu.system_registers().map_err(Error::from)?;
-        let mut given = Given { claims: Claims::new(&vm.memory, &sregs), result: Some(result) };
+        let claims = Claims::new(&vm.memory, &vm.vcpu);
+        let mut given = Given { claims, result: Some(result) };
         R::take(&mut Reader::new(words), &mut given).map_err(|malformed| {
             // A guest that breaks its own definition is not asked again.
             let why = format!("its result: {malformed}");

@@ -13,7 +13,8 @@ use guest::{Boot, abi, println};
 guest::entry!(main);
 
 /// These end the run, wait for input, or print.
-const SKIPPED: [u16; 4] = [abi::port::EXIT, abi::port::PANIC, abi::port::INPUT, abi::port::CONSOLE];
+const SKIPPED: [u16; 5] =
+    [abi::port::EXIT, abi::port::PANIC, abi::port::INPUT, abi::port::CONSOLE, abi::port::CALL];
 
 fn main(_: &Boot) {
     let mut answered = 0;

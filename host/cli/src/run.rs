@@ -1,5 +1,6 @@
 //! `portcall run`: from the command line to a VM, and from its outcome to a process code.
 
+use crate::allow::{self, Allow};
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit};
@@ -39,6 +40,11 @@ pub(crate) struct Options {
     /// Ends a guest that runs longer (10s, 500ms, 2m).
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+
+    /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
+    /// memory lies in this process), or none. May be repeated.
+    #[arg(long, value_name = "INTERFACE", default_value = "Host", hide_possible_values = true)]
+    allow: Vec<Allow>,
 
     /// Checks something at the end: rax=42, exit=0, end=halted, mem.u64[SYMBOL]=42,
     /// output=FILE, exits.port[0xe9]<=4, exits.out=1; also with != <= >= < >. May be repeated.
@@ -208,7 +214,7 @@ fn machine<'a>(
     if let Some(counter) = counter {
         builder = builder.observe(counter);
     }
-    Ok(builder)
+    Ok(allow::serve(&options.allow, builder))
 }
 
 /// A run that is over, and all that was found out about it.

@@ -139,16 +139,17 @@ macro_rules! hypercalls {
                             &INTERFACE.methods[Number::$method as usize];
                         #[allow(unused_mut, unused_variables, reason = "not for every signature")]
                         let mut from = $crate::calls::Reader::new(&words[..]);
-                        let held = (|| {
+                        #[allow(unused_mut, reason = "not for every signature")]
+                        let mut hold = || {
                             ::core::result::Result::Ok::<_, $crate::calls::Malformed>(($(
                                 <$type as $crate::calls::Argument<'_>>::hold::<M>(
                                     &mut from, memory,
                                 ).map_err(|malformed| malformed.of(stringify!($argument)))?,
                             )*))
-                        })();
+                        };
                         #[allow(unused_mut, reason = "not for every signature")]
                         #[allow(clippy::let_unit_value, reason = "of a call without arguments")]
-                        let ($(mut $argument,)*) = match held {
+                        let ($(mut $argument,)*) = match hold() {
                             Ok(held) => held,
                             Err(malformed) => {
                                 return $crate::calls::refuse::<

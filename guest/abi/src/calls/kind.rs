@@ -147,8 +147,12 @@ impl Interface {
     }
 
     /// The number of a call: the interface's in the high 24 bits, the method's place in the low 8.
+    ///
+    /// # Panics
+    /// The place is above 255.
     #[must_use]
     pub const fn number(&self, method: u32) -> u32 {
+        assert!(method <= 0xff, "an interface has at most 256 calls: make two of it");
         self.id() << 8 | method
     }
 }
