@@ -20,8 +20,8 @@ const KEYWORDS: &str = "abstract as async await become box break const continue 
 const PRIMITIVES: &str =
     "bool char f32 f64 i8 i16 i32 i64 i128 isize str u8 u16 u32 u64 u128 usize";
 
-/// Crates that come with the compiler, and those of ours that are not called as their packages.
-const CRATES: &str = "abi alloc calls cli core guest inspect proc-macro std test";
+/// Crates that come with the compiler.
+const CRATES: &str = "alloc core proc-macro std test";
 
 /// Beside lib.rs, main.rs is a program to cargo; the others are what `hypercalls!` makes beside
 /// the trait.
@@ -89,16 +89,19 @@ impl Name {
     }
 }
 
-/// The packages that a Cargo.lock names.
+/// The packages that a Cargo.lock names, and what the libraries of ours among them are called.
 fn crates_in(lock: &str) -> impl Iterator<Item = &str> {
-    lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'))
+    let packages =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    packages.flat_map(|it| [it, it.strip_prefix("portcall-").unwrap_or(it)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LOCK: &str = "[[package]]\nname = \"kvm-ioctls\"\nversion = \"0.25.0\"\n";
+    const LOCK: &str =
+        "[[package]]\nname = \"kvm-ioctls\"\n\n[[package]]\nname = \"portcall-abi\"\n";
 
     fn complaint(text: &str) -> String {
         Name::parse(text, LOCK).expect_err(text).0
@@ -145,6 +148,8 @@ mod tests {
             ("proc_macro", "crate"),
             ("kvm-ioctls", "crate"),
             ("kvm_ioctls", "crate"),
+            ("portcall-abi", "crate"),
+            ("abi", "crate"),
         ] {
             assert!(complaint(text).contains(meaning), "{}", complaint(text));
         }
