@@ -20,6 +20,9 @@ const KEYWORDS: &str = "abstract as async await become box break const continue 
 const PRIMITIVES: &str =
     "bool char f32 f64 i8 i16 i32 i64 i128 isize str u8 u16 u32 u64 u128 usize";
 
+/// Interfaces that every host has (guest/abi): another of such a name would be taken for them.
+const STOCK: &str = "host host-address";
+
 /// Crates that come with the compiler.
 const CRATES: &str = "alloc core proc-macro std test";
 
@@ -55,6 +58,9 @@ impl Name {
         }
         if is_among(TAKEN) {
             return refused("the interface's module has another use for it; choose another");
+        }
+        if is_among(STOCK) {
+            return refused("an interface of every host's is called so; choose another");
         }
         if is_among(CRATES) || crates_in(lock).any(|it| name.is_like(it)) {
             return refused("it is the name of a crate that is used here; choose another");
@@ -144,6 +150,7 @@ mod tests {
             ("str", "type"),
             ("main", "another use"),
             ("server", "another use"),
+            ("host_address", "every host"),
             ("core", "crate"),
             ("proc_macro", "crate"),
             ("kvm-ioctls", "crate"),

@@ -104,10 +104,12 @@ fn fetch() {
     succeed(&mut fetch);
 }
 
-/// Cargo in a workspace, without a network.
+/// Cargo in a workspace, without a network; and without debug information for hosts, which would
+/// be most of what is built.
 fn cargo(home: &Path, subcommand: &str) -> Command {
     let mut command = clean("cargo", home);
-    command.env("CARGO_NET_OFFLINE", "true").arg(subcommand);
+    command.env("CARGO_NET_OFFLINE", "true").env("CARGO_PROFILE_DEV_DEBUG", "false");
+    command.arg(subcommand);
     command
 }
 
