@@ -146,11 +146,39 @@ impl Interface {
         id_of(self.name)
     }
 
+    /// A call's place among the methods, by its name: for the macro, so that it need not count.
+    ///
+    /// # Panics
+    /// There is none of that name, or it is beyond the 256 that a number has room for.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn place(&self, name: &str) -> u32 {
+        let mut place: u32 = 0;
+        while !same(self.methods[place as usize].name, name) {
+            place += 1;
+        }
+        assert!(place < METHODS_MAX, "an interface has at most 256 calls: divide it into two");
+        place
+    }
+
     /// The number of a call: the interface's in the high 24 bits, the method's place in the low 8.
     #[must_use]
     pub const fn number(&self, method: u32) -> u32 {
         self.id() << 8 | method
     }
+}
+
+/// The most calls that an interface has.
+const METHODS_MAX: u32 = 256;
+
+/// Whether two names are the same, for constants.
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
 }
 
 /// The number of the interface of a name: 24 bits of FNV-1a, so that neither side has to list what
