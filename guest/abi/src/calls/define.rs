@@ -79,7 +79,10 @@ macro_rules! hypercalls {
                 {
                     const PLACE: u32 = INTERFACE.place(stringify!($method));
                     const METHOD: &$crate::calls::Method = &INTERFACE.methods[PLACE as usize];
-                    const ARGUMENTS: usize = METHOD.checked_argument_words();
+                    const ARGUMENTS: usize = {
+                        assert!(METHOD.fits(), "{}", $crate::calls::too_many_words(METHOD).as_str());
+                        METHOD.argument_words()
+                    };
                     const RESULT: usize = METHOD.result.words();
                     const NUMBER: u32 = INTERFACE.number(PLACE);
                     const {
@@ -110,6 +113,9 @@ macro_rules! hypercalls {
                     $(
                         <$type as $crate::calls::Argument<'_>>::sent($argument, &mut self.0);
                     )*
+                    // A type that cannot cross is first met here, and below: the compiler then says
+                    // so once, at the type.
+                    let _ = <$crate::result_type!($($result)?) as $crate::calls::Returned<'_>>::KIND;
                     $crate::calls::Transport::reply::<$crate::result_type!($($result)?)>(
                         &mut self.0, &words,
                     )
@@ -135,6 +141,9 @@ macro_rules! hypercalls {
                     if method == const { INTERFACE.place(stringify!($method)) } {
                         const METHOD: &$crate::calls::Method =
                             &INTERFACE.methods[INTERFACE.place(stringify!($method)) as usize];
+                        let _ = <
+                            $crate::result_type!($($result)?) as $crate::calls::Returned<'_>
+                        >::KIND;
                         #[allow(unused_mut, unused_variables, reason = "not for every signature")]
                         let mut from = $crate::calls::Reader::new(&words[..]);
                         let held = (|| {
@@ -164,9 +173,11 @@ macro_rules! hypercalls {
                             $(<$type as $crate::calls::Argument<'_>>::lend::<M>(&mut $argument),)*
                         );
                         let mut to = $crate::calls::Writer::new(&mut words[..]);
+                        let give = <
+                            $crate::result_type!($($result)?) as $crate::calls::Returned<'_>
+                        >::give::<M>;
                         #[allow(unused_mut, reason = "not for every signature")]
-                        let mut given =
-                            $crate::calls::Returned::give(result, memory, space, &mut to);
+                        let mut given = give(result, memory, space, &mut to);
                         $(
                             if given.is_ok() {
                                 given = <$type as $crate::calls::Argument<'_>>::release::<M>(

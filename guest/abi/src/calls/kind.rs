@@ -111,18 +111,10 @@ impl Method {
         words_of(self.arguments) + if self.result.has_bytes() { 2 } else { 0 }
     }
 
-    /// The same, for a compiler to refuse what does not fit.
-    ///
-    /// # Panics
-    /// They are more than [`WORDS_MAX`].
+    /// Whether arguments and result fit into [`WORDS_MAX`] words each.
     #[must_use]
-    pub const fn checked_argument_words(&self) -> usize {
-        assert!(
-            self.argument_words() <= WORDS_MAX && self.result.words() <= WORDS_MAX,
-            "the arguments or the result of a hypercall take more than 12 words: &str and &[u8] take \
-             2, an Option 1 more than what is in it, a struct those of its fields",
-        );
-        self.argument_words()
+    pub const fn fits(&self) -> bool {
+        self.argument_words() <= WORDS_MAX && self.result.words() <= WORDS_MAX
     }
 
     /// Whether a caller's memory has to be read or written for it.
