@@ -39,6 +39,12 @@ impl<'a> Claims<'a> {
         }
     }
 
+    /// For calls that lead nowhere: grants nothing.
+    pub(crate) const fn nowhere(memory: &'a Memory) -> Self {
+        // Page tables where there is never RAM.
+        Self { memory, cr3: u64::MAX, user: true, write_protect: true }
+    }
+
     /// The pieces of guest-physical memory that `size` bytes at `address` are: where each starts,
     /// and its bytes.
     fn pieces(

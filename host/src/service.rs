@@ -2,6 +2,7 @@
 //!
 //! On the seam of the ports: a call is a write to [`abi::port::CALL`].
 
+use crate::claims::Claims;
 use crate::error::{ConfigError, InterfaceError};
 use crate::note::{NotedInterface, Notes};
 use crate::outcome::End;
@@ -100,7 +101,12 @@ impl<S: Serve + Send> Service for S {
     }
 
     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
-        Ok(self.serve(call.method, call.words, &mut guest.claims()?)?)
+        // Numbers alone need no look at the guest's memory, nor the registers that tell how.
+        let mut claims = match const { S::INTERFACE.has_bytes() } {
+            true => guest.claims()?,
+            false => Claims::nowhere(guest.memory()),
+        };
+        Ok(self.serve(call.method, call.words, &mut claims)?)
     }
 }
 
@@ -141,8 +147,7 @@ impl Calls {
 
     /// Whether a call may lead into the guest's memory.
     pub(crate) fn any_bytes(&self) -> bool {
-        let mut interfaces = self.services.iter().map(|(_, service)| service.interface());
-        interfaces.any(|it| it.methods.iter().any(Method::has_bytes))
+        self.services.iter().any(|(_, service)| service.interface().has_bytes())
     }
 
     /// The call's definition, where it is one of a service's.

@@ -138,6 +138,19 @@ impl Interface {
         id_of(self.name)
     }
 
+    /// Whether a caller's memory has to be read or written for any of its calls.
+    #[must_use]
+    pub const fn has_bytes(&self) -> bool {
+        let mut i = 0;
+        while i < self.methods.len() {
+            if self.methods[i].has_bytes() {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
+
     /// A call's place among the methods, by its name: for the macro, so that it need not count.
     ///
     /// # Panics
