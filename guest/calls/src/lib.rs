@@ -6,4 +6,5 @@
 
 pub mod calc;
 pub mod counter;
+pub mod kinds;
 pub mod store;
