@@ -59,7 +59,7 @@ impl host::Host for Double {
 /// Takes its time.
 struct Sleeper;
 
-const SLEEP: Duration = Duration::from_millis(120);
+const SLEEP: Duration = Duration::from_millis(200);
 
 impl Ports for Sleeper {
     fn write(&mut self, _: &mut Guest<'_>, _: u16, _: u8, _: u32) -> Result<(), End> {
@@ -203,7 +203,7 @@ fn a_deadline_ends_a_call_and_the_guest_with_it() {
 
 #[test]
 fn the_vms_own_limit_is_each_calls() {
-    let own = Duration::from_millis(400);
+    let own = Duration::from_millis(600);
     let mut vm = built(|builder| builder.limit(Limit::Time(own)));
     let start = Instant::now();
     // Together they take longer, and so does what lies between them.
@@ -219,7 +219,7 @@ fn the_vms_own_limit_is_each_calls() {
 #[test]
 fn the_deadline_of_one_call_is_not_the_nexts() {
     let mut vm = vm();
-    let short = Duration::from_millis(60);
+    let short = Duration::from_millis(100);
     assert_eq!(Client(vm.door().within(short)).add_up(1).expect("answers"), 1);
     // It takes longer than that, and than the time from the first call on.
     assert_eq!(Client(vm.door()).slow().expect("answers"), 7);

@@ -10,15 +10,15 @@ pub(crate) const TABLE: u64 = 0x20_0000;
 /// Room for buffers.
 pub(crate) const ROOM: u64 = TABLE + 0x1000;
 
-/// An image that makes the call of its table, and halts; with these notes.
+/// An image that makes the call of its table, and halts, again and again; with these notes.
 pub(crate) fn image(notes: &[u8]) -> Vec<u8> {
     let code = code!(one_call:
-        "mov rbx, 0x200000"
+        "2: mov rbx, 0x200000"
         "mov rax, [rbx]" "mov rdi, [rbx + 8]" "mov rsi, [rbx + 16]" "mov rdx, [rbx + 24]"
         "mov rcx, [rbx + 32]" "mov r8, [rbx + 40]" "mov r9, [rbx + 48]" "mov r10, [rbx + 56]"
         "mov r11, [rbx + 64]" "mov r12, [rbx + 72]" "mov r13, [rbx + 80]" "mov r14, [rbx + 88]"
         "mov r15, [rbx + 96]"
-        "out 0xf7, eax" "hlt"
+        "out 0xf7, eax" "hlt" "jmp 2b"
     );
     let size = notes.len() as u64;
     let note = Ph { kind: NOTE, flags: R, memsz: size, align: 4, ..data(0, size) };
