@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::calls::{call, vm};
+use common::calls::{call, image};
 use common::kvm;
 use portcall::generate::{Generator, Places, Wrong};
 use portcall::layout::MIB;
-use portcall::{End, Gpa, Ring, Vm};
+use portcall::{CallEvent, End, Gpa, Image, Observer, Vm};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 abi::hypercalls! {
     /// Some of each.
@@ -37,8 +39,25 @@ impl Several for Host {
     }
 }
 
-fn built() -> Vm {
-    vm(&kvm(), Ring::Zero, 4 * MIB, Server(Host::default()))
+/// Has the calls put into words, whatever they hold, and counts those that were answered.
+struct Watcher(Arc<AtomicU64>);
+
+impl Observer for Watcher {
+    fn call(&mut self, event: &CallEvent<'_>) {
+        assert!(event.call.starts_with("Several::"), "{}", event.call);
+        // No more of a buffer is shown than a person reads.
+        assert!(event.call.len() < 400 && event.result.len() < 200, "{event:?}");
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A VM of such a host, and how many calls it has answered.
+fn built() -> (Vm, Arc<AtomicU64>) {
+    let (file, kvm, answered) = (image(&[]), kvm(), Arc::default());
+    let image = Image::parse(&file).expect("an image");
+    let builder = Vm::builder(&kvm, &image).memory(4 * MIB).serve(Server(Host::default()));
+    let vm = builder.observe(Watcher(Arc::clone(&answered))).build().expect("builds");
+    (vm, answered)
 }
 
 /// SplitMix64.
@@ -54,7 +73,7 @@ fn numbers(seed: u64) -> impl FnMut() -> u64 {
 
 #[test]
 fn right_calls_are_answered_one_after_the_other() {
-    let mut vm = built();
+    let (mut vm, answered) = built();
     // Behind the guest's table, which is in the third MiB.
     let places = Places::new(vm.layout(), 3 * MIB..3 * MIB + 0x1_0000);
     let mut numbers = numbers(1);
@@ -67,13 +86,13 @@ fn right_calls_are_answered_one_after_the_other() {
         let outcome = call(&mut vm, made.number, &made.words);
         assert_eq!(outcome.end, End::Halted, "{made:x?}");
     }
-    assert_eq!(vm.stats().exits(), 2000);
+    assert_eq!((vm.stats().exits(), answered.load(Ordering::Relaxed)), (2000, 1000));
 }
 
 #[test]
 fn wrong_calls_end_the_run_as_refused() {
     let (mut numbers, mut kinds) = (numbers(2), 0);
-    let layout = built().layout().clone();
+    let layout = built().0.layout().clone();
     let places = Places::new(&layout, 3 * MIB..3 * MIB + 0x1_0000);
     let mut generator = Generator::new(&places, &mut numbers);
     for _ in 0..200 {
@@ -82,13 +101,14 @@ fn wrong_calls_end_the_run_as_refused() {
         if matches!(made.wrong, Some(Wrong::Width | Wrong::Space(_))) {
             continue;
         }
-        let mut vm = built();
+        let (mut vm, answered) = built();
         for (address, bytes) in &made.memory {
             vm.memory().write(Gpa(*address), bytes).expect("RAM");
         }
         let outcome = call(&mut vm, made.number, &made.words);
         let refused = matches!(outcome.end, End::CallRefused { .. });
         assert!(refused, "{}: {made:x?}", outcome.end);
+        assert_eq!(answered.load(Ordering::Relaxed), 0);
         kinds += 1;
     }
     assert!(kinds > 100, "{kinds}");
