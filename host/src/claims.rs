@@ -56,6 +56,12 @@ impl<'a> Claims<'a> {
         Self { memory, vcpu: Some(vcpu), view: Cell::new(None) }
     }
 
+    /// By registers that are known.
+    #[cfg(test)]
+    pub(crate) const fn by(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
+        Self { memory, vcpu: None, view: Cell::new(Some(View::new(sregs))) }
+    }
+
     fn view(&self) -> Option<View> {
         if let Some(view) = self.view.get() {
             return Some(view);
@@ -188,5 +194,40 @@ impl calls::Memory for Claims<'_> {
         }
         self.write(address, bytes)?;
         Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claims;
+    use crate::layout::{Gpa, Layout, MIB, PAGE};
+    use crate::memory::Memory;
+    use crate::registers::{Ring, long_mode};
+    use abi::calls::Malformed;
+    use kvm_bindings::kvm_sregs;
+
+    #[test]
+    fn bytes_do_not_go_around_the_end_of_the_addresses() {
+        let layout = Layout::new(2 * MIB, 12, 0, 0).expect("lays out");
+        let ram = Memory::map(&layout).expect("maps");
+        // Page tables of the guest's own: the first and the last page of all are RAM.
+        let root = layout.tables.start;
+        for level in 0..4 {
+            for slot in [0, 511] {
+                let last = if slot == 0 { 0x1_0000 } else { 0x2_0000 };
+                let next = if level == 3 { last } else { root + (level + 1) * PAGE };
+                ram.store_u64(Gpa(root + level * PAGE + 8 * slot), next | 7).expect("RAM");
+            }
+        }
+        let mut sregs = kvm_sregs::default();
+        long_mode(&mut sregs, &layout, Ring::Three);
+        let claims = Claims::by(&ram, &sregs);
+        let end = u64::MAX - 7;
+        assert_eq!(claims.write(end, b"12345678"), Ok(()));
+        assert_eq!(claims.read(end, 8).as_deref(), Ok(&b"12345678"[..]));
+        assert_eq!(claims.write(0, b"90"), Ok(()));
+        assert_eq!(claims.read(end, 10), Err(Malformed::pointer(end, 10)));
+        assert_eq!(claims.write(end, &[0; 10]), Err(Malformed::pointer(end, 10)));
+        assert_eq!(claims.read(end, 8).as_deref(), Ok(&b"12345678"[..]));
     }
 }

@@ -56,6 +56,8 @@ pub struct Door<'v> {
     free: u64,
     /// Where those lie that the guest may change, in order.
     lent: VecDeque<u64>,
+    /// Bytes of an argument that does not fit the mailbox, and those that there is room for.
+    no_room: Option<(u64, u64)>,
     /// What went wrong on the way, for the reply to say.
     failed: Option<CallError>,
     call: Option<(&'static Interface, u32)>,
@@ -71,6 +73,7 @@ impl Vm {
             limit: None,
             free: BYTES,
             lent: VecDeque::new(),
+            no_room: None,
             failed: None,
             call: None,
             result: Vec::new(),
@@ -92,20 +95,12 @@ impl Door<'_> {
         let (offset, size) = (self.free, size as u64);
         let end = offset.checked_add(size).filter(|end| *end <= SIZE);
         let Some(end) = end else {
-            let why = Malformed::too_large(size, SIZE - offset).of("in the mailbox");
-            self.fail(why);
+            self.no_room.get_or_insert((size, SIZE - offset));
             return None;
         };
         // The next ones aligned, as a guest may want to have them.
         self.free = end.next_multiple_of(8).min(SIZE);
         Some(offset)
-    }
-
-    fn fail(&mut self, why: Malformed) {
-        if self.failed.is_none() {
-            self.failed =
-                Some(CallError::Refused { call: call_name(self.call), why: why.to_string() });
-        }
     }
 
     const fn place(&self, offset: u64) -> Gpa {
@@ -123,6 +118,10 @@ impl Door<'_> {
     ) -> Result<[u64; R], CallError> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
+        }
+        if let Some((size, room)) = self.no_room.take() {
+            let why = format!("an argument of {size} bytes, where the mailbox has room for {room}");
+            return Err(CallError::Refused { call: call_name(self.call), why });
         }
         self.vm.check_serves(request.interface())?;
         if self.vm.end.is_none() {

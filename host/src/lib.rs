@@ -71,6 +71,7 @@ mod vm;
 
 mod bounds;
 pub mod error;
+pub mod generate;
 pub mod observe;
 pub mod stop;
 pub mod sys;

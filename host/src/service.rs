@@ -132,7 +132,7 @@ impl Calls {
             for noted in notes.calls.iter().filter(|noted| noted.name == interface.name) {
                 compare(noted, interface)?;
             }
-            calls.any_bytes |= interface.methods.iter().any(Method::has_bytes);
+            calls.any_bytes |= interface.has_bytes();
             calls.services.push((id, service));
         }
         Ok(calls)

@@ -9,5 +9,6 @@ extern crate alloc;
 pub mod batch;
 pub mod calc;
 pub mod counter;
+pub mod kinds;
 pub mod store;
 pub mod tally;

@@ -20,6 +20,8 @@ mod words;
 pub use kind::{Interface, Kind, Method, Struct, id_of, interface_of, method_of};
 pub use refusal::{Malformed, Refusal};
 pub use text::note;
+#[doc(hidden)]
+pub use text::too_many_words;
 pub use value::{Argument, Fixed, Returned};
 pub use words::{Reader, Writer};
 
