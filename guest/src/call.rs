@@ -118,6 +118,13 @@ impl<'r> Space<'r> for Given<'r> {
         let bytes = usize::try_from(size).ok().and_then(|size| self.0.get(..size));
         bytes.ok_or(Malformed::pointer(address, size))
     }
+
+    #[inline(always)]
+    fn text(&mut self, address: u64, size: u64) -> Result<&'r str, Malformed> {
+        let bytes = self.bytes(address, size)?;
+        // SAFETY: the host, which all of a guest has to trust, copied them from a `&str`.
+        Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
+    }
 }
 
 /// A request's word, which is there: the match below has seen to it.

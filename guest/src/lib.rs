@@ -29,6 +29,8 @@ mod exit;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod input;
+#[doc(hidden)]
+pub mod log;
 #[cfg(target_os = "none")]
 mod memcpy;
 #[cfg(target_os = "none")]
@@ -38,6 +40,7 @@ pub mod port;
 pub mod rt;
 #[doc(hidden)]
 pub mod serve;
+mod text;
 
 pub use abi;
 pub use boot::Boot;

@@ -104,6 +104,16 @@ impl Memory for Mailbox {
         // The host copies them from where they are, before the guest goes on.
         Ok(bytes.as_ptr().expose_provenance() as u64)
     }
+
+    fn give_copy(&mut self, bytes: &[u8], (offset, room): (u64, u64)) -> Result<u64, Malformed> {
+        let size = bytes.len() as u64;
+        if size > room {
+            return Err(Malformed::too_large(size, room));
+        }
+        let copy = self.bytes(offset, size);
+        copy.copy_from_slice(bytes);
+        self.give(copy, (offset, room))
+    }
 }
 
 /// What stands at the start of the mailbox.

@@ -11,13 +11,14 @@ use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
 use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
 use crate::outcome::{Annotations, Limit, Stats};
-use crate::ports::{PortTable, Ports};
+use crate::ports::{Log, PortTable, Ports};
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
-use crate::tape::{Machine, Tape};
+use crate::tape::Tape;
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
+use abi::host::Level;
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub struct Builder<'a> {
     arguments: Vec<String>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
     services: Vec<Box<dyn Service>>,
+    log: Log,
     console: Box<dyn Write + Send>,
     input: Box<dyn Read + Send>,
     observers: Observers,
@@ -49,6 +51,7 @@ impl<'a> Builder<'a> {
             arguments: Vec::new(),
             ports: Vec::new(),
             services: Vec::new(),
+            log: Log(Box::new(|_, _| {})),
             console: Box::new(std::io::sink()),
             input: Box::new(std::io::empty()),
             observers: Observers::default(),
@@ -91,6 +94,13 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn serve(mut self, service: impl Service + 'static) -> Self {
         self.services.push(Box::new(service));
+        self
+    }
+
+    /// Where the lines go that the guest logs ([`abi::host`]); nowhere if not said.
+    #[must_use]
+    pub fn log(mut self, sink: impl FnMut(Level, &str) + Send + 'static) -> Self {
+        self.log = Log(Box::new(sink));
         self
     }
 
@@ -190,10 +200,13 @@ impl<'a> Builder<'a> {
 
         // 3 and 4: a vCPU and its kvm_run.
         let mut vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
-        vcpu.sync(Synced {
-            general: calls.any() || !serves.is_empty() || self.tape.is_some(),
-            system: calls.any_bytes() || !serves.is_empty(),
-        });
+        let mut wanted = match () {
+            () if !serves.is_empty() => Synced { general: true, system: true },
+            () if !self.image.notes().calls.is_empty() => calls.needs(),
+            () => Synced::default(),
+        };
+        wanted.general |= self.tape.is_some();
+        vcpu.sync(wanted);
 
         // 5: its system registers as the processor comes out of reset.
         let mut sregs =
@@ -247,6 +260,8 @@ impl<'a> Builder<'a> {
             answered: 0,
             steps,
             bounds: Bounds::new(self.time_limit, self.tick),
+            arguments: self.arguments,
+            log: self.log,
             stats: Stats::default(),
             annotations: Annotations::default(),
             end: None,
@@ -255,7 +270,7 @@ impl<'a> Builder<'a> {
         };
         if let Some(tape) = self.tape {
             let (memory, ring) = (self.memory, self.ring);
-            vm.put_in(tape, &Machine { memory, ring, arguments: &self.arguments });
+            vm.put_in(tape, memory, ring);
         }
         Ok(vm)
     }

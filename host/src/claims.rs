@@ -6,9 +6,11 @@
 
 use crate::layout::{Gpa, Gva, PAGE};
 use crate::memory::Memory;
-use crate::walk;
+use crate::vcpu::Vcpu;
+use crate::walk::{self, Translation};
 use abi::calls::{self, Malformed};
 use kvm_bindings::kvm_sregs;
+use std::cell::Cell;
 use x86_64::registers::control::Cr0Flags;
 
 /// What the guest wants to do with bytes.
@@ -19,9 +21,18 @@ enum Use {
 }
 
 /// The guest's memory as it sees it at this exit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Claims<'a> {
     memory: &'a Memory,
+    /// Whose registers tell how the guest sees it, for the first who asks: a call of numbers
+    /// alone never does.
+    vcpu: Option<&'a Vcpu>,
+    view: Cell<Option<View>>,
+}
+
+/// By what the guest sees its memory.
+#[derive(Clone, Copy, Debug)]
+struct View {
     cr3: u64,
     /// Whether it is in ring 3.
     user: bool,
@@ -29,14 +40,48 @@ pub struct Claims<'a> {
     write_protect: bool,
 }
 
-impl<'a> Claims<'a> {
-    pub(crate) const fn new(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
+impl View {
+    const fn new(sregs: &kvm_sregs) -> Self {
         Self {
-            memory,
             cr3: sregs.cr3,
             user: sregs.cs.selector & 3 == 3,
             write_protect: sregs.cr0 & Cr0Flags::WRITE_PROTECT.bits() != 0,
         }
+    }
+}
+
+impl<'a> Claims<'a> {
+    /// By the registers of a vCPU that has just left the guest.
+    pub(crate) const fn new(memory: &'a Memory, vcpu: &'a Vcpu) -> Self {
+        Self { memory, vcpu: Some(vcpu), view: Cell::new(None) }
+    }
+
+    /// By registers that are known.
+    #[cfg(test)]
+    pub(crate) const fn by(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
+        Self { memory, vcpu: None, view: Cell::new(Some(View::new(sregs))) }
+    }
+
+    fn view(&self) -> Option<View> {
+        if let Some(view) = self.view.get() {
+            return Some(view);
+        }
+        // Without an answer of KVM's nothing can be granted.
+        let view = View::new(&self.vcpu?.system_registers().ok()?);
+        self.view.set(Some(view));
+        Some(view)
+    }
+
+    /// The memory itself, by guest-physical address.
+    #[must_use]
+    pub const fn memory(&self) -> &'a Memory {
+        self.memory
+    }
+
+    /// Where a guest-virtual address leads, whoever may use it.
+    #[must_use]
+    pub fn translate(&self, gva: Gva) -> Option<Translation> {
+        walk::translate(self.memory, self.view()?.cr3, gva)
     }
 
     /// The pieces of guest-physical memory that `size` bytes at `address` are: where each starts,
@@ -59,9 +104,12 @@ impl<'a> Claims<'a> {
                 return None;
             }
             let now = left.min(PAGE - at % PAGE);
-            let found = walk::translate(self.memory, self.cr3, Gva(at)).filter(|page| {
-                let writable = page.writable || !(self.user || self.write_protect);
-                (page.user || !self.user) && (how == Use::Read || writable)
+            let found = self.translate(Gva(at)).filter(|page| {
+                let view = self.view();
+                let (user, protect) =
+                    view.map_or((true, true), |view| (view.user, view.write_protect));
+                let writable = page.writable || !(user || protect);
+                (page.user || !user) && (how == Use::Read || writable)
             });
             let Some(page) = found else {
                 left = 0;
@@ -149,5 +197,40 @@ impl calls::Memory for Claims<'_> {
         }
         self.write(address, bytes)?;
         Ok(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claims;
+    use crate::layout::{Gpa, Layout, MIB, PAGE};
+    use crate::memory::Memory;
+    use crate::registers::{Ring, long_mode};
+    use abi::calls::Malformed;
+    use kvm_bindings::kvm_sregs;
+
+    #[test]
+    fn bytes_do_not_go_around_the_end_of_the_addresses() {
+        let layout = Layout::new(2 * MIB, 12, 0, 0).expect("lays out");
+        let ram = Memory::map(&layout).expect("maps");
+        // Page tables of the guest's own: the first and the last page of all are RAM.
+        let root = layout.tables.start;
+        for level in 0..4 {
+            for slot in [0, 511] {
+                let last = if slot == 0 { 0x1_0000 } else { 0x2_0000 };
+                let next = if level == 3 { last } else { root + (level + 1) * PAGE };
+                ram.store_u64(Gpa(root + level * PAGE + 8 * slot), next | 7).expect("RAM");
+            }
+        }
+        let mut sregs = kvm_sregs::default();
+        long_mode(&mut sregs, &layout, Ring::Three);
+        let claims = Claims::by(&ram, &sregs);
+        let end = u64::MAX - 7;
+        assert_eq!(claims.write(end, b"12345678"), Ok(()));
+        assert_eq!(claims.read(end, 8).as_deref(), Ok(&b"12345678"[..]));
+        assert_eq!(claims.write(0, b"90"), Ok(()));
+        assert_eq!(claims.read(end, 10), Err(Malformed::pointer(end, 10)));
+        assert_eq!(claims.write(end, &[0; 10]), Err(Malformed::pointer(end, 10)));
+        assert_eq!(claims.read(end, 8).as_deref(), Ok(&b"12345678"[..]));
     }
 }

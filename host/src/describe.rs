@@ -1,7 +1,6 @@
 //! Calls in words, for observers: arguments and results decoded by the interface's table.
 
 use crate::claims::Claims;
-use crate::error::Error;
 use crate::observe::CallEvent;
 use crate::vm::Vm;
 use abi::calls::{Fixed, Kind, Method, Reader, Refusal, WORDS_MAX};
@@ -12,38 +11,28 @@ const SHOWN: u64 = 32;
 
 impl Vm {
     /// The call with its arguments as they are now, if anyone watches.
-    pub(crate) fn describe_call(
-        &self,
-        number: u32,
-        words: &[u64; WORDS_MAX],
-    ) -> Result<Option<String>, Error> {
-        if self.steps.is_empty() {
-            return Ok(None);
+    pub(crate) fn describe_call(&self, number: u32, words: &[u64; WORDS_MAX]) -> Option<String> {
+        if !self.steps.want_calls() {
+            return None;
         }
         let mut text = self.calls.name(number);
         if let Some((_, method)) = self.calls.method(number) {
-            let claims = Claims::new(&self.memory, &self.vcpu.system_registers()?);
+            let claims = Claims::new(&self.memory, &self.vcpu);
             text += &arguments(method, words, &claims);
         }
-        Ok(Some(text))
+        Some(text)
     }
 
     /// Tells the observers of a call that was answered.
-    pub(crate) fn report_call(
-        &mut self,
-        number: u32,
-        call: &str,
-        result: &[u64],
-    ) -> Result<(), Error> {
+    pub(crate) fn report_call(&mut self, number: u32, call: &str, result: &[u64]) {
         let mut text = String::new();
         if let Some((_, method)) = self.calls.method(number)
             && method.result != Kind::Unit
         {
-            let claims = Claims::new(&self.memory, &self.vcpu.system_registers()?);
+            let claims = Claims::new(&self.memory, &self.vcpu);
             value(&mut text, &method.result, &mut Reader::new(result), &claims);
         }
         self.steps.call(&CallEvent { number, call, result: &text });
-        Ok(())
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Door<'v> {
     free: u64,
     /// Where those lie that the guest may change, in order.
     lent: VecDeque<u64>,
+    /// Bytes of an argument that does not fit the mailbox, and those that there is room for.
+    no_room: Option<(u64, u64)>,
     /// What went wrong on the way, for the reply to say.
     failed: Option<CallError>,
     call: Option<(&'static Interface, u32)>,
@@ -71,6 +73,7 @@ impl Vm {
             limit: None,
             free: BYTES,
             lent: VecDeque::new(),
+            no_room: None,
             failed: None,
             call: None,
             result: Vec::new(),
@@ -92,20 +95,12 @@ impl Door<'_> {
         let (offset, size) = (self.free, size as u64);
         let end = offset.checked_add(size).filter(|end| *end <= SIZE);
         let Some(end) = end else {
-            let why = Malformed::too_large(size, SIZE - offset).of("in the mailbox");
-            self.fail(why);
+            self.no_room.get_or_insert((size, SIZE - offset));
             return None;
         };
         // The next ones aligned, as a guest may want to have them.
         self.free = end.next_multiple_of(8).min(SIZE);
         Some(offset)
-    }
-
-    fn fail(&mut self, why: Malformed) {
-        if self.failed.is_none() {
-            self.failed =
-                Some(CallError::Refused { call: call_name(self.call), why: why.to_string() });
-        }
     }
 
     const fn place(&self, offset: u64) -> Gpa {
@@ -129,6 +124,10 @@ impl Door<'_> {
     ) -> Result<[u64; R], CallError> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
+        }
+        if let Some((size, room)) = self.no_room.take() {
+            let why = format!("an argument of {size} bytes, where the mailbox has room for {room}");
+            return Err(CallError::Refused { call: call_name(self.call), why });
         }
         self.vm.check_serves(request.interface())?;
         if self.vm.end.is_none() {
@@ -201,8 +200,8 @@ impl Transport for Door<'_> {
     }
 
     fn space(&mut self) -> (u64, u64) {
-        // The guest leaves a result where it is, and says where.
-        (0, 0)
+        // For what the guest makes for the result alone; the rest it leaves where it is.
+        (self.free, SIZE - self.free)
     }
 
     fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
@@ -221,8 +220,8 @@ impl Transport for Door<'_> {
         }
         let name = self.call;
         let Self { vm, result, .. } = self;
-        let sregs = vm.vcpu.system_registers().map_err(Error::from)?;
-        let mut given = Given { claims: Claims::new(&vm.memory, &sregs), result: Some(result) };
+        let claims = Claims::new(&vm.memory, &vm.vcpu);
+        let mut given = Given { claims, result: Some(result) };
         let taken = R::take(&mut Reader::new(words), &mut given);
         taken.map_err(|malformed| {
             // A guest that breaks its own definition is not asked again.

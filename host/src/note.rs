@@ -9,6 +9,9 @@ use goblin::elf::note::NoteDataIterator;
 /// The most interfaces that an image may name, for each direction.
 const MAX_INTERFACES: usize = 64;
 
+/// The most calls of one: a number has 8 bits for them.
+const MAX_METHODS: usize = 256;
+
 /// An interface as an image has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotedInterface {
@@ -40,8 +43,10 @@ impl NotedInterface {
             // Shown to people, so no control characters: they are identifiers and types.
             .map(|text| str::from_utf8(text).ok().filter(|it| !it.chars().any(char::is_control)));
         let name = texts.next()??.to_owned();
-        let methods = texts.map(|text| text.map(str::to_owned)).collect::<Option<_>>()?;
-        (!name.is_empty()).then_some(Self { name, methods })
+        let methods = texts.take(MAX_METHODS + 1).map(|text| text.map(str::to_owned));
+        let methods: Vec<String> = methods.collect::<Option<_>>()?;
+        let right = !name.is_empty() && methods.len() <= MAX_METHODS;
+        right.then_some(Self { name, methods })
     }
 }
 
@@ -112,5 +117,10 @@ mod tests {
         for bytes in [&b""[..], b"\0", b"Store", b"\0put()\0", b"St\xffre\0", b"St\x1bre\0"] {
             assert_eq!(NotedInterface::parse(bytes), None, "{bytes:?}");
         }
+        let mut long = b"Store\0".to_vec();
+        long.extend(b"call()\0".repeat(256));
+        assert!(NotedInterface::parse(&long).is_some());
+        long.extend(b"call()\0");
+        assert_eq!(NotedInterface::parse(&long), None);
     }
 }

@@ -45,33 +45,6 @@ pub struct CallEvent<'a> {
     pub result: &'a str,
 }
 
-/// How much what a guest logs matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Something failed.
-    Error,
-    /// Something is not as it should be.
-    Warn,
-    /// Something worth knowing.
-    Info,
-    /// For whoever looks for a mistake.
-    Debug,
-    /// Every step.
-    Trace,
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        })
-    }
-}
-
 /// Sees what happens; changes nothing. A VM without observers takes no times.
 pub trait Observer: Send {
     /// A step was done. Steps 10 and 11 are [`exit`](Self::exit)s.
@@ -84,14 +57,14 @@ pub trait Observer: Send {
         let _ = event;
     }
 
+    /// Whether it wants to hear of [`call`](Self::call)s, whose words take some microseconds each.
+    fn wants_calls(&self) -> bool {
+        false
+    }
+
     /// A typed hypercall was answered.
     fn call(&mut self, call: &CallEvent<'_>) {
         let _ = call;
-    }
-
-    /// The guest wants something logged.
-    fn log(&mut self, level: Level, text: &str) {
-        let _ = (level, text);
     }
 
     /// The run is over.
@@ -105,9 +78,9 @@ pub trait Observer: Send {
 pub(crate) struct Observers(pub(crate) Vec<Box<dyn Observer>>);
 
 impl Observers {
-    /// Whether nobody watches.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether someone wants to hear of calls.
+    pub(crate) fn want_calls(&self) -> bool {
+        self.0.iter().any(|observer| observer.wants_calls())
     }
 
     /// The time, if someone will be told.
@@ -155,14 +128,8 @@ impl Observers {
     }
 
     pub(crate) fn call(&mut self, event: &CallEvent<'_>) {
-        for observer in &mut self.0 {
+        for observer in self.0.iter_mut().filter(|observer| observer.wants_calls()) {
             observer.call(event);
-        }
-    }
-
-    pub(crate) fn log(&mut self, level: Level, text: &str) {
-        for observer in &mut self.0 {
-            observer.log(level, text);
         }
     }
 

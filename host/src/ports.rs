@@ -5,11 +5,11 @@ use crate::console::Console;
 use crate::error::{ConfigError, KvmError};
 use crate::layout::Gva;
 use crate::memory::Memory;
-use crate::observe::{Level, Observers};
 use crate::outcome::{Annotations, End, Stats};
 use crate::tape::Effect;
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation, read_virtual_with};
+use abi::host::Level;
 use abi::port;
 use kvm_bindings::kvm_regs;
 use std::fmt;
@@ -47,14 +47,26 @@ pub trait Ports: Send {
     }
 }
 
+/// Where the lines go that a guest logs.
+pub(crate) struct Log(pub(crate) Box<LogSink>);
+
+type LogSink = dyn FnMut(Level, &str) + Send;
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Log")
+    }
+}
+
 /// What a handler sees of the guest while it waits for the answer.
 #[derive(Debug)]
 pub struct Guest<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) vcpu: &'a Vcpu,
+    pub(crate) arguments: &'a [String],
     pub(crate) stats: &'a mut Stats,
     pub(crate) annotations: &'a mut Annotations,
-    pub(crate) observers: &'a mut Observers,
+    pub(crate) log: &'a mut Log,
     pub(crate) console: &'a mut Console,
 }
 
@@ -63,6 +75,12 @@ impl<'a> Guest<'a> {
     #[must_use]
     pub const fn memory(&self) -> &Memory {
         self.memory
+    }
+
+    /// The arguments that it was given.
+    #[must_use]
+    pub const fn arguments(&self) -> &'a [String] {
+        self.arguments
     }
 
     /// What was counted so far, this exit included.
@@ -88,12 +106,9 @@ impl<'a> Guest<'a> {
     }
 
     /// Its memory as far as it may use it itself: what a pointer of its may lead to.
-    ///
-    /// # Errors
-    /// The ioctl failed.
-    pub fn claims(&self) -> Result<Claims<'a>, End> {
-        let sregs = self.vcpu.system_registers().map_err(failed)?;
-        Ok(Claims::new(self.memory, &sregs))
+    #[must_use]
+    pub const fn claims(&self) -> Claims<'a> {
+        Claims::new(self.memory, self.vcpu)
     }
 
     /// Leaves a key and a value in the [outcome](crate::Outcome::annotations), for whoever reads that.
@@ -103,10 +118,10 @@ impl<'a> Guest<'a> {
         self.annotations.add(key, value)
     }
 
-    /// Tells the observers something that the guest wants to have logged.
+    /// Logs a line to where [`Builder::log`](crate::Builder::log) said.
     pub fn log(&mut self, level: Level, text: &str) {
         self.memory.note(|| Effect::Log(level, text.to_owned()));
-        self.observers.log(level, text);
+        (self.log.0)(level, text);
     }
 
     /// Where a guest-virtual address leads, by the page tables in CR3 now.

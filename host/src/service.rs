@@ -6,6 +6,7 @@ use crate::error::{ConfigError, InterfaceError};
 use crate::note::{NotedInterface, Notes};
 use crate::outcome::End;
 use crate::ports::Guest;
+use crate::vcpu::Synced;
 use abi::calls::{
     Interface, Malformed, Method, Refusal, Serve, WORDS_MAX, interface_of, method_of,
 };
@@ -48,7 +49,7 @@ use std::fmt;
 ///
 ///     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
 ///         let here = Here(guest.registers()?.rip);
-///         Ok(Server(here).serve(call.method, call.words, &mut guest.claims()?)?)
+///         Ok(Server(here).serve(call.method, call.words, &mut guest.claims())?)
 ///     }
 /// }
 /// ```
@@ -100,7 +101,7 @@ impl<S: Serve + Send> Service for S {
     }
 
     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
-        Ok(self.serve(call.method, call.words, &mut guest.claims()?)?)
+        Ok(self.serve(call.method, call.words, &mut guest.claims())?)
     }
 }
 
@@ -108,6 +109,8 @@ impl<S: Serve + Send> Service for S {
 #[derive(Default)]
 pub(crate) struct Calls {
     services: Vec<(u32, Box<dyn Service>)>,
+    /// Whether a call of theirs has bytes in memory.
+    any_bytes: bool,
     /// What the image calls, by its notes.
     noted: Vec<NotedInterface>,
 }
@@ -118,7 +121,7 @@ impl Calls {
         services: Vec<Box<dyn Service>>,
         notes: &Notes,
     ) -> Result<Self, crate::Error> {
-        let mut calls = Self { services: Vec::new(), noted: notes.calls.clone() };
+        let mut calls = Self { noted: notes.calls.clone(), ..Self::default() };
         for service in services {
             let interface = service.interface();
             let id = interface.id();
@@ -129,20 +132,16 @@ impl Calls {
             for noted in notes.calls.iter().filter(|noted| noted.name == interface.name) {
                 compare(noted, interface)?;
             }
+            calls.any_bytes |= interface.has_bytes();
             calls.services.push((id, service));
         }
         Ok(calls)
     }
 
-    /// Whether anyone answers anything.
-    pub(crate) fn any(&self) -> bool {
-        !self.services.is_empty()
-    }
-
-    /// Whether a call may lead into the guest's memory.
-    pub(crate) fn any_bytes(&self) -> bool {
-        let mut interfaces = self.services.iter().map(|(_, service)| service.interface());
-        interfaces.any(|it| it.methods.iter().any(Method::has_bytes))
+    /// What KVM should leave of the registers at each exit: the system registers only where a
+    /// call may lead into the guest's memory.
+    pub(crate) const fn needs(&self) -> Synced {
+        Synced { general: true, system: self.any_bytes }
     }
 
     /// The call's definition, where it is one of a service's.

@@ -6,13 +6,13 @@ use crate::error::Error;
 use crate::exit::{Exit, Io};
 use crate::layout::Gpa;
 use crate::memory::Memory;
-use crate::observe::Level;
 use crate::outcome::End;
 use crate::ports::Guest;
 use crate::registers::Ring;
 use crate::service;
 use crate::vm::Vm;
 use abi::calls::WORDS_MAX;
+use abi::host::Level;
 use abi::port;
 
 /// What a VM is made of besides its image.
@@ -171,8 +171,8 @@ impl std::fmt::Debug for dyn Tape {
 
 impl Vm {
     /// The tape sees everything from here on.
-    pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>, machine: &Machine<'_>) {
-        tape.start(machine, &self.memory);
+    pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>, memory: u64, ring: Ring) {
+        tape.start(&Machine { memory, ring, arguments: &self.arguments }, &self.memory);
         self.memory.start_journal();
         self.console.start_hash();
         self.tape = Some(tape);

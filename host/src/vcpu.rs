@@ -48,6 +48,9 @@ impl Vcpu {
 
     /// Has KVM leave registers in the mapping from the next exit on.
     pub(crate) fn sync(&mut self, wanted: Synced) {
+        if self.synced == wanted {
+            return;
+        }
         for (register, wanted) in
             [(SyncReg::Register, wanted.general), (SyncReg::SystemRegister, wanted.system)]
         {

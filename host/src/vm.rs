@@ -14,7 +14,7 @@ use crate::memory::Memory;
 use crate::note::NotedInterface;
 use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
-use crate::ports::PortTable;
+use crate::ports::{Log, PortTable};
 use crate::service::Calls;
 use crate::stop::{Stopper, Watchdog};
 use crate::tape::Tape;
@@ -60,6 +60,8 @@ pub struct Vm {
     pub(crate) answered: u32,
     pub(crate) steps: Observers,
     pub(crate) bounds: Bounds,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) log: Log,
     pub(crate) stats: Stats,
     pub(crate) annotations: Annotations,
     pub(crate) end: Option<End>,

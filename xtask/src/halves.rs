@@ -12,7 +12,12 @@ const HOME: &str = "host/examples";
 /// The host half for a guest called `name`, if it has one: the one that its header asks for, or
 /// the one of its own name.
 pub(crate) fn of(name: &str, asked: Option<&str>) -> Result<Option<String>, Failure> {
-    choose(name, asked, &all(&root().join(HOME))?)
+    choose(name, asked, &names()?)
+}
+
+/// The names of all host halves.
+pub(crate) fn names() -> Result<Vec<String>, Failure> {
+    all(&root().join(HOME))
 }
 
 fn choose(name: &str, asked: Option<&str>, halves: &[String]) -> Result<Option<String>, Failure> {

@@ -4,12 +4,15 @@
 mod run;
 mod replay;
 mod build;
+mod new;
 mod test;
 mod check;
 mod doctor;
 
 mod programs;
 mod halves;
+mod name;
+mod template;
 mod directives;
 mod documents;
 mod compile;
@@ -65,6 +68,8 @@ enum Command {
     Replay(replay::Args),
     /// Build guest programs and print where their images are
     Build(build::Args),
+    /// Make a guest, its interface and its host half; with --at in a workspace of its own
+    New(new::Args),
     /// Run the host's tests, the guest programs and the guests in the documentation
     Test(test::Args),
     /// Check formatting, lints, documentation and links
@@ -93,6 +98,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, &guest_args),
         Command::Replay(args) => replay::replay(&args),
         Command::Build(args) => build::build(&args),
+        Command::New(args) => new::new(&args),
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),
         Command::Doctor => doctor::doctor(),

@@ -8,6 +8,8 @@ extern crate self as abi;
 pub mod boot;
 pub mod calls;
 pub mod console;
+pub mod host;
+pub mod host_address;
 pub mod mailbox;
 pub mod note;
 pub mod port;

@@ -4,6 +4,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod batch;
 pub mod calc;
 pub mod counter;
+pub mod kinds;
 pub mod store;
+pub mod tally;

@@ -205,6 +205,12 @@ fn json(ended: &Ended<'_>) -> Value {
             (format!("{port:#x}"), json!({ "reads": reads, "writes": writes }))
         })
         .collect();
+    // A list, since a guest may give a key twice.
+    let annotations: Vec<Value> = outcome
+        .annotations
+        .iter()
+        .map(|(key, value)| json!({ "key": key, "value": value }))
+        .collect();
     let unmet: Vec<Value> = ended
         .unmet
         .iter()
@@ -216,6 +222,7 @@ fn json(ended: &Ended<'_>) -> Value {
         "explanation": ended.explanation.as_ref().map(explanation),
         "registers": registers,
         "exits": { "all": outcome.stats.exits(), "by_kind": kinds, "by_port": ports },
+        "annotations": annotations,
         "unanswered_ports": unanswered,
         "console": {
             "bytes": outcome.stats.console_bytes, "lost": outcome.stats.console_lost,
@@ -295,6 +302,7 @@ fn end(end: &End) -> Value {
         End::UnmappedAccess { gpa, write } => {
             json!({ "gpa": hexadecimal(gpa.0), "write": write })
         }
+        End::CallRefused { call, why } => json!({ "call": call, "why": why }),
         End::HandlerFailed { message } => json!({ "message": message }),
         End::Diverged { expected, actual } => json!({ "expected": expected, "actual": actual }),
         End::LimitReached(Limit::Time(time)) => json!({ "limit": "time", "us": micros(*time) }),

@@ -30,6 +30,7 @@ macro_rules! say {
     }};
 }
 
+mod allow;
 mod code;
 mod count;
 mod doctor;

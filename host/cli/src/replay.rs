@@ -1,5 +1,6 @@
 //! `portcall replay`: a recorded run again, with no handlers.
 
+use crate::allow;
 use crate::code::{self, Failure};
 use crate::session::{Common, Session};
 use portcall::{Image, Kvm, Vm};
@@ -44,7 +45,10 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let mut session = Session::open(common, &image, machine.ring(), &options.log, start)?;
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
-    let builder = machine.apply(Vm::builder(&kvm, &image)).console(log.console(session.console()?));
+    let builder = machine
+        .apply(Vm::builder(&kvm, &image))
+        .console(log.console(session.console()?))
+        .log(allow::log);
     let builder = session.equip(builder, &[])?;
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;

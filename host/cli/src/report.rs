@@ -5,7 +5,7 @@ use crate::output;
 use crate::session::Ended;
 use anstyle::AnsiColor;
 use comfy_table::{CellAlignment, Table, presets};
-use inspect::{KvmKind, Style};
+use inspect::{KvmKind, Style, printable};
 use portcall::exit::ExitKind;
 use portcall::{End, Outcome, Ring};
 use std::io::IsTerminal;
@@ -48,6 +48,9 @@ pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
     }
     for note in notes(outcome) {
         say!("  note: {note}");
+    }
+    for (key, value) in outcome.annotations.iter() {
+        say!("  {}: {}", printable(key), printable(value));
     }
 }
 

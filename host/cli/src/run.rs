@@ -1,5 +1,6 @@
 //! `portcall run`: from the command line to a VM, and to its end.
 
+use crate::allow::{self, Allow};
 use crate::code::{self, Failure};
 use crate::experiment::Experiment;
 use crate::image_file::ImageFile;
@@ -26,6 +27,11 @@ pub(crate) struct Options {
     /// The ring the guest starts in: 0, or 3 for user mode with ports.
     #[arg(long, value_name = "0|3", default_value = "0", value_parser = ring)]
     ring: Ring,
+
+    /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
+    /// memory lies in this process), or none. May be repeated.
+    #[arg(long, value_name = "INTERFACE", default_value = "Host", hide_possible_values = true)]
+    allow: Vec<Allow>,
 
     #[command(flatten)]
     common: Common,
@@ -82,7 +88,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
         .console(session.console()?)
         .input(Plain::of(io::stdin().as_fd())?)
         .tick(TICK);
-    let builder = session.equip(builder, &bytes)?;
+    let builder = allow::serve(&options.allow, session.equip(builder, &bytes)?);
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     let ready = session.ready(&vm)?;
 

@@ -1,6 +1,7 @@
 //! `--steps`: the twelve steps as they happen, on stderr.
 
-use portcall::{End, ExitEvent, Observer, Step};
+use inspect::printable;
+use portcall::{CallEvent, End, ExitEvent, Observer, Step};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -15,6 +16,20 @@ impl Observer for Steps {
     fn exit(&mut self, event: &ExitEvent<'_>) {
         let time = event.left.duration_since(event.entered);
         line(10, "KVM_RUN", event.exit, time);
+    }
+
+    fn wants_calls(&self) -> bool {
+        true
+    }
+
+    fn call(&mut self, event: &CallEvent<'_>) {
+        let style = anstyle::Style::new().bold();
+        let result = if event.result.is_empty() { "" } else { " = " };
+        say!(
+            "{style}   call{style:#} {}{result}{}",
+            printable(event.call),
+            printable(event.result)
+        );
     }
 
     fn end(&mut self, end: &End) {

@@ -6,6 +6,7 @@ mod common;
 use common::elf::{Elf, data};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use portcall::abi;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -204,6 +205,35 @@ fn stats_and_steps_agree_with_what_the_guest_does() {
     assert_eq!(row("0xe9"), ["0", "1", "1"]);
     assert_eq!(row("0xf4"), ["0", "1", "4"]);
     assert_eq!(row("console"), ["bytes", "1"]);
+}
+
+/// A guest that ends with the result of one call: mov eax, NUMBER; out 0xf7, eax; out 0xf4, al
+fn calls(number: u32) -> Vec<u8> {
+    let number = number.to_le_bytes();
+    [&[0xb8], &number[..], &[0xe7, 0xf7, 0xe6, 0xf4]].concat()
+}
+
+#[test]
+fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
+    let bench = Bench::new();
+    let exits = bench.guest(&calls(abi::host::INTERFACE.number(2)));
+    for options in [&[][..], &["--allow", "Host"], &["--allow", "HostAddress", "--allow", "Host"]] {
+        assert_says(&run(&exits, options), 1, &["exited with code 1 (2 exits"]);
+    }
+    // The image has no notes, so what the guest was not given is known by its number alone.
+    for options in
+        [&["--allow", "none"][..], &["--allow", "HostAddress"], &["--allow=none", "--allow=Host"]]
+    {
+        let words = ["call refused: call 0x2af1bf02: this VM was not given the interface"];
+        assert_says(&run(&exits, options), 123, &words);
+    }
+    let address = bench.guest(&calls(abi::host_address::INTERFACE.number(0)));
+    assert_says(&run(&address, &[]), 123, &["call 0xc67f6e00"]);
+    // RDI is still that of the entry, the boot information's address: Some.
+    assert_says(&run(&address, &["--allow", "HostAddress"]), 1, &["exited with code 1"]);
+    let words = ["possible values: Host, HostAddress, none"];
+    assert_says(&run(&exits, &["--allow", "Hosts"]), 125, &words);
+    assert_says(&run(&exits, &["--emit", "json", "--allow", "none", "--quiet"]), 123, &[]);
 }
 
 fn start(image: &Path, options: &[&str]) -> Child {

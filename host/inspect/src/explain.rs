@@ -127,12 +127,16 @@ pub fn explain(
             }
         })
         .collect();
-    if let End::Panicked { .. } = &outcome.end {
-        // The panic's own machinery is not what its author wants to see.
-        let own = backtrace.iter().take_while(|frame| is_panic_machinery(frame)).count();
-        if own < backtrace.len() {
-            backtrace.drain(..own);
+    // What carried a panic or a call to the host is not what its author wants to see.
+    let own = match &outcome.end {
+        End::Panicked { .. } => backtrace.iter().take_while(|it| is_panic_machinery(it)).count(),
+        End::CallRefused { .. } | End::HandlerFailed { .. } => {
+            backtrace.iter().take_while(|it| is_call_machinery(it)).count()
         }
+        _ => 0,
+    };
+    if own < backtrace.len() {
+        backtrace.drain(..own);
     }
     let place = place(&outcome.end, &backtrace);
     // What the guest says while it runs is no reason to open a file.
@@ -181,8 +185,10 @@ const fn was_reset(registers: &kvm_regs, sregs: &kvm_sregs) -> bool {
 const fn rip_is_behind(end: &End) -> bool {
     match end {
         End::Panicked { .. }
+        | End::CallRefused { .. }
         | End::HandlerFailed { .. }
         | End::Exited(_)
+        | End::Serving
         | End::Halted
         | End::Diverged { .. } => true,
         End::UnmappedAccess { write, .. } => *write,
@@ -195,6 +201,13 @@ fn is_panic_machinery(frame: &Frame) -> bool {
     let handler = |name: &String| name.contains("rust_begin_unwind") || name == "panic";
     frame.function.as_ref().is_some_and(handler)
         || frame.source.as_ref().is_some_and(Source::is_toolchain)
+}
+
+/// The guest library's side of a typed call, and the client that the macro made.
+fn is_call_machinery(frame: &Frame) -> bool {
+    let ours = ["guest/src/call.rs", "abi/src/calls/define.rs"];
+    let source = frame.source.as_ref();
+    source.is_some_and(|source| ours.iter().any(|file| source.file.ends_with(file)))
 }
 
 /// Where it happened: what the guest itself said, or the innermost place that is not in the
@@ -228,6 +241,7 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::UnmappedAccess { .. } => words::unmapped_access(scene),
         End::EmulationFailed { bytes } => refusal::emulation_failed(scene, bytes),
         End::InternalError { suberror, data } => refusal::internal_error(*suberror, data),
+        End::CallRefused { call, why } => refusal::call_refused(scene, call, why),
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
         End::Diverged { .. } => unforeseen::diverged(scene),
         End::LimitReached(_) | End::Stopped => {

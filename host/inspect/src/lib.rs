@@ -22,6 +22,6 @@ mod words;
 
 pub use explain::{Explanation, explain};
 pub use kind::KvmKind;
-pub use render::Style;
+pub use render::{Style, printable};
 pub use symbols::{DebugInfo, Frame, Source, Symbols};
 pub use unwind::WalkEnd;

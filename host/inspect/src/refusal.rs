@@ -1,9 +1,11 @@
-//! What KVM refused, and what to do about it.
+//! What KVM, or the host, refused, and what to do about it.
 
 use crate::disasm;
 use crate::explain::Scene;
 use crate::kind::KvmKind;
 use crate::words;
+use portcall::abi;
+use portcall::abi::calls::Refusal;
 
 type Words = (String, Vec<String>);
 
@@ -16,6 +18,26 @@ fn name(suberror: u32) -> &'static str {
         4 => "KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON",
         _ => "of an unknown kind",
     }
+}
+
+/// A typed hypercall that was not answered.
+pub(crate) fn call_refused(scene: &Scene<'_>, call: &str, why: &str) -> Words {
+    let (headline, notes) = (scene.outcome.end.to_string(), Vec::new());
+    if why != Refusal::NotServed.to_string() {
+        return (headline, notes);
+    }
+    let interface = call.split("::").next().unwrap_or(call);
+    let stock = [abi::host::INTERFACE.name, abi::host_address::INTERFACE.name];
+    let remedy = if stock.contains(&interface) {
+        format!(
+            "to give it to the guest: --allow {interface}, or Builder::serve in a host of yours"
+        )
+    } else {
+        "an interface of yours is answered by a host of yours (Builder::serve): the stock binary has \
+         Host and HostAddress"
+            .to_owned()
+    };
+    (headline, vec![remedy])
 }
 
 pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {

@@ -161,7 +161,8 @@ fn render_frame(number: usize, frame: &Frame, style: Style, text: &mut String) {
 
 /// Names, paths and messages come from the guest: no control characters reach the terminal, and
 /// further lines are set in, so that none looks like one of ours.
-fn printable(text: &str) -> String {
+#[must_use]
+pub fn printable(text: &str) -> String {
     /// The most lines and characters of one text.
     const LINES: usize = 16;
     const WIDTH: usize = 1000;

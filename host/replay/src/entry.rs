@@ -2,9 +2,10 @@
 //! file as it is, the second the [`Machine`], and each of the others an [`Entry`].
 
 use crate::end::{EndDef, GpaDef};
+use abi::host::Level;
 use abi::port;
 use portcall::tape::{Effect, Given, Text, What};
-use portcall::{Builder, End, Gpa, Level, Ring};
+use portcall::{Builder, End, Gpa, Ring};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

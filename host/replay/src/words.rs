@@ -44,9 +44,7 @@ pub(crate) fn what(what: &What<'_>, guest: &Guest<'_>, notes: &[NotedInterface])
     match what {
         What::Call { number, words, .. } => {
             let claims = guest.claims();
-            let read = |address, size: u64| {
-                claims.as_ref().ok()?.read(address, size.min(SHOWN as u64)).ok()
-            };
+            let read = |address, size: u64| claims.read(address, size.min(SHOWN as u64)).ok();
             call(*number, *words, notes, read)
         }
         other => asked(&Asked::new(other), &[], notes),

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::panic, reason = "that is how a test fails")]
 
+pub(crate) mod calls;
 pub(crate) mod elf;
 
 use portcall::Kvm;

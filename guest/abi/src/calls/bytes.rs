@@ -122,7 +122,6 @@ impl<'r> Returned<'r> for &'r str {
     #[inline(always)]
     fn take<S: Space<'r>>(from: &mut Reader<'_>, space: &mut S) -> Result<Self, Malformed> {
         let (address, size) = (from.take(), from.take());
-        let bytes = space.bytes(address, size)?;
-        core::str::from_utf8(bytes).map_err(|_| Malformed::text(address, size))
+        space.text(address, size)
     }
 }

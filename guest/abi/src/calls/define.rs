@@ -65,12 +65,6 @@ macro_rules! hypercalls {
             )*],
         };
 
-        #[allow(non_camel_case_types, reason = "named as the functions are")]
-        #[derive(Clone, Copy)]
-        enum Number {
-            $($method,)*
-        }
-
         #[doc = concat!("Calls [`", stringify!($trait), "`] on the other side.")]
         #[derive(Clone, Copy, Debug, Default)]
         $visibility struct Client<T>(pub T);
@@ -83,11 +77,14 @@ macro_rules! hypercalls {
                 $visibility fn $method(&mut self $(, $argument: $type)*)
                     -> T::Reply<$crate::result_type!($($result)?)>
                 {
-                    const METHOD: &$crate::calls::Method =
-                        &INTERFACE.methods[Number::$method as usize];
-                    const ARGUMENTS: usize = METHOD.checked_argument_words();
+                    const PLACE: u32 = INTERFACE.place(stringify!($method));
+                    const METHOD: &$crate::calls::Method = &INTERFACE.methods[PLACE as usize];
+                    const ARGUMENTS: usize = {
+                        assert!(METHOD.fits(), "{}", $crate::calls::too_many_words(METHOD).as_str());
+                        METHOD.argument_words()
+                    };
                     const RESULT: usize = METHOD.result.words();
-                    const NUMBER: u32 = INTERFACE.number(Number::$method as u32);
+                    const NUMBER: u32 = INTERFACE.number(PLACE);
                     const {
                         assert!(
                             T::HAS_SPACE || !METHOD.result.has_bytes(),
@@ -110,11 +107,18 @@ macro_rules! hypercalls {
                         to.put(size);
                     }
                     let request = $crate::calls::Request::new(&INTERFACE, NUMBER, words);
-                    let words = self.0.call::<ARGUMENTS, RESULT>(request);
+                    let words = $crate::calls::Transport::call::<ARGUMENTS, RESULT>(
+                        &mut self.0, request,
+                    );
                     $(
                         <$type as $crate::calls::Argument<'_>>::sent($argument, &mut self.0);
                     )*
-                    self.0.reply::<$crate::result_type!($($result)?)>(&words)
+                    // A type that cannot cross is first met here, and below: the compiler then says
+                    // so once, at the type.
+                    let _ = <$crate::result_type!($($result)?) as $crate::calls::Returned<'_>>::KIND;
+                    $crate::calls::Transport::reply::<$crate::result_type!($($result)?)>(
+                        &mut self.0, &words,
+                    )
                 }
             )*
         }
@@ -134,23 +138,27 @@ macro_rules! hypercalls {
                 memory: &mut M,
             ) -> ::core::result::Result<usize, $crate::calls::Malformed> {
                 $(
-                    if method == Number::$method as u32 {
+                    if method == const { INTERFACE.place(stringify!($method)) } {
                         const METHOD: &$crate::calls::Method =
-                            &INTERFACE.methods[Number::$method as usize];
+                            &INTERFACE.methods[INTERFACE.place(stringify!($method)) as usize];
+                        let _ = <
+                            $crate::result_type!($($result)?) as $crate::calls::Returned<'_>
+                        >::KIND;
                         #[allow(unused_mut, unused_variables, reason = "not for every signature")]
                         let mut from = $crate::calls::Reader::new(&words[..]);
-                        let held = (|| {
+                        #[allow(unused_mut, reason = "not for every signature")]
+                        let mut hold = || {
                             ::core::result::Result::Ok::<_, $crate::calls::Malformed>(($(
                                 <$type as $crate::calls::Argument<'_>>::hold::<M>(
                                     &mut from, memory,
                                 ).map_err(|malformed| malformed.of(stringify!($argument)))?,
                             )*))
-                        })();
+                        };
                         #[allow(unused_mut, reason = "not for every signature")]
                         #[allow(clippy::let_unit_value, reason = "of a call without arguments")]
-                        let ($(mut $argument,)*) = match held {
-                            Ok(held) => held,
-                            Err(malformed) => {
+                        let ($(mut $argument,)*) = match hold() {
+                            ::core::result::Result::Ok(held) => held,
+                            ::core::result::Result::Err(malformed) => {
                                 return $crate::calls::refuse::<
                                     $crate::result_type!($($result)?), M,
                                 >(malformed, words, memory);
@@ -166,13 +174,26 @@ macro_rules! hypercalls {
                             $(<$type as $crate::calls::Argument<'_>>::lend::<M>(&mut $argument),)*
                         );
                         let mut to = $crate::calls::Writer::new(&mut words[..]);
-                        $crate::calls::Returned::give(result, memory, space, &mut to)?;
+                        let give = <
+                            $crate::result_type!($($result)?) as $crate::calls::Returned<'_>
+                        >::give::<M>;
+                        #[allow(unused_mut, reason = "not for every signature")]
+                        let mut given = give(result, memory, space, &mut to);
                         $(
-                            <$type as $crate::calls::Argument<'_>>::release::<M>(
-                                $argument, memory,
-                            ).map_err(|malformed| malformed.of(stringify!($argument)))?;
+                            if given.is_ok() {
+                                given = <$type as $crate::calls::Argument<'_>>::release::<M>(
+                                    $argument, memory,
+                                ).map_err(|malformed| malformed.of(stringify!($argument)));
+                            }
                         )*
-                        return ::core::result::Result::Ok(const { METHOD.result.words() });
+                        return match given {
+                            ::core::result::Result::Ok(()) => {
+                                ::core::result::Result::Ok(const { METHOD.result.words() })
+                            }
+                            ::core::result::Result::Err(malformed) => $crate::calls::refuse::<
+                                $crate::result_type!($($result)?), M,
+                            >(malformed, words, memory),
+                        };
                     }
                 )*
                 ::core::result::Result::Err(

@@ -111,18 +111,10 @@ impl Method {
         words_of(self.arguments) + if self.result.has_bytes() { 2 } else { 0 }
     }
 
-    /// The same, for a compiler to refuse what does not fit.
-    ///
-    /// # Panics
-    /// They are more than [`WORDS_MAX`].
+    /// Whether arguments and result fit into [`WORDS_MAX`] words each.
     #[must_use]
-    pub const fn checked_argument_words(&self) -> usize {
-        assert!(
-            self.argument_words() <= WORDS_MAX && self.result.words() <= WORDS_MAX,
-            "the arguments or the result of a hypercall take more than 12 words: &str and &[u8] take \
-             2, an Option 1 more than what is in it, a struct those of its fields",
-        );
-        self.argument_words()
+    pub const fn fits(&self) -> bool {
+        self.argument_words() <= WORDS_MAX && self.result.words() <= WORDS_MAX
     }
 
     /// Whether a caller's memory has to be read or written for it.
@@ -146,11 +138,56 @@ impl Interface {
         id_of(self.name)
     }
 
+    /// Whether a caller's memory has to be read or written for any of its calls.
+    #[must_use]
+    pub const fn has_bytes(&self) -> bool {
+        let mut i = 0;
+        while i < self.methods.len() {
+            if self.methods[i].has_bytes() {
+                return true;
+            }
+            i += 1;
+        }
+        false
+    }
+
+    /// A call's place among the methods, by its name: for the macro, so that it need not count.
+    ///
+    /// # Panics
+    /// There is none of that name, or it is beyond the 256 that a number has room for.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn place(&self, name: &str) -> u32 {
+        let mut place: u32 = 0;
+        while !same(self.methods[place as usize].name, name) {
+            place += 1;
+        }
+        assert!(place < METHODS_MAX, "an interface has at most 256 calls: divide it into two");
+        place
+    }
+
     /// The number of a call: the interface's in the high 24 bits, the method's place in the low 8.
+    ///
+    /// # Panics
+    /// The place is above 255.
     #[must_use]
     pub const fn number(&self, method: u32) -> u32 {
+        assert!(method <= 0xff, "an interface has at most 256 calls: make two of it");
         self.id() << 8 | method
     }
+}
+
+/// The most calls that an interface has.
+const METHODS_MAX: u32 = 256;
+
+/// Whether two names are the same, for constants.
+const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut i = 0;
+    while i < a.len() && i < b.len() && a[i] == b[i] {
+        i += 1;
+    }
+    i == a.len() && i == b.len()
 }
 
 /// The number of the interface of a name: 24 bits of FNV-1a, so that neither side has to list what

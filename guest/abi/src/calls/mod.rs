@@ -20,6 +20,8 @@ mod words;
 pub use kind::{Interface, Kind, Method, Struct, id_of, interface_of, method_of};
 pub use refusal::{Malformed, Refusal};
 pub use text::note;
+#[doc(hidden)]
+pub use text::too_many_words;
 pub use value::{Argument, Fixed, Returned};
 pub use words::{Reader, Writer};
 
@@ -104,6 +106,15 @@ pub trait Space<'r> {
     /// # Errors
     /// They are not where results belong.
     fn bytes(&mut self, address: u64, size: u64) -> Result<&'r [u8], Malformed>;
+
+    /// The same for text.
+    ///
+    /// # Errors
+    /// As for [`bytes`](Self::bytes), or they are not UTF-8.
+    fn text(&mut self, address: u64, size: u64) -> Result<&'r str, Malformed> {
+        let bytes = self.bytes(address, size)?;
+        core::str::from_utf8(bytes).map_err(|_| Malformed::text(address, size))
+    }
 }
 
 /// What a server sees of its caller's memory. Addresses and sizes are the caller's claims.
@@ -138,11 +149,19 @@ pub trait Memory {
     fn give_back(&mut self, address: u64, bytes: Self::Bytes) -> Result<(), Malformed>;
 
     /// Puts a result of bytes where the caller finds it, in the space it has for that, and says
-    /// where.
+    /// where. The bytes stay what they are until the caller has seen them.
     ///
     /// # Errors
     /// It does not fit.
     fn give(&mut self, bytes: &[u8], space: (u64, u64)) -> Result<u64, Malformed>;
+
+    /// The same for bytes that are gone when this is over.
+    ///
+    /// # Errors
+    /// They do not fit.
+    fn give_copy(&mut self, bytes: &[u8], space: (u64, u64)) -> Result<u64, Malformed> {
+        self.give(bytes, space)
+    }
 }
 
 /// Answers the calls of one interface: what [`hypercalls!`](crate::hypercalls) makes of

@@ -139,6 +139,9 @@ impl fmt::Display for Malformed {
                 write!(f, "{size} bytes at {word:#x}, which the guest may not use so itself")
             }
             Refusal::Text => write!(f, "{size} bytes at {word:#x} are not UTF-8"),
+            Refusal::Value if size > 0 => {
+                write!(f, "{size} bytes at {word:#x} are no value of its type")
+            }
             Refusal::Value => write!(f, "{word:#x} is no value of its type"),
             Refusal::TooLarge if argument.is_none() => {
                 write!(f, "a result of {size} bytes, with space for {word}")

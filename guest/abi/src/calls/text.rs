@@ -7,7 +7,9 @@ use super::{Interface, Kind, Method};
 use core::fmt;
 
 /// Text in the making: keeps the part of it from `from` on that fits, and counts all of it.
-struct Text<const N: usize> {
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Text<const N: usize> {
     bytes: [u8; N],
     from: usize,
     used: usize,
@@ -16,6 +18,16 @@ struct Text<const N: usize> {
 impl<const N: usize> Text<N> {
     const fn new(from: usize) -> Self {
         Self { bytes: [0; N], from, used: 0 }
+    }
+
+    /// What there is of it, if it begins at 0 and is UTF-8.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        let used = if self.used < N { self.used } else { N };
+        match core::str::from_utf8(self.bytes.split_at(used).0) {
+            Ok(text) => text,
+            Err(_) => "",
+        }
     }
 
     const fn byte(&mut self, byte: u8) {
@@ -123,6 +135,24 @@ impl<const N: usize> Text<N> {
             i += 1;
         }
     }
+}
+
+/// What a definition is told that has a call with too many words.
+#[doc(hidden)]
+#[must_use]
+pub const fn too_many_words(method: &Method) -> Text<512> {
+    let mut text = Text::new(0);
+    text.text("`");
+    text.text(method.name);
+    text.text("` takes ");
+    text.number(method.argument_words());
+    text.text(" words for its arguments and ");
+    text.number(method.result.words());
+    text.text(
+        " for its result, and at most 12 cross each way: &str and &[u8] take 2, as results 2 more \
+         among the arguments, an Option 1 more than what is in it, a struct those of its fields",
+    );
+    text
 }
 
 /// An interface as the ELF note has it: its name, then its calls in order, each ended by a NUL.

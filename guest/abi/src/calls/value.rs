@@ -6,8 +6,9 @@ use core::convert::identity;
 /// A value of a fixed number of words: integers, `bool`, arrays of these, and structs that
 /// [`record!`](crate::record) made.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a field of a hypercall's value",
-    label = "not an integer, a bool, an array of these, or a struct made by `abi::record!`"
+    message = "`{Self}` cannot be a part of a hypercall's value",
+    label = "cannot cross",
+    note = "parts are integers, bool, and arrays and structs (abi::record!) of these"
 )]
 pub trait Fixed: Copy {
     /// Its kind, which tells its words.
@@ -120,6 +121,7 @@ pub trait Returned<'r>: Sized {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: Fixed> Argument<'_> for T {
     const KIND: Kind = T::KIND;
     type Held<M: Memory> = T;
@@ -140,6 +142,7 @@ impl<T: Fixed> Argument<'_> for T {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<'r, T: Fixed> Returned<'r> for T {
     const KIND: Kind = T::KIND;
 

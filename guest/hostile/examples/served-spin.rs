@@ -1,0 +1,45 @@
+//! Hangs in a function that the host calls.
+//@ host: calc
+//@ expect: exit=124 end=limit-reached
+//@ stderr: ran longer than its limit of 1s
+
+#![no_std]
+#![no_main]
+
+use calls::calc::{self, Point};
+use guest::Boot;
+
+guest::entry!(main, serves = [calc: Broken]);
+
+fn main(_: &Boot) {}
+
+#[derive(Default)]
+struct Broken;
+
+impl calc::Calc for Broken {
+    fn add(&mut self, _: u64, _: u64) -> u64 {
+        loop {
+            core::hint::spin_loop();
+        }
+    }
+
+    fn divide(&mut self, _: i64, _: i64) -> Option<i64> {
+        None
+    }
+
+    fn accumulate(&mut self, value: u64) -> u64 {
+        value
+    }
+
+    fn turn(&mut self, point: Point) -> Point {
+        point
+    }
+
+    fn echo(&mut self, _: &str) -> &str {
+        ""
+    }
+
+    fn sort(&mut self, _: &mut [u8]) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,47 @@
+//! `--allow INTERFACE`: the stock interfaces that a guest is given, and what becomes of its logs.
+
+use anstyle::AnsiColor;
+use inspect::printable;
+use portcall::Builder;
+use portcall::abi::host::Level;
+use portcall::stock::{Stock, StockAddress};
+
+/// What may be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Allow {
+    /// Arguments, exits, translation, clock, random bytes, log, annotations.
+    #[value(name = "Host")]
+    Host,
+    /// Where the guest's memory lies in the host's own address space.
+    #[value(name = "HostAddress")]
+    HostAddress,
+    /// Nothing.
+    #[value(name = "none")]
+    Nothing,
+}
+
+/// Serves what is allowed.
+pub(crate) fn serve<'a>(allowed: &[Allow], mut builder: Builder<'a>) -> Builder<'a> {
+    if allowed.contains(&Allow::Nothing) {
+        return builder;
+    }
+    if allowed.contains(&Allow::Host) {
+        builder = builder.serve(Stock::new()).log(log);
+    }
+    if allowed.contains(&Allow::HostAddress) {
+        builder = builder.serve(StockAddress);
+    }
+    builder
+}
+
+/// A line of the guest's log, on stderr.
+pub(crate) fn log(level: Level, text: &str) {
+    let colour = match level {
+        Level::Error => AnsiColor::Red,
+        Level::Warn => AnsiColor::Yellow,
+        Level::Info => AnsiColor::Green,
+        Level::Debug | Level::Trace => AnsiColor::BrightBlack,
+    };
+    let style = colour.on_default();
+    say!("guest {style}{}{style:#}: {}", level.name(), printable(text));
+}
