@@ -45,6 +45,15 @@ pub(crate) enum Image {
     },
 }
 
+impl Image {
+    /// The file that is run.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Built(image) | Self::Source { image, .. } => image,
+        }
+    }
+}
+
 impl Case {
     /// The same guest in both rings, unless its header names one: same output, same end.
     pub(crate) fn in_both_rings(self) -> Vec<Self> {
@@ -94,34 +103,39 @@ pub(crate) enum Verdict {
 const TIMEOUT: &str = "10s";
 
 /// When portcall itself is killed: it has hung past any deadline of its own.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Runs one guest by `portcall` or its host half. `overwrite` makes a golden file of what it printed, if all else is right.
+/// Runs one guest by `portcall` or its host half. `overwrite` makes a golden file of what it
+/// printed, if all else is right.
 pub(crate) fn run(case: &Case, portcall: &Path, overwrite: bool) -> Verdict {
-    match judge(case, portcall, overwrite) {
-        Ok(verdict) => verdict,
-        Err(Failure(message)) => Verdict::Failed(message + "\n"),
-    }
+    let verdict = || {
+        if let Some(verdict) = build(case)? {
+            return Ok(verdict);
+        }
+        let mut command = command(case, portcall, 1)?;
+        let ran = process::run(&mut command, case.directives.stdin.clone(), DEADLINE)
+            .map_err(|error| crate::cargo::cannot_start(&command, &error))?;
+        judge(case, &ran, overwrite)
+    };
+    verdict().unwrap_or_else(|Failure(message)| Verdict::Failed(message + "\n"))
 }
 
-fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failure> {
-    let image = match &case.image {
-        Image::Built(image) => image,
-        Image::Source { text, file, image } => {
-            if let Some(text) = text {
-                write(text, file)?;
-            }
-            match compile(file, image, &case.directives.build)? {
-                Compiled::Done(_) => image,
-                Compiled::NoCompiler(what) => return Ok(Verdict::Skipped(what)),
-                Compiled::Failed(how) => return Ok(Verdict::Failed(how)),
-            }
-        }
-    };
-    let mut command = command(portcall, image, &case.directives);
-    let ran = process::run(&mut command, case.directives.stdin.clone(), DEADLINE)
-        .map_err(|error| crate::cargo::cannot_start(&command, &error))?;
-    let mut complaint = ended(&case.directives, &ran);
+/// Builds what cargo does not; a verdict if there is nothing to run then.
+pub(crate) fn build(case: &Case) -> Result<Option<Verdict>, Failure> {
+    let Image::Source { text, file, image } = &case.image else { return Ok(None) };
+    if let Some(text) = text {
+        write(text, file)?;
+    }
+    Ok(match compile(file, image, &case.directives.build)? {
+        Compiled::Done(_) => None,
+        Compiled::NoCompiler(what) => Some(Verdict::Skipped(what)),
+        Compiled::Failed(how) => Some(Verdict::Failed(how)),
+    })
+}
+
+/// Compares what a guest did with what is expected of it.
+pub(crate) fn judge(case: &Case, ran: &Ran, overwrite: bool) -> Result<Verdict, Failure> {
+    let mut complaint = ended(&case.directives, ran);
     let mut accepted = false;
     let expected = case.golden.expected(&ran.stdout)?;
     if expected != ran.stdout {
@@ -147,14 +161,16 @@ fn judge(case: &Case, portcall: &Path, overwrite: bool) -> Result<Verdict, Failu
     Ok(Verdict::Failed(complaint))
 }
 
-/// The command that runs a guest as its directives say.
-fn command(portcall: &Path, image: &Path, directives: &Directives) -> Command {
+/// The command that runs a guest as its directives say, with timeouts `patience` times as long.
+pub(crate) fn command(case: &Case, portcall: &Path, patience: u32) -> Result<Command, Failure> {
+    let directives = &case.directives;
     let mut command = Command::new(portcall);
-    command.current_dir(root()).arg("run").arg(image);
+    command.current_dir(root()).arg("run").arg(case.image.path());
     if directives.stderr.is_empty() {
         command.arg("--quiet");
     }
-    command.arg("--timeout").arg(directives.timeout.as_deref().unwrap_or(TIMEOUT));
+    let timeout = directives.timeout.as_deref().unwrap_or(TIMEOUT);
+    command.arg("--timeout").arg(longer(timeout, patience)?);
     for (option, value) in [("--memory", &directives.memory), ("--ring", &directives.ring)] {
         if let Some(value) = value {
             command.args([option, value]);
@@ -167,16 +183,26 @@ fn command(portcall: &Path, image: &Path, directives: &Directives) -> Command {
     if !directives.args.is_empty() {
         command.arg("--").args(&directives.args);
     }
-    command
+    Ok(command)
+}
+
+/// A time such as `300ms`, `patience` times as long.
+fn longer(time: &str, patience: u32) -> Result<String, Failure> {
+    let unit = time.find(|it: char| !it.is_ascii_digit()).unwrap_or(time.len());
+    let (number, unit) = time.split_at(unit);
+    let number = number.parse::<u32>().ok().and_then(|it| it.checked_mul(patience));
+    let number = number.filter(|_| unit.chars().all(|it| it.is_ascii_alphabetic()));
+    let number = number.ok_or_else(|| {
+        Failure(format!("`//@ timeout: {time}`: write a whole number and a unit, as 300ms or 2s"))
+    })?;
+    Ok(format!("{number}{unit}"))
 }
 
 /// What is wrong with the end of a run and with what portcall said, if anything is.
 fn ended(directives: &Directives, ran: &Ran) -> String {
     let mut complaint = String::new();
-    match ran.status.map(process::code) {
-        None => {
-            let _ = writeln!(complaint, "hang past the deadline: killed after {DEADLINE:?}");
-        }
+    match ran.code {
+        None => complaint += "hang: it did not even end at its own timeout, and was killed\n",
         Some(code) if code != i32::from(directives.code()) => {
             let _ = writeln!(complaint, "process code {code}, expected {}", directives.code());
         }
@@ -240,4 +266,19 @@ fn write(text: &str, file: &Path) -> Result<(), Failure> {
         fs::create_dir_all(directory).map_err(|error| Failure::file("create", directory, error))?;
     }
     fs::write(file, text).map_err(|error| Failure::file("write", file, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_keeps_its_unit_and_must_be_a_whole_number() {
+        assert_eq!(longer("300ms", 4), Ok("1200ms".to_owned()));
+        assert_eq!(longer("2s", 1), Ok("2s".to_owned()));
+        for time in ["1.5s", "s", "", "4294967295s"] {
+            let Failure(message) = longer(time, 2).expect_err(time);
+            assert!(message.contains("write a whole number and a unit"), "{message}");
+        }
+    }
 }
