@@ -93,6 +93,8 @@ pub(crate) enum Verdict {
     Passed,
     /// As expected but for the output, which is the golden now.
     Accepted,
+    /// As expected where it is run, which is not as its header says: why.
+    Differs(&'static str),
     /// This machine cannot build it: why.
     Skipped(String),
     /// Not as expected: how.
@@ -103,7 +105,7 @@ pub(crate) enum Verdict {
 const TIMEOUT: &str = "10s";
 
 /// When portcall itself is killed: it has hung past any deadline of its own.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs one guest by `portcall` or its host half. `overwrite` makes a golden file of what it
 /// printed, if all else is right.

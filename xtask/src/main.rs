@@ -18,6 +18,10 @@ mod compile;
 mod engine;
 mod process;
 mod diff;
+mod kvm_amd;
+mod machine;
+mod packages;
+mod cpio;
 mod links;
 
 mod cargo;
