@@ -59,7 +59,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     // The others are built as they are run, so that a missing compiler leaves out only them.
     programs.retain(|it| it.package.is_some() && chosen(&label(it)));
     cases.retain(|it| chosen(&it.label));
-    let cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
+    let mut cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
+    if args.kvm_amd || kvm_amd::is_here() {
+        kvm_amd::expect_differences(&mut cases)?;
+    }
 
     let mut tally = match args.guests || args.kvm_amd {
         true => Tally::default(),
@@ -114,6 +117,7 @@ fn case_of(program: &Program) -> Result<Case, Failure> {
         image,
         directives,
         golden,
+        differs: None,
     })
 }
 
