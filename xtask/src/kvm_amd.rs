@@ -25,7 +25,9 @@ const DIFFERENCES: [Difference; 2] = [
     Difference {
         label: "hostile cr3",
         why: "CR3 outside of memory makes the processor fault for ever, where kvm_pvm gives up",
-        instead: "//@ timeout: 300ms\n//@ expect: exit=124 end=limit-reached\n",
+        instead: "//@ timeout: 300ms\n\
+                  //@ stderr: CR3 0x800000000, which is not RAM\n\
+                  //@ expect: exit=124 end=limit-reached\n",
     },
     Difference {
         label: "hostile triple-fault",

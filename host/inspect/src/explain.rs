@@ -241,7 +241,7 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::CallRefused { call, why } => refusal::call_refused(scene, call, why),
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
         End::LimitReached(_) | End::Stopped => {
-            (scene.outcome.end.to_string(), words::not_a_call(scene).into_iter().collect())
+            (scene.outcome.end.to_string(), words::stopped(scene))
         }
         End::Panicked { message, .. } => (format!("panicked: {message}"), Vec::new()),
         other => (other.to_string(), Vec::new()),
