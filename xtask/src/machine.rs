@@ -16,8 +16,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many times as long as on the machine's own KVM things may take. Most take 20 times as
-/// long, but nothing that is expected to end comes near its timeout there.
+/// How many times as long as on the machine's own KVM a guest may take. Most take longer still,
+/// but of those that are expected to end none comes near its timeout.
 pub(crate) const PATIENCE: u32 = 4;
 
 /// When a command is killed: past any timeout of its own. The longest guest takes 40 s.
@@ -88,7 +88,8 @@ impl Machine {
         let read = self.read();
         self.lost = read.is_err();
         read.map_err(|what| {
-            let mut message = format!("the machine with kvm_amd {what}; last it said:");
+            let mut message =
+                format!("the machine with kvm_amd {what}; QEMU's and its last words:");
             for log in &self.logs {
                 let text = fs::read(log).unwrap_or_default();
                 let text = String::from_utf8_lossy(&text);

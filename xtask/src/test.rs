@@ -35,8 +35,7 @@ pub(crate) struct Args {
     /// Make what the guest programs print their goldens (NAME.out)
     #[arg(long)]
     overwrite: bool,
-    /// Only guests, by the kvm_amd of a kernel in QEMU, which emulates an AMD processor: what
-    /// this needs is fetched from Debian's packages
+    /// Only guests, on the kvm_amd of a Linux in QEMU; apt-get fetches what that needs
     #[arg(long, conflicts_with = "overwrite")]
     kvm_amd: bool,
 }
