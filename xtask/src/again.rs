@@ -3,26 +3,21 @@
 
 use crate::Failure;
 use crate::cargo::{cannot_start, target_dir};
-use crate::engine::{Case, DEADLINE, TIMEOUT, command};
+use crate::engine::{Case, DEADLINE, Hosts, TIMEOUT, command};
 use crate::process::{self, Ran};
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-/// Records the guest as `host` runs it, and replays it by `stock`; what is wrong, if anything is.
-pub(crate) fn again(
-    case: &Case,
-    image: &Path,
-    host: &Path,
-    stock: &Path,
-) -> Result<String, Failure> {
+/// Records the guest as its host runs it, and replays it by the stock binary; what is wrong, if
+/// anything is.
+pub(crate) fn again(case: &Case, hosts: Hosts<'_>) -> Result<String, Failure> {
     let folder = target_dir().join("replay");
     fs::create_dir_all(&folder).map_err(|error| Failure::file("create", &folder, error))?;
     let log = folder.join(case.label.replace([' ', '/', '(', ')'], "-") + ".log");
-    let mut record = command(host, image, &case.directives, Some(&log));
+    let mut record = command(case, hosts.own, 1, Some(&log))?;
     let recorded = ran(&mut record, case.directives.stdin.clone())?;
-    let mut replay = Command::new(stock);
+    let mut replay = Command::new(hosts.stock);
     replay.arg("replay").arg(&log).args(["--quiet", "--timeout", TIMEOUT]);
     let replayed = ran(&mut replay, Vec::new())?;
     let mut complaint = differences(&recorded, &replayed, case.half.is_some());
@@ -43,7 +38,7 @@ fn ran(command: &mut Command, input: Vec<u8>) -> Result<Ran, Failure> {
 /// What a host half prints itself, behind all of its guest's text, is in no log.
 fn differences(recorded: &Ran, replayed: &Ran, half: bool) -> String {
     let mut complaint = String::new();
-    let codes = [recorded, replayed].map(|ran| ran.status.map(process::code));
+    let codes = [recorded, replayed].map(|ran| ran.code);
     if codes[0] != codes[1] || codes[0].is_none() {
         let told = codes.map(|code| code.map_or("a hang".to_owned(), |code| code.to_string()));
         // Writing to a String does not fail, here and below.
@@ -63,12 +58,9 @@ fn differences(recorded: &Ran, replayed: &Ran, half: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
 
     fn ran(code: Option<i32>, text: &str) -> Ran {
-        let status = code.map(|code| ExitStatus::from_raw(code << 8));
-        Ran { stdout: text.into(), stderr: Vec::new(), status }
+        Ran { stdout: text.into(), stderr: Vec::new(), code }
     }
 
     #[test]

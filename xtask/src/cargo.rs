@@ -107,7 +107,7 @@ or ARM use an x86-64 Linux machine: a cloud instance (nested virtualization is n
 kvm_pvm is), or WSL 2 with nestedVirtualization=true";
 
 /// Whether the C library can be linked statically; not every distribution installs that.
-fn has_static_libc() -> bool {
+pub(crate) fn has_static_libc() -> bool {
     let output = Command::new("cc").arg("-print-file-name=libc.a").output();
     output.is_ok_and(|output| output.stdout.starts_with(b"/"))
 }

@@ -13,7 +13,7 @@ pub(crate) struct Directives {
     pub(crate) expect: Vec<String>,
     /// `memory: 8MiB`.
     pub(crate) memory: Option<String>,
-    /// `timeout: 2s`.
+    /// `timeout: 2s`; a whole number, so that slow machines can be given a multiple of it.
     pub(crate) timeout: Option<String>,
     /// `ring: 3`.
     pub(crate) ring: Option<String>,

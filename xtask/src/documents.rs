@@ -93,6 +93,7 @@ fn cases_of(file: &str, text: &str) -> Result<Vec<Case>, Failure> {
             },
             directives,
             golden,
+            differs: None,
         });
     }
     Ok(cases)

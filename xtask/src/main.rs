@@ -20,6 +20,10 @@ mod engine;
 mod again;
 mod process;
 mod diff;
+mod kvm_amd;
+mod machine;
+mod packages;
+mod cpio;
 mod links;
 
 mod cargo;

@@ -13,8 +13,8 @@ pub(crate) struct Ran {
     pub(crate) stdout: Vec<u8>,
     /// All of its stderr, up to [`OUTPUT_MAX`].
     pub(crate) stderr: Vec<u8>,
-    /// How it ended; none if it was killed at the deadline.
-    pub(crate) status: Option<ExitStatus>,
+    /// The code that it ended with, as a shell reports it; none if it was killed at the deadline.
+    pub(crate) code: Option<i32>,
 }
 
 /// Bytes kept of a stream; the rest is read and dropped, so that the program can end its own way.
@@ -30,12 +30,12 @@ pub(crate) fn run(command: &mut Command, input: Vec<u8>, deadline: Duration) -> 
     }
     let stdout = child.stdout.take().map(collect);
     let stderr = child.stderr.take().map(collect);
-    let status = wait(&mut child, deadline)?;
-    Ok(Ran { stdout: finish(stdout), stderr: finish(stderr), status })
+    let code = wait(&mut child, deadline)?.map(code);
+    Ok(Ran { stdout: finish(stdout), stderr: finish(stderr), code })
 }
 
 /// The code that a shell would report.
-pub(crate) fn code(status: ExitStatus) -> i32 {
+fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|it| 128 + it)).unwrap_or(-1)
 }
 
@@ -87,30 +87,30 @@ mod tests {
     fn input_goes_in_and_both_streams_come_out() {
         let ran = sh("cat; echo two >&2; exit 7", b"one", LONG);
         assert_eq!((ran.stdout.as_slice(), ran.stderr.as_slice()), (&b"one"[..], &b"two\n"[..]));
-        assert_eq!(ran.status.map(code), Some(7));
+        assert_eq!(ran.code, Some(7));
     }
 
     #[test]
     fn input_larger_than_a_pipe_need_not_be_read() {
         let ran = sh("exit 0", &vec![b'x'; 1 << 20], LONG);
-        assert_eq!(ran.status.map(code), Some(0));
+        assert_eq!(ran.code, Some(0));
     }
 
     #[test]
     fn endless_output_is_cut_but_not_stopped() {
         let ran = sh("head -c 20000000 /dev/zero; exit 3", b"", LONG);
-        assert_eq!((ran.stdout.len(), ran.status.map(code)), (16 << 20, Some(3)));
+        assert_eq!((ran.stdout.len(), ran.code), (16 << 20, Some(3)));
     }
 
     #[test]
     fn a_signal_is_128_and_its_number() {
-        assert_eq!(sh("kill -9 $$", b"", LONG).status.map(code), Some(137));
+        assert_eq!(sh("kill -9 $$", b"", LONG).code, Some(137));
     }
 
     #[test]
     fn what_hangs_is_killed() {
         let ran = sh("echo said; exec sleep 60", b"", Duration::from_millis(300));
-        assert!(ran.status.is_none());
+        assert!(ran.code.is_none());
         assert_eq!(ran.stdout, b"said\n");
     }
 }

@@ -3,9 +3,10 @@
 use crate::cargo::{build_host, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -36,6 +37,9 @@ pub(crate) struct Args {
     /// Make what the guest programs print their goldens (NAME.out)
     #[arg(long)]
     overwrite: bool,
+    /// Only guests, on the kvm_amd of a Linux in QEMU; apt-get fetches what that needs
+    #[arg(long, conflicts_with = "overwrite")]
+    kvm_amd: bool,
 }
 
 /// Numbers of results.
@@ -56,9 +60,12 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     // The others are built as they are run, so that a missing compiler leaves out only them.
     programs.retain(|it| it.package.is_some() && chosen(&label(it)));
     cases.retain(|it| chosen(&it.label));
-    let cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
+    let mut cases: Vec<Case> = cases.into_iter().flat_map(Case::in_both_rings).collect();
+    if args.kvm_amd || kvm_amd::is_here() {
+        kvm_amd::expect_differences(&mut cases)?;
+    }
 
-    let mut tally = match args.guests {
+    let mut tally = match args.guests || args.kvm_amd {
         true => Tally::default(),
         false => host_tests(args.filter.as_deref())?,
     };
@@ -69,7 +76,18 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     }
     if !cases.is_empty() {
         programs::build(&programs, Profile::Release)?;
-        run_all(&cases, args.overwrite, &mut tally)?;
+        let hosts = hosts(&cases)?;
+        let mut results = Results { tally, failures: Vec::new() };
+        if args.kvm_amd {
+            kvm_amd::run_all(&cases, &hosts, |case, verdict| results.take(case, verdict))?;
+        } else {
+            crate::out!("\nrunning {} guests", cases.len());
+            run_all(&cases, &hosts, args.overwrite, &mut results);
+        }
+        for (label, how) in results.failures {
+            anstream::print!("\n---- {label} ----\n{how}");
+        }
+        tally = results.tally;
     }
     let Tally { passed, failed, skipped } = tally;
     let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
@@ -100,6 +118,7 @@ fn case_of(program: &Program) -> Result<Case, Failure> {
         image,
         directives,
         golden,
+        differs: None,
     })
 }
 
@@ -173,23 +192,29 @@ impl Section {
     }
 }
 
-/// Runs the cases, as many at a time as there are processors, and prints their results in
-/// their order; the failures in full at the end.
-fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Failure> {
-    let mut hosts = BTreeMap::from([(None, build_host(None)?)]);
+/// The programs that run cases, by the name of the host half; `portcall` itself has none.
+type Halves = BTreeMap<Option<String>, PathBuf>;
+
+/// Builds those that these cases need, and `portcall`, which replays all of them.
+fn hosts(cases: &[Case]) -> Result<Halves, Failure> {
+    let mut hosts = Halves::from([(None, build_host(None)?)]);
     for case in cases {
         if !hosts.contains_key(&case.half) {
             hosts.insert(case.half.clone(), build_host(case.half.as_deref())?);
         }
     }
+    Ok(hosts)
+}
+
+/// Runs the cases, as many at a time as there are processors; the results are in their order.
+fn run_all(cases: &[Case], hosts: &Halves, overwrite: bool, results: &mut Results) {
     let workers = thread::available_parallelism().map_or(2, usize::from);
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let mut verdicts: Vec<Option<Verdict>> = cases.iter().map(|_| None).collect();
-    crate::out!("\nrunning {} guests", cases.len());
     thread::scope(|scope| {
         for _ in 0..workers {
-            let (sender, next, hosts) = (sender.clone(), &next, &hosts);
+            let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 while let Some((index, case)) = take(cases, next) {
                     let by = Hosts { own: &hosts[&case.half], stock: &hosts[&None] };
@@ -202,21 +227,15 @@ fn run_all(cases: &[Case], overwrite: bool, tally: &mut Tally) -> Result<(), Fai
             });
         }
         drop(sender);
-        let mut printed = 0;
+        let mut taken = 0;
         for (index, verdict) in receiver {
             verdicts[index] = Some(verdict);
-            while let Some(Some(verdict)) = verdicts.get(printed) {
-                report(&cases[printed].label, verdict, tally);
-                printed += 1;
+            while let Some(verdict) = verdicts.get_mut(taken).and_then(Option::take) {
+                results.take(&cases[taken], verdict);
+                taken += 1;
             }
         }
     });
-    for (case, verdict) in cases.iter().zip(&verdicts) {
-        if let Some(Verdict::Failed(how)) = verdict {
-            anstream::print!("\n---- {} ----\n{how}", case.label);
-        }
-    }
-    Ok(())
 }
 
 /// The next case that no worker has taken.
@@ -225,22 +244,38 @@ fn take<'a>(cases: &'a [Case], next: &AtomicUsize) -> Option<(usize, &'a Case)> 
     cases.get(index).map(|case| (index, case))
 }
 
-/// Prints and counts one result.
-fn report(label: &str, verdict: &Verdict, tally: &mut Tally) {
-    match verdict {
-        Verdict::Passed | Verdict::Accepted => tally.passed += 1,
-        Verdict::Skipped(_) => tally.skipped += 1,
-        Verdict::Failed(_) => tally.failed += 1,
-    }
-    match verdict {
-        Verdict::Passed => crate::out!("test {label} ... {GOOD}ok{GOOD:#}"),
-        Verdict::Accepted => {
-            crate::out!("test {label} ... {GOOD}ok{GOOD:#}, its golden is new");
+/// What came of the cases so far.
+struct Results {
+    tally: Tally,
+    /// Names, and what is wrong; said in full at the end.
+    failures: Vec<(String, String)>,
+}
+
+impl Results {
+    /// Prints and counts one result.
+    fn take(&mut self, case: &Case, verdict: Verdict) {
+        let label = &case.label;
+        match &verdict {
+            Verdict::Passed | Verdict::Accepted | Verdict::Differs(_) => self.tally.passed += 1,
+            Verdict::Skipped(_) => self.tally.skipped += 1,
+            Verdict::Failed(_) => self.tally.failed += 1,
         }
-        Verdict::Skipped(why) => {
-            crate::out!("test {label} ... {LEFT_OUT}ignored{LEFT_OUT:#}, {why}");
+        match verdict {
+            Verdict::Passed => crate::out!("test {label} ... {GOOD}ok{GOOD:#}"),
+            Verdict::Accepted => {
+                crate::out!("test {label} ... {GOOD}ok{GOOD:#}, its golden is new");
+            }
+            Verdict::Differs(why) => {
+                crate::out!("test {label} ... {GOOD}ok{GOOD:#}, differs: {why}");
+            }
+            Verdict::Skipped(why) => {
+                crate::out!("test {label} ... {LEFT_OUT}ignored{LEFT_OUT:#}, {why}");
+            }
+            Verdict::Failed(how) => {
+                crate::out!("test {label} ... {BAD}FAILED{BAD:#}");
+                self.failures.push((label.clone(), how));
+            }
         }
-        Verdict::Failed(_) => crate::out!("test {label} ... {BAD}FAILED{BAD:#}"),
     }
 }
 

@@ -245,7 +245,7 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
         End::Diverged { .. } => unforeseen::diverged(scene),
         End::LimitReached(_) | End::Stopped => {
-            (scene.outcome.end.to_string(), words::not_a_call(scene).into_iter().collect())
+            (scene.outcome.end.to_string(), words::stopped(scene))
         }
         End::Panicked { message, .. } => (format!("panicked: {message}"), Vec::new()),
         other => (other.to_string(), Vec::new()),

@@ -231,6 +231,11 @@ fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<
     if code != 0 {
         return (Some(selector(code)), vec![format!("error code {code:#x}")]);
     }
+    let rip = scene.registers().rip;
+    if !is_canonical(rip) {
+        // Some processors fault at the target, others at the branch, which is handled below.
+        return (Some(format!("jump: address {rip:#x} {NOT_CANONICAL}")), Vec::new());
+    }
     let Some(decoded) = &scene.decoded else { return (None, Vec::new()) };
     if is_call_elsewhere(decoded) {
         return (Some(format!("`{}` leads nowhere here", decoded.text)), Vec::new());
@@ -245,7 +250,7 @@ fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<
         addresses.extend(scene.space.word(scene.registers().rsp));
     }
     if let Some(address) = addresses.iter().find(|address| !is_canonical(**address)) {
-        let why = format!("address {address:#x} is not canonical: bits 63 to 47 differ");
+        let why = format!("address {address:#x} {NOT_CANONICAL}");
         return (Some(why), Vec::new());
     }
     if let Some(address) = addresses.first().filter(|_| decoded.wants_alignment())
@@ -277,6 +282,8 @@ fn protection(scene: &Scene<'_>, vector: u8, code: u64) -> (Option<String>, Vec<
     };
     (Some(why), Vec::new())
 }
+
+const NOT_CANONICAL: &str = "is not canonical: bits 63 to 47 differ";
 
 fn is_canonical(address: u64) -> bool {
     matches!(address >> 47, 0 | 0x1_ffff)
@@ -317,13 +324,7 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
             idt.base
         ));
     }
-    if !scene.space.tables_lead_somewhere() {
-        notes.push(format!(
-            "its page tables no longer map its own entry: {}",
-            scene.space.walk(scene.space.image.entry().0)
-        ));
-        notes.push("memory is read below as the host had mapped it at the start".to_owned());
-    }
+    notes.extend(lost_tables(scene));
     if notes.is_empty() {
         notes.push(
             "interrupt table and page tables look as the host made them; its descriptors, stacks or \
@@ -332,6 +333,26 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
         );
     }
     (headline, notes)
+}
+
+/// What to say where the guest's page tables lead nowhere. That is a triple fault on some KVMs;
+/// kvm_amd lets the processor fault until someone stops it.
+fn lost_tables(scene: &Scene<'_>) -> Vec<String> {
+    if scene.space.tables_lead_somewhere() {
+        return Vec::new();
+    }
+    let walk = scene.space.walk(scene.space.image.entry().0);
+    vec![
+        format!("its page tables no longer map its own entry: {walk}"),
+        "memory is read below as the host had mapped it at the start".to_owned(),
+    ]
+}
+
+/// What a guest may have hung in that did not end by itself.
+pub(crate) fn stopped(scene: &Scene<'_>) -> Vec<String> {
+    let mut notes = lost_tables(scene);
+    notes.extend(not_a_call(scene));
+    notes
 }
 
 pub(crate) fn unmapped_access(scene: &Scene<'_>) -> Words {

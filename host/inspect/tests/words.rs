@@ -225,8 +225,15 @@ backtrace:
 
 #[test]
 fn a_triple_fault_by_an_empty_interrupt_table() {
-    assert_says(
-        code!(triple: "push 0" "push 0" "lidt [rsp]" "ud2"),
+    let text = words(code!(triple: "push 0" "push 0" "lidt [rsp]" "ud2"), Ring::Zero);
+    if KvmKind::detect() == KvmKind::Svm {
+        let cause =
+            "this KVM resets the vCPU at a triple fault: where it happened, and why, is gone";
+        assert!(text.contains("error: triple fault") && text.contains(cause), "{text}");
+        return;
+    }
+    assert_eq!(
+        text,
         "\
 error: triple fault: an exception, and its handling failed as well
    = at 0x100008: ud2
@@ -240,8 +247,12 @@ backtrace:
 #[test]
 fn a_guest_that_broke_its_page_tables() {
     let text = words(code!(broken: "mov rax, 0x800000000" "mov cr3, rax" "nop"), Ring::Zero);
+    let end = match KvmKind::detect() {
+        KvmKind::Svm => "error: ran longer than its limit of 1s",
+        _ => "error: triple fault",
+    };
     for expected in [
-        "error: triple fault",
+        end,
         "its page tables no longer map its own entry: CR3 0x800000000, which is not RAM",
         "memory is read below as the host had mapped it at the start",
     ] {
