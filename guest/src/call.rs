@@ -54,7 +54,7 @@ impl Transport for Out {
     }
 
     #[inline(always)]
-    fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
+    fn call<const A: usize, const R: usize>(&mut self, request: Request<A, Self>) -> [u64; R] {
         out(&request)
     }
 
@@ -89,8 +89,8 @@ impl Transport for OutWithSpace<'_> {
     }
 
     #[inline(always)]
-    fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
-        Out.call(request)
+    fn call<const A: usize, const R: usize>(&mut self, request: Request<A, Self>) -> [u64; R] {
+        out(&request)
     }
 
     #[inline(always)]
@@ -141,8 +141,10 @@ macro_rules! out_by_words {
             $(
                 (0, $count) => {
                     // SAFETY: the words belong to the number, since only `hypercalls!` makes
-                    // requests: every address among them is that of bytes borrowed for as long
-                    // as this lasts, which the host reads, or writes where they are mutable.
+                    // requests, and the host means the same by it, since it answers no interface
+                    // that the image has not noted for comparison. Every address among the words
+                    // was lent by this transport, and so is that of bytes borrowed for as long as
+                    // this lasts, which the host reads, or writes where they are mutable.
                     unsafe {
                         asm!(
                             "out {port}, eax", port = const CALL, in("eax") $request.number(),
@@ -180,7 +182,7 @@ macro_rules! out_by_words {
                     }
                 }
             )*
-            // More words than `hypercalls!` lets through.
+            // More words than there are registers, which was asserted.
             _ => {}
         }
     };
@@ -188,7 +190,8 @@ macro_rules! out_by_words {
 
 /// Makes the call; what comes back is the result's words.
 #[inline]
-fn out<const A: usize, const R: usize>(request: &Request<A>) -> [u64; R] {
+fn out<const A: usize, const R: usize, T: Transport>(request: &Request<A, T>) -> [u64; R] {
+    const { assert!(A <= WORDS_MAX && R <= WORDS_MAX, "more words than there are registers") };
     let mut result = [0; R];
     out_by_words! { request, result:
         0 []

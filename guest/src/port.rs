@@ -1,17 +1,20 @@
 //! Port I/O: one instruction, one exit to the host.
 //!
 //! These are safe functions: a port reaches only the host, and no port that they let through makes
-//! the host write to memory that a reference could stand on. That of typed calls does, so it is
-//! for [`Out`](crate::Out) alone. None of them says `nomem` to the compiler, since the host reads
+//! the host write to memory that a reference could stand on. Those of typed calls do, so they are
+//! for [`Out`](crate::Out) and the runtime alone. None of them says `nomem` to the compiler, since the host reads
 //! guest memory while it answers.
 
 use core::arch::asm;
 
-/// Refuses the port at which the host takes what stands in registers for addresses. Costs
-/// nothing where the port is a constant.
+/// Refuses the ports at which the host writes to memory: by what stands in registers, or to the
+/// mailbox. Costs nothing where the port is a constant.
 #[inline(always)]
 fn check(port: u16) {
-    assert!(port != abi::port::CALL, "port 0xf7 is for typed calls: use a Client over guest::Out");
+    assert!(
+        port != abi::port::CALL && port != abi::port::SERVE,
+        "ports 0xf7 and 0xf8 are for typed calls: use a Client over guest::Out, or entry!'s serves",
+    );
 }
 
 macro_rules! port_access {

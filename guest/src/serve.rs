@@ -2,7 +2,7 @@
 
 use abi::boot::Range;
 use abi::calls::{Malformed, Memory, Refusal, Serve, WORDS_MAX, interface_of, method_of};
-use abi::mailbox::{ANSWERED, BYTES, NUMBER, WORDS};
+use abi::mailbox::{ANSWERED, BYTES, NUMBER, SIZE, WORDS};
 
 /// The interfaces that a guest answers: a list of [`Serve`]rs, as nested pairs that end in `()`.
 pub trait Services {
@@ -53,22 +53,27 @@ impl<S: Serve, T: Services> Services for (S, T) {
     }
 }
 
-/// The bytes of the mailbox, by their offset in it.
+/// The bytes of the mailbox, by their offset in it: each is lent once a call.
 #[derive(Debug)]
 pub struct Mailbox {
     start: *mut u8,
+    /// Up to here they are lent; the host gives its arguments in order.
+    lent: u64,
 }
 
 impl Mailbox {
     /// Bytes of the host's, from `offset` on.
     #[inline(always)]
-    fn bytes(&self, offset: u64, size: u64) -> &'static mut [u8] {
-        // SAFETY: the host, which all of a guest has to trust, gives bytes inside the mailbox.
+    fn bytes(&mut self, offset: u64, size: u64) -> Result<&'static mut [u8], Malformed> {
+        if offset < self.lent || size > SIZE - BYTES || offset > SIZE - size {
+            return Err(Malformed::pointer(offset, size));
+        }
+        self.lent = offset + size;
+        // SAFETY: inside the mailbox, as was just checked.
         let start = unsafe { self.start.add(crate::to_usize(offset)) };
-        // SAFETY: it gives each argument bytes of its own and leaves them alone until the call is
-        // answered; nothing borrows them longer, since a server's methods give back what they
-        // were lent.
-        unsafe { core::slice::from_raw_parts_mut(start, crate::to_usize(size)) }
+        // SAFETY: nobody else is lent these bytes as long as the call lasts, as was just checked;
+        // and nothing outlasts it, since `Serve` does not know what kind of bytes it is lent.
+        Ok(unsafe { core::slice::from_raw_parts_mut(start, crate::to_usize(size)) })
     }
 }
 
@@ -78,19 +83,19 @@ impl Memory for Mailbox {
 
     #[inline(always)]
     fn read(&mut self, address: u64, size: u64) -> Result<Self::Bytes, Malformed> {
-        Ok(self.bytes(address, size))
+        self.bytes(address, size)
     }
 
     #[inline(always)]
     fn text(&mut self, address: u64, size: u64) -> Result<Self::Text, Malformed> {
-        let bytes: &'static [u8] = self.bytes(address, size);
+        let bytes: &'static [u8] = self.bytes(address, size)?;
         // SAFETY: the host copied these bytes from a `&str` of its own.
         Ok(unsafe { core::str::from_utf8_unchecked(bytes) })
     }
 
     #[inline(always)]
     fn borrow(&mut self, address: u64, size: u64) -> Result<Self::Bytes, Malformed> {
-        Ok(self.bytes(address, size))
+        self.bytes(address, size)
     }
 
     #[inline(always)]
@@ -110,7 +115,7 @@ impl Memory for Mailbox {
         if size > room {
             return Err(Malformed::too_large(size, room));
         }
-        let copy = self.bytes(offset, size);
+        let copy = self.bytes(offset, size)?;
         copy.copy_from_slice(bytes);
         self.give(copy, (offset, room))
     }
@@ -134,7 +139,7 @@ const _: () = assert!(size_of::<Head>() as u64 <= BYTES);
 /// `mailbox` is the boot information's: nothing else of the guest's uses it.
 pub(crate) unsafe fn serve(mailbox: Range, services: &mut impl Services) -> ! {
     let start = mailbox.start as *mut u8;
-    let mut mailbox = Mailbox { start };
+    let mut mailbox = Mailbox { start, lent: BYTES };
     let mut answer = ANSWERED;
     loop {
         // SAFETY: while this lasts the host writes to the mailbox, of which nothing is borrowed.
@@ -144,6 +149,7 @@ pub(crate) unsafe fn serve(mailbox: Range, services: &mut impl Services) -> ! {
                 options(nostack, preserves_flags),
             );
         }
+        mailbox.lent = BYTES;
         // SAFETY: the mailbox is there, and aligned; the borrow ends before the host is let in
         // again, and what else is borrowed of the mailbox meanwhile lies behind `BYTES`.
         let head = unsafe { &mut *start.cast::<Head>() };

@@ -52,7 +52,8 @@ const _: () = assert!(WORDS == NUMBER + 8);
 pub struct Door<'v> {
     vm: &'v mut Vm,
     limit: Option<Duration>,
-    /// Where in the mailbox the next bytes go.
+    /// The arguments' bytes, as they will stand in the mailbox, and where in it the next go.
+    bytes: Vec<u8>,
     free: u64,
     /// Where those lie that the guest may change, in order.
     lent: VecDeque<u64>,
@@ -71,6 +72,7 @@ impl Vm {
         Door {
             vm: self,
             limit: None,
+            bytes: Vec::new(),
             free: BYTES,
             lent: VecDeque::new(),
             no_room: None,
@@ -107,8 +109,8 @@ impl Door<'_> {
         Gpa(self.vm.layout.mailbox.start + offset)
     }
 
-    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), CallError> {
-        Ok(self.vm.memory.write(self.place(offset), bytes).map_err(Error::from)?)
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.vm.memory.write(self.place(offset), bytes)?)
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), MemoryError> {
@@ -120,7 +122,7 @@ impl Door<'_> {
     /// Makes the call that stands in the mailbox, or says why not.
     fn make<const A: usize, const R: usize>(
         &mut self,
-        request: &Request<A>,
+        request: &Request<A, Self>,
     ) -> Result<[u64; R], CallError> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
@@ -129,9 +131,10 @@ impl Door<'_> {
             let why = format!("an argument of {size} bytes, where the mailbox has room for {room}");
             return Err(CallError::Refused { call: call_name(self.call), why });
         }
+        // Without an interface to answer, an image has no mailbox: nothing is written before this.
         self.vm.check_serves(request.interface())?;
         if self.vm.end.is_none() {
-            self.vm.run()?;
+            self.vm.resume(self.limit)?;
         }
         match &self.vm.end {
             Some(End::Serving) => {}
@@ -145,6 +148,9 @@ impl Door<'_> {
             *to = word.to_le_bytes();
         }
         self.write(NUMBER, &head[..8 * (1 + A)])?;
+        if !self.bytes.is_empty() {
+            self.write(BYTES, &self.bytes)?;
+        }
         match self.vm.resume(self.limit)? {
             End::Serving if self.vm.answered == ANSWERED => {}
             End::Serving => {
@@ -180,9 +186,9 @@ impl Transport for Door<'_> {
 
     fn lend(&mut self, bytes: &[u8]) -> u64 {
         let Some(offset) = self.room(bytes.len()) else { return 0 };
-        if let Err(error) = self.write(offset, bytes) {
-            self.failed.get_or_insert(error);
-        }
+        // Up to where these begin, which is aligned.
+        self.bytes.resize(usize::try_from(offset - BYTES).unwrap_or_default(), 0);
+        self.bytes.extend_from_slice(bytes);
         offset
     }
 
@@ -204,7 +210,7 @@ impl Transport for Door<'_> {
         (self.free, SIZE - self.free)
     }
 
-    fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
+    fn call<const A: usize, const R: usize>(&mut self, request: Request<A, Self>) -> [u64; R] {
         self.call = Some((request.interface(), request.number()));
         self.make(&request).unwrap_or_else(|error| {
             self.failed = Some(error);
@@ -214,6 +220,7 @@ impl Transport for Door<'_> {
 
     fn reply<'r, R: Returned<'r>>(&'r mut self, words: &[u64]) -> Result<R, CallError> {
         self.free = BYTES;
+        self.bytes.clear();
         self.lent.clear();
         if let Some(failed) = self.failed.take() {
             return Err(failed);

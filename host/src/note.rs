@@ -2,15 +2,23 @@
 
 use crate::elf::CONTEXT;
 use crate::error::ImageError;
-use abi::calls::id_of;
+use abi::calls::{METHODS_MAX, id_of};
 use abi::note;
 use goblin::elf::note::NoteDataIterator;
 
 /// The most interfaces that an image may name, for each direction.
 const MAX_INTERFACES: usize = 64;
 
-/// The most calls of one: a number has 8 bits for them.
-const MAX_METHODS: usize = 256;
+/// The most calls of one.
+const MAX_METHODS: usize = METHODS_MAX as usize;
+
+/// The most bytes of one's text.
+const MAX_TEXT: usize = 64 * 1024;
+
+/// Whether a definition has such a character.
+fn is_of_a_definition(c: char) -> bool {
+    c.is_alphanumeric() || " _():,-<>[]{}&;".contains(c)
+}
 
 /// An interface as an image has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +45,14 @@ impl NotedInterface {
 
     /// Name and calls, each ended by a NUL.
     fn parse(descriptor: &[u8]) -> Option<Self> {
+        if descriptor.len() > MAX_TEXT {
+            return None;
+        }
         let mut texts = descriptor
             .strip_suffix(b"\0")?
             .split(|byte| *byte == 0)
-            // Shown to people, so no control characters: they are identifiers and types.
-            .map(|text| str::from_utf8(text).ok().filter(|it| !it.chars().any(char::is_control)));
+            // Shown to people: identifiers and types, and nothing that could pass for something else.
+            .map(|text| str::from_utf8(text).ok().filter(|it| it.chars().all(is_of_a_definition)));
         let name = texts.next()??.to_owned();
         let methods = texts.take(MAX_METHODS + 1).map(|text| text.map(str::to_owned));
         let methods: Vec<String> = methods.collect::<Option<_>>()?;
@@ -53,6 +64,9 @@ impl NotedInterface {
 /// What an image's notes say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notes {
+    /// Whether `calls` is all that the image calls: it was built against this contract, by its
+    /// version, or names some.
+    pub complete: bool,
     /// The interfaces that it calls.
     pub calls: Vec<NotedInterface>,
     /// The interfaces that it answers.
@@ -65,11 +79,24 @@ impl Notes {
         let ctx = (if align == 8 { 8 } else { 4 }, CONTEXT);
         let notes = NoteDataIterator { data, size: data.len(), offset: 0, ctx };
         let name = note::NAME.strip_suffix(b"\0").unwrap_or(note::NAME);
-        let ours = notes.map_while(Result::ok).filter(|found| found.name.as_bytes() == name);
-        for found in ours {
+        for found in notes {
+            let Ok(found) = found else {
+                // Another owner's damage is no business of ours, either.
+                let ours = data.windows(note::NAME.len()).any(|it| it == note::NAME);
+                return if ours { Err(ImageError::BadNote) } else { Ok(()) };
+            };
+            if found.name.as_bytes() != name {
+                continue;
+            }
             match found.n_type {
-                note::TYPE_VERSION => check_version(found.desc)?,
-                note::TYPE_CALLS => add(&mut self.calls, found.desc)?,
+                note::TYPE_VERSION => {
+                    check_version(found.desc)?;
+                    self.complete = true;
+                }
+                note::TYPE_CALLS => {
+                    add(&mut self.calls, found.desc)?;
+                    self.complete = true;
+                }
                 note::TYPE_SERVES => add(&mut self.serves, found.desc)?,
                 _ => {}
             }
@@ -97,7 +124,8 @@ fn add(list: &mut Vec<NotedInterface>, descriptor: &[u8]) -> Result<(), ImageErr
 
 #[cfg(test)]
 mod tests {
-    use super::NotedInterface;
+    use super::{NotedInterface, Notes};
+    use abi::note;
 
     #[test]
     fn an_interface_is_read_back() {
@@ -113,10 +141,31 @@ mod tests {
     }
 
     #[test]
+    fn a_damaged_note_of_ours_is_an_error_and_another_owners_is_not() {
+        let read = |data: &[u8]| {
+            let mut notes = Notes::default();
+            notes.read(data, 4).map(|()| notes)
+        };
+        let right: [u8; 32] = note::to_bytes(note::TYPE_CALLS, b"Store\0");
+        assert_eq!(read(&right).expect("right").calls.len(), 1);
+        for (at, byte) in [(4, 0x7f), (7, 0x80), (7, 0xff), (0, 0x7f), (3, 0x80)] {
+            let mut damaged: [u8; 28] = note::to_bytes(note::TYPE_VERSION, &[1, 0, 0, 0]);
+            damaged[at] = byte;
+            assert!(read(&damaged).is_err(), "{at}");
+            damaged[12..20].copy_from_slice(b"Somebody");
+            assert_eq!(read(&damaged).ok(), Some(Notes::default()), "{at}");
+        }
+    }
+
+    #[test]
     fn a_damaged_interface_is_none() {
-        for bytes in [&b""[..], b"\0", b"Store", b"\0put()\0", b"St\xffre\0", b"St\x1bre\0"] {
+        let turned = "Store\0put\u{202e}()\0".as_bytes();
+        let wrong = [&b""[..], b"\0", b"Store", b"\0put()\0", b"St\xffre\0", b"St\x1bre\0", turned];
+        for bytes in wrong {
             assert_eq!(NotedInterface::parse(bytes), None, "{bytes:?}");
         }
+        let long = [b"Store\0".to_vec(), vec![b'x'; 64 * 1024], vec![0]].concat();
+        assert_eq!(NotedInterface::parse(&long), None);
         let mut long = b"Store\0".to_vec();
         long.extend(b"call()\0".repeat(256));
         assert!(NotedInterface::parse(&long).is_some());

@@ -111,8 +111,9 @@ pub(crate) struct Calls {
     services: Vec<(u32, Box<dyn Service>)>,
     /// Whether a call of theirs has bytes in memory.
     any_bytes: bool,
-    /// What the image calls, by its notes.
+    /// What the image calls, by its notes, and whether that is all.
     noted: Vec<NotedInterface>,
+    complete: bool,
 }
 
 impl Calls {
@@ -121,7 +122,8 @@ impl Calls {
         services: Vec<Box<dyn Service>>,
         notes: &Notes,
     ) -> Result<Self, crate::Error> {
-        let mut calls = Self { noted: notes.calls.clone(), ..Self::default() };
+        let mut calls =
+            Self { noted: notes.calls.clone(), complete: notes.complete, ..Self::default() };
         for service in services {
             let interface = service.interface();
             let id = interface.id();
@@ -176,6 +178,13 @@ impl Calls {
         words: &mut [u64; WORDS_MAX],
     ) -> Result<usize, NoAnswer> {
         let id = interface_of(number);
+        // What was not compared is not answered: the guest could mean something else by its words,
+        // and have the host write where none of its buffers is.
+        if self.complete && !self.noted.iter().any(|noted| noted.id() == id) {
+            let why = "the image does not say that it calls this interface: name it in \
+                       entry!(main, calls = [...])";
+            return Err(End::CallRefused { call: self.name(number), why: why.to_owned() }.into());
+        }
         if let Some((_, service)) = self.services.iter_mut().find(|(served, _)| *served == id) {
             return service.answer(guest, Call { method: method_of(number), words });
         }

@@ -70,12 +70,13 @@ macro_rules! hypercalls {
         $visibility struct Client<T>(pub T);
 
         #[allow(dead_code, reason = "one side of a program may use a part of its interface")]
-        impl<T: $crate::calls::Transport> Client<T> {
+        // Names that no type of a definition's has: they would hide it.
+        impl<__Transport: $crate::calls::Transport> Client<__Transport> {
             $(
                 $(#[$of_method])*
                 #[inline]
                 $visibility fn $method(&mut self $(, $argument: $type)*)
-                    -> T::Reply<$crate::result_type!($($result)?)>
+                    -> __Transport::Reply<$crate::result_type!($($result)?)>
                 {
                     const PLACE: u32 = INTERFACE.place(stringify!($method));
                     const METHOD: &$crate::calls::Method = &INTERFACE.methods[PLACE as usize];
@@ -87,7 +88,7 @@ macro_rules! hypercalls {
                     const NUMBER: u32 = INTERFACE.number(PLACE);
                     const {
                         assert!(
-                            T::HAS_SPACE || !METHOD.result.has_bytes(),
+                            __Transport::HAS_SPACE || !METHOD.result.has_bytes(),
                             "the result is bytes, for which this transport has no space: in a \
                              guest, use guest::OutWithSpace in place of guest::Out",
                         );
@@ -106,7 +107,9 @@ macro_rules! hypercalls {
                         to.put(address);
                         to.put(size);
                     }
-                    let request = $crate::calls::Request::new(&INTERFACE, NUMBER, words);
+                    let request = $crate::calls::Request::<ARGUMENTS, __Transport>::new(
+                        &INTERFACE, NUMBER, words,
+                    );
                     let words = $crate::calls::Transport::call::<ARGUMENTS, RESULT>(
                         &mut self.0, request,
                     );
@@ -127,15 +130,15 @@ macro_rules! hypercalls {
         #[derive(Clone, Copy, Debug, Default)]
         $visibility struct Server<S>(pub S);
 
-        impl<S: $trait> $crate::calls::Serve for Server<S> {
+        impl<__Implementor: $trait> $crate::calls::Serve for Server<__Implementor> {
             const INTERFACE: &'static $crate::calls::Interface = &INTERFACE;
 
             #[inline]
-            fn serve<M: $crate::calls::Memory>(
+            fn serve<__Memory: $crate::calls::Memory>(
                 &mut self,
                 method: u32,
                 words: &mut [u64; $crate::calls::WORDS_MAX],
-                memory: &mut M,
+                memory: &mut __Memory,
             ) -> ::core::result::Result<usize, $crate::calls::Malformed> {
                 $(
                     if method == const { INTERFACE.place(stringify!($method)) } {
@@ -149,7 +152,7 @@ macro_rules! hypercalls {
                         #[allow(unused_mut, reason = "not for every signature")]
                         let mut hold = || {
                             ::core::result::Result::Ok::<_, $crate::calls::Malformed>(($(
-                                <$type as $crate::calls::Argument<'_>>::hold::<M>(
+                                <$type as $crate::calls::Argument<'_>>::hold::<__Memory>(
                                     &mut from, memory,
                                 ).map_err(|malformed| malformed.of(stringify!($argument)))?,
                             )*))
@@ -160,7 +163,7 @@ macro_rules! hypercalls {
                             ::core::result::Result::Ok(held) => held,
                             ::core::result::Result::Err(malformed) => {
                                 return $crate::calls::refuse::<
-                                    $crate::result_type!($($result)?), M,
+                                    $crate::result_type!($($result)?), __Memory,
                                 >(malformed, words, memory);
                             }
                         };
@@ -171,17 +174,17 @@ macro_rules! hypercalls {
                         };
                         let result = $trait::$method(
                             &mut self.0,
-                            $(<$type as $crate::calls::Argument<'_>>::lend::<M>(&mut $argument),)*
+                            $(<$type as $crate::calls::Argument<'_>>::lend::<__Memory>(&mut $argument),)*
                         );
                         let mut to = $crate::calls::Writer::new(&mut words[..]);
                         let give = <
                             $crate::result_type!($($result)?) as $crate::calls::Returned<'_>
-                        >::give::<M>;
+                        >::give::<__Memory>;
                         #[allow(unused_mut, reason = "not for every signature")]
                         let mut given = give(result, memory, space, &mut to);
                         $(
                             if given.is_ok() {
-                                given = <$type as $crate::calls::Argument<'_>>::release::<M>(
+                                given = <$type as $crate::calls::Argument<'_>>::release::<__Memory>(
                                     $argument, memory,
                                 ).map_err(|malformed| malformed.of(stringify!($argument)));
                             }
@@ -191,7 +194,7 @@ macro_rules! hypercalls {
                                 ::core::result::Result::Ok(const { METHOD.result.words() })
                             }
                             ::core::result::Result::Err(malformed) => $crate::calls::refuse::<
-                                $crate::result_type!($($result)?), M,
+                                $crate::result_type!($($result)?), __Memory,
                             >(malformed, words, memory),
                         };
                     }

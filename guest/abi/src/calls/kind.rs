@@ -89,9 +89,22 @@ impl Kind {
             Self::Text | Self::Bytes | Self::BytesMut | Self::Encoded(_) => true,
             Self::Option(one) | Self::Array(one, _) => one.has_bytes(),
             Self::Result(ok, err) => ok.has_bytes() || err.has_bytes(),
+            Self::Struct(this) => have_bytes(this.fields),
             _ => false,
         }
     }
+}
+
+/// Whether any of a list has bytes in memory.
+const fn have_bytes(list: &[(&str, Kind)]) -> bool {
+    let mut i = 0;
+    while i < list.len() {
+        if list[i].1.has_bytes() {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// The words of a list, one behind the other.
@@ -120,14 +133,7 @@ impl Method {
     /// Whether a caller's memory has to be read or written for it.
     #[must_use]
     pub const fn has_bytes(&self) -> bool {
-        let mut i = 0;
-        while i < self.arguments.len() {
-            if self.arguments[i].1.has_bytes() {
-                return true;
-            }
-            i += 1;
-        }
-        self.result.has_bytes()
+        have_bytes(self.arguments) || self.result.has_bytes()
     }
 }
 
@@ -154,7 +160,7 @@ impl Interface {
     /// A call's place among the methods, by its name: for the macro, so that it need not count.
     ///
     /// # Panics
-    /// There is none of that name, or it is beyond the 256 that a number has room for.
+    /// There is none of that name.
     #[doc(hidden)]
     #[must_use]
     pub const fn place(&self, name: &str) -> u32 {
@@ -162,23 +168,22 @@ impl Interface {
         while !same(self.methods[place as usize].name, name) {
             place += 1;
         }
-        assert!(place < METHODS_MAX, "an interface has at most 256 calls: divide it into two");
         place
     }
 
     /// The number of a call: the interface's in the high 24 bits, the method's place in the low 8.
     ///
     /// # Panics
-    /// The place is above 255.
+    /// The place is beyond the 256 that a number has room for.
     #[must_use]
     pub const fn number(&self, method: u32) -> u32 {
-        assert!(method <= 0xff, "an interface has at most 256 calls: make two of it");
+        assert!(method < METHODS_MAX, "an interface has at most 256 calls: divide it into two");
         self.id() << 8 | method
     }
 }
 
-/// The most calls that an interface has.
-const METHODS_MAX: u32 = 256;
+/// The most calls that an interface has: a number has 8 bits for them.
+pub const METHODS_MAX: u32 = 256;
 
 /// Whether two names are the same, for constants.
 const fn same(a: &str, b: &str) -> bool {

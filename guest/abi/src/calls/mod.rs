@@ -17,7 +17,9 @@ mod text;
 mod value;
 mod words;
 
-pub use kind::{Interface, Kind, Method, Struct, id_of, interface_of, method_of};
+use core::marker::PhantomData;
+
+pub use kind::{Interface, Kind, METHODS_MAX, Method, Struct, id_of, interface_of, method_of};
 pub use refusal::{Malformed, Refusal};
 pub use text::note;
 #[doc(hidden)]
@@ -31,21 +33,23 @@ pub const WORDS_MAX: usize = 12;
 /// The most bytes of one buffer: what the host is willing to copy for a call.
 pub const BUFFER_MAX: u64 = 16 << 20;
 
-/// A call on its way: what a [`Transport`] carries.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<const ARGUMENTS: usize> {
+/// A call on its way: what a [`Transport`] carries. It is of the transport that has lent the bytes
+/// that its words lead to, so that no other can be given it.
+#[derive(Debug)]
+pub struct Request<const ARGUMENTS: usize, T> {
     interface: &'static Interface,
     number: u32,
     words: [u64; ARGUMENTS],
+    lender: PhantomData<fn(T)>,
 }
 
-impl<const ARGUMENTS: usize> Request<ARGUMENTS> {
+impl<const ARGUMENTS: usize, T: Transport> Request<ARGUMENTS, T> {
     /// For the macro alone, which sees to it that number and words belong together: a transport
     /// trusts the addresses among them.
     #[doc(hidden)]
     #[inline(always)]
     pub const fn new(interface: &'static Interface, number: u32, words: [u64; ARGUMENTS]) -> Self {
-        Self { interface, number, words }
+        Self { interface, number, words, lender: PhantomData }
     }
 
     /// The interface it is of.
@@ -93,7 +97,9 @@ pub trait Transport {
     fn space(&mut self) -> (u64, u64);
 
     /// Makes the call and gives the result's words.
-    fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R];
+    fn call<const A: usize, const R: usize>(&mut self, request: Request<A, Self>) -> [u64; R]
+    where
+        Self: Sized;
 
     /// Makes the result of its words.
     fn reply<'r, R: Returned<'r>>(&'r mut self, words: &[u64]) -> Self::Reply<R>;

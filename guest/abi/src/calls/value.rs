@@ -32,7 +32,14 @@ pub trait Fixed: Copy {
     }
 }
 
-/// An argument of a hypercall. A client [`send`](Self::send)s it; a server
+/// An argument of a hypercall.
+///
+/// Whoever implements it by hand decides what memory the other side reads and writes: an address
+/// among the words has to come of [`Transport::lend`] or [`Transport::lend_mut`], for bytes that
+/// last as long as the call. Integers, structs and bytes need no such thing, nor does any serde
+/// type.
+///
+/// A client [`send`](Self::send)s it; a server
 /// [`hold`](Self::hold)s what came, [`lend`](Self::lend)s it to the one who answers, and
 /// [`release`](Self::release)s it.
 #[diagnostic::on_unimplemented(
@@ -121,9 +128,15 @@ pub trait Returned<'r>: Sized {
     }
 }
 
+/// The kind of a `T`, which says nothing of bytes: its words are no addresses.
+const fn fixed<T: Fixed>() -> Kind {
+    assert!(!T::KIND.has_bytes(), "a value of a fixed number of words leads to no bytes");
+    T::KIND
+}
+
 #[diagnostic::do_not_recommend]
 impl<T: Fixed> Argument<'_> for T {
-    const KIND: Kind = T::KIND;
+    const KIND: Kind = fixed::<T>();
     type Held<M: Memory> = T;
 
     #[inline(always)]
@@ -144,7 +157,7 @@ impl<T: Fixed> Argument<'_> for T {
 
 #[diagnostic::do_not_recommend]
 impl<'r, T: Fixed> Returned<'r> for T {
-    const KIND: Kind = T::KIND;
+    const KIND: Kind = fixed::<T>();
 
     #[inline(always)]
     fn give<M: Memory>(

@@ -132,7 +132,7 @@ impl<S: Serve> Transport for Loopback<S> {
         (self.ram.put(&space), self.room)
     }
 
-    fn call<const A: usize, const R: usize>(&mut self, request: Request<A>) -> [u64; R] {
+    fn call<const A: usize, const R: usize>(&mut self, request: Request<A, Self>) -> [u64; R] {
         assert_eq!(request.interface(), S::INTERFACE);
         // What is left of earlier words must not matter.
         let mut words = [u64::MAX; WORDS_MAX];

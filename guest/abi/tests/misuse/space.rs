@@ -28,7 +28,7 @@ impl Transport for Out {
         (0, 0)
     }
 
-    fn call<const A: usize, const R: usize>(&mut self, _: Request<A>) -> [u64; R] {
+    fn call<const A: usize, const R: usize>(&mut self, _: Request<A, Self>) -> [u64; R] {
         [0; R]
     }
 
