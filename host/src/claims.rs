@@ -123,6 +123,9 @@ impl<'a> Claims<'a> {
     fn copy(&self, address: u64, size: u64, how: Use) -> Result<Vec<u8>, Malformed> {
         Malformed::check_size(size)?;
         let mut bytes = Vec::new();
+        // A host that is short of memory goes on without this guest.
+        let room = usize::try_from(size).unwrap_or(usize::MAX);
+        bytes.try_reserve_exact(room).map_err(|_| Malformed::too_large(size, 0))?;
         for piece in self.pieces(address, size, how) {
             let (gpa, piece) = piece?;
             let start = bytes.len();

@@ -1,8 +1,12 @@
 //! Any serde type as an argument or a result of a hypercall.
 //!
 //! It crosses as bytes, in postcard's encoding, which each side makes and reads: for lists and
-//! trees, and where speed does not matter. The contract itself knows nothing of it, and does not
+//! maps, and where speed does not matter. The contract itself knows nothing of it, and does not
 //! compare the type: what cannot be decoded is refused.
+//!
+//! **Not for a type that contains itself** (a tree by `Box`, a list of lists of itself): the guest
+//! decides how deep it is, and serde recurses as deep, until the host's stack ends and its process
+//! with it. How long a list of `()` claims to be is the guest's word alone as well.
 //!
 //! ```
 //! use encoded::Encoded;

@@ -2,7 +2,7 @@
 
 use super::{Generated, Generator};
 use crate::layout::PAGE;
-use abi::calls::{BUFFER_MAX, Interface, Refusal, interface_of};
+use abi::calls::{BUFFER_MAX, Interface, METHODS_MAX, Refusal, interface_of};
 
 /// One way in which a call can be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,13 +119,19 @@ impl Generator<'_> {
 
     pub(super) fn unknown_method(&mut self, interface: &Interface) -> Generated {
         let known = interface.methods.len() as u64;
-        let method = (known + self.below(256_u64.saturating_sub(known))).min(255);
+        let unknown = u64::from(METHODS_MAX).saturating_sub(known);
+        let method = u32::try_from(known + self.below(unknown.max(1))).unwrap_or(0);
+        // One that has all the calls there can be has no unknown one: then it is of another.
+        let (number, wrong) = match unknown {
+            0 => (interface.number(0) ^ METHODS_MAX, Wrong::Interface),
+            _ => (interface.number(method), Wrong::Method),
+        };
         Generated {
-            number: interface.number(u32::try_from(method).unwrap_or(255)),
+            number,
             width: 4,
             words: std::array::from_fn(|_| (self.numbers)()),
             memory: Vec::new(),
-            wrong: Some(Wrong::Method),
+            wrong: Some(wrong),
         }
     }
 
