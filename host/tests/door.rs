@@ -15,7 +15,7 @@ use portcall::layout::MIB;
 use portcall::{
     Builder, CallError, End, Error, Gpa, Guest, Image, Limit, Outcome, Place, Ports, Ring, Vm,
 };
-use serving::{Client, elf, guest, host};
+use serving::{Client, descriptor, elf, guest, host};
 use std::time::{Duration, Instant};
 
 struct Double;
@@ -330,6 +330,29 @@ fn an_image_answers_what_it_says_it_does() {
     // Nothing ran, and it may.
     assert_eq!(vm.stats().exits(), 0);
     assert_eq!(vm.run().expect("runs").end, End::Serving);
+}
+
+#[test]
+fn an_image_without_a_mailbox_is_left_alone() {
+    let image = Image::flat(code!(no_mailbox: "mov rsi, [rdi + 48]" "mov rax, [rsi]" "hlt"));
+    let image = image.expect("code");
+    let mut vm = Vm::builder(&kvm(), &image).arguments(["argument"]).build().expect("builds");
+    let text = [b'!'; 4096];
+    let refused = Client(vm.door()).length(&text).expect_err("refused");
+    assert!(matches!(refused, CallError::Interface(_)), "{refused}");
+    let outcome = vm.run().expect("runs");
+    assert_eq!(outcome.registers.rax.to_le_bytes(), *b"argument");
+}
+
+#[test]
+fn a_deadline_holds_for_a_main_that_does_not_return() {
+    let code = code!(endless: "jmp endless_start");
+    let file = elf(code, &note(TYPE_SERVES, &descriptor()));
+    let image = Image::parse(&file).expect("an image");
+    let mut vm = Vm::builder(&kvm(), &image).build().expect("builds");
+    let limit = Duration::from_millis(50);
+    let end = ended(Client(vm.door().within(limit)).add_up(1));
+    assert_eq!(end, End::LimitReached(Limit::Time(limit)));
 }
 
 #[test]

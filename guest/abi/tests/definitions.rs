@@ -196,3 +196,49 @@ mod unused {
         }
     }
 }
+
+/// Types with the names that type parameters usually have.
+mod letters {
+    abi::record! {
+        /// A number.
+        #[derive(Debug, Default, PartialEq)]
+        pub(crate) struct S {
+            /// It.
+            pub value: u64,
+        }
+    }
+    abi::record! {
+        /// Another.
+        #[derive(Debug, Default, PartialEq)]
+        pub(crate) struct T {
+            /// It.
+            pub value: S,
+        }
+    }
+    /// A third.
+    pub(crate) type M = [u8; 2];
+
+    abi::hypercalls! {
+        /// Of those types.
+        pub(crate) trait Letters {
+            /// All of them.
+            fn all(&mut self, s: S, t: T, m: M) -> Option<T>;
+        }
+    }
+}
+
+struct Any;
+
+impl letters::Letters for Any {
+    fn all(&mut self, s: letters::S, t: letters::T, m: letters::M) -> Option<letters::T> {
+        (s == t.value && m == [1, 2]).then_some(t)
+    }
+}
+
+#[test]
+fn a_definitions_types_may_have_any_name() {
+    let mut client = letters::Client(Loopback::new(letters::Server(Any)));
+    let s = letters::S { value: 7 };
+    let t = letters::T { value: s };
+    assert_eq!(client.all(s, t, [1, 2]), Ok(Some(t)));
+}

@@ -74,11 +74,12 @@ pub(crate) fn guest() -> Vec<u8> {
         "25: mov eax, esi" "out 0xe9, al" "jmp 1b"
         "26: mov eax, 2" "jmp 2b"
     );
-    let mut descriptor = b"Served\0".to_vec();
-    for method in INTERFACE.methods {
-        descriptor.extend(format!("{method}\0").bytes());
-    }
-    elf(code, &note(TYPE_SERVES, &descriptor))
+    elf(code, &note(TYPE_SERVES, &descriptor()))
+}
+
+/// The interface as a note has it.
+pub(crate) fn descriptor() -> Vec<u8> {
+    abi::calls::note::bytes::<{ abi::calls::note::size(&INTERFACE) }>(&INTERFACE).to_vec()
 }
 
 /// An image with these notes; its table has what main exits with, if it is not 0, and the number
