@@ -65,10 +65,11 @@ impl Mailbox {
     /// Bytes of the host's, from `offset` on.
     #[inline(always)]
     fn bytes(&mut self, offset: u64, size: u64) -> Result<&'static mut [u8], Malformed> {
-        if offset < self.lent || size > SIZE - BYTES || offset > SIZE - size {
+        let end = offset.wrapping_add(size);
+        if offset < self.lent || end < offset || end > SIZE {
             return Err(Malformed::pointer(offset, size));
         }
-        self.lent = offset + size;
+        self.lent = end;
         // SAFETY: inside the mailbox, as was just checked.
         let start = unsafe { self.start.add(crate::to_usize(offset)) };
         // SAFETY: nobody else is lent these bytes as long as the call lasts, as was just checked;
