@@ -3,6 +3,7 @@
 use crate::code::{self, Failure};
 use crate::{run, start};
 use clap::Parser;
+use inspect::printable;
 use portcall::{Builder, Outcome, Vm};
 use std::error::Error;
 use std::fmt;
@@ -87,11 +88,12 @@ impl Experiment {
     }
 }
 
-/// What to say of an error; one of writing is most likely one to stdout.
+/// What to say of an error; one of writing is most likely one to stdout. Its words may have been
+/// the guest's.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     match error.downcast_ref::<io::Error>() {
         Some(error) => Failure::writing("to stdout", error),
-        None => Failure::Message(error.to_string()),
+        None => Failure::Message(printable(&error.to_string())),
     }
 }
 
@@ -163,6 +165,16 @@ mod tests {
         assert_eq!(times.load(Ordering::Relaxed), 0);
         assert_eq!(give_back(counting(0), &[]).ok(), Some(0));
         assert_eq!(times.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn an_error_of_the_guests_words_is_said_without_what_a_terminal_obeys() {
+        for said in ["gone\x1b[2J".into(), std::io::Error::other("gone\x1b[2J").into()] {
+            let said: Box<dyn std::error::Error> = said;
+            let failing = answering(0).after(move |_| Err(said));
+            let Err(Failure::Message(text)) = give_back(failing, &[]) else { unreachable!() };
+            assert!(text.ends_with("gone\u{fffd}[2J"), "{text:?}");
+        }
     }
 
     #[test]

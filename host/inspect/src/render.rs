@@ -166,14 +166,11 @@ pub fn printable(text: &str) -> String {
     /// The most lines and characters of one text.
     const LINES: usize = 16;
     const WIDTH: usize = 1000;
-    // Bidirectional controls turn text round on a terminal without being control characters.
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let clean = |c: char| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c };
     let all = text.split('\n').count();
     let mut lines: Vec<String> = text
         .split('\n')
         .take(LINES)
-        .map(|line| line.chars().take(WIDTH).map(clean).collect())
+        .map(|line| line.chars().take(WIDTH).map(portcall::printable).collect())
         .collect();
     if all > LINES {
         lines.push(format!("... and {} more lines", all - LINES));
