@@ -236,6 +236,21 @@ fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
     assert_says(&run(&exits, &["--emit", "json", "--allow", "none", "--quiet"]), 123, &[]);
 }
 
+#[test]
+fn a_long_log_is_cut_on_the_terminal_as_the_help_says() {
+    let bench = Bench::new();
+    // mov edi, 3; mov esi, 0x100017; mov edx, 1100; mov eax, Host::log; out 0xf7, eax; hlt
+    let log = abi::host::INTERFACE.number(7).to_le_bytes();
+    let words = [&[0xbf, 3, 0, 0, 0, 0xbe, 0x17, 0, 0x10, 0, 0xba, 0x4c, 4, 0, 0, 0xb8], &log[..]];
+    let guest = [&words.concat()[..], &[0xe7, 0xf7, 0xf4], &[b'x'; 1100]].concat();
+    let shown = format!(": {}...\n", "x".repeat(1000));
+    assert_says(&run(&bench.guest(&guest), &[]), 0, &["guest ", &shown]);
+
+    let help = portcall(["run", "--help"]).output().expect("starts");
+    let help = String::from_utf8_lossy(&help.stdout).replace("\n          ", " ");
+    assert!(help.contains("16 lines are shown, and 1000 characters of each"), "{help}");
+}
+
 fn start(image: &Path, options: &[&str]) -> Child {
     portcall(["run"]).arg(image).args(options).spawn().expect("starts")
 }

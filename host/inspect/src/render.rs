@@ -160,7 +160,8 @@ fn render_frame(number: usize, frame: &Frame, style: Style, text: &mut String) {
 }
 
 /// Names, paths and messages come from the guest: no control characters reach the terminal, and
-/// further lines are set in, so that none looks like one of ours.
+/// further lines are set in, so that none looks like one of ours. Of a long text, 16 lines of 1000
+/// characters are left: a guest may give as much as it has memory for.
 #[must_use]
 pub fn printable(text: &str) -> String {
     /// The most lines and characters of one text.
@@ -170,7 +171,10 @@ pub fn printable(text: &str) -> String {
     let mut lines: Vec<String> = text
         .split('\n')
         .take(LINES)
-        .map(|line| line.chars().take(WIDTH).map(portcall::printable).collect())
+        .map(|line| {
+            let cut = if line.chars().nth(WIDTH).is_some() { "..." } else { "" };
+            line.chars().take(WIDTH).map(portcall::printable).chain(cut.chars()).collect()
+        })
         .collect();
     if all > LINES {
         lines.push(format!("... and {} more lines", all - LINES));
