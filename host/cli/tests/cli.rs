@@ -221,14 +221,24 @@ fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
         assert_says(&run(&exits, options), 1, &["exited with code 1 (2 exits"]);
     }
     // The image has no notes, so what the guest was not given is known by its number alone.
-    for options in
-        [&["--allow", "none"][..], &["--allow", "HostAddress"], &["--allow=none", "--allow=Host"]]
-    {
-        let words = ["call refused: call 0x2af1bf02: this VM was not given the interface"];
+    for options in [&["--allow", "none"][..], &["--allow", "HostAddress"]] {
+        let words = [
+            "call refused: Host::exits: this VM was not given the interface",
+            "to give it to the guest: --allow Host,",
+        ];
         assert_says(&run(&exits, options), 123, &words);
     }
+    let unknown =
+        bench.file("unknown", &Elf::new(&calls(abi::host::INTERFACE.number(200))).bytes());
+    assert_says(&run(&unknown, &["--allow=none"]), 123, &["call refused: Host::200: "]);
+    let foreign = bench.file("foreign", &Elf::new(&calls(0x1234_5600)).bytes());
+    assert_says(
+        &run(&foreign, &[]),
+        123,
+        &["call refused: call 0x12345600: ", "of yours is answered"],
+    );
     let address = bench.guest(&calls(abi::host_address::INTERFACE.number(0)));
-    assert_says(&run(&address, &[]), 123, &["call 0xc67f6e00"]);
+    assert_says(&run(&address, &[]), 123, &["HostAddress::host_address", "--allow HostAddress,"]);
     // RDI is still that of the entry, the boot information's address: Some.
     assert_says(&run(&address, &["--allow", "HostAddress"]), 1, &["exited with code 1"]);
     let words = ["possible values: Host, HostAddress, none"];
