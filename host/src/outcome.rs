@@ -206,8 +206,8 @@ impl End {
     }
 }
 
-/// For people: what a terminal would obey in a guest's texts is replaced, and their further lines are
-/// set in. The fields have them as they are.
+/// For people: what a terminal would obey in a guest's texts is replaced, and their further lines
+/// are set in. The fields have them as they are.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

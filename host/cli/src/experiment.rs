@@ -6,6 +6,7 @@ use clap::Parser;
 use inspect::printable;
 use portcall::{Builder, Outcome, Vm};
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -62,7 +63,11 @@ impl Experiment {
     /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
     /// the guest, says what happened, and gives the process code. For a `main` to return.
     pub fn main(self) -> ExitCode {
-        start(|Command::Run(options)| run::run(&options, self))
+        self.main_of(std::env::args_os())
+    }
+
+    fn main_of(self, words: impl IntoIterator<Item = OsString>) -> ExitCode {
+        start(words, |Command::Run(options)| run::run(&options, self))
     }
 
     /// Applies all of [`vm`](Self::vm), in order.
@@ -112,6 +117,7 @@ mod tests {
     use crate::run;
     use clap::Parser;
     use portcall::{End, Guest, Ports};
+    use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -125,11 +131,17 @@ mod tests {
         }
     }
 
-    /// Runs a guest that ends with what port 0x30 gives.
-    fn give_back(experiment: Experiment, options: &[&str]) -> Result<u8, Failure> {
+    /// A guest that ends with what port 0x30 gives, in a folder of its own.
+    fn image() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("guest");
         std::fs::write(&image, Elf::new(GIVE_BACK).bytes()).expect("written");
+        (folder, image)
+    }
+
+    /// Runs it.
+    fn give_back(experiment: Experiment, options: &[&str]) -> Result<u8, Failure> {
+        let (_folder, image) = image();
         let words = ["experiment", "run", "--quiet"].into_iter().chain(options.iter().copied());
         let image = image.to_str().expect("UTF-8");
         let Command::Run(options) = Command::parse_from(words.chain([image]));
@@ -165,6 +177,37 @@ mod tests {
         assert_eq!(times.load(Ordering::Relaxed), 0);
         assert_eq!(give_back(counting(0), &[]).ok(), Some(0));
         assert_eq!(times.load(Ordering::Relaxed), 1);
+    }
+
+    struct Panics;
+    impl Ports for Panics {
+        fn read(&mut self, _: &mut Guest<'_>, _: u16, _: u8) -> Result<u32, End> {
+            panic!("out of\x1b[2J luck\nportcall: well");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_said_with_its_place_and_without_what_a_terminal_obeys() {
+        // The hook is the process's, so this test starts itself as another, which runs the guest
+        // that it is told here.
+        const GUEST: &str = "PORTCALL_TEST_GUEST";
+        if let Some(guest) = std::env::var_os(GUEST) {
+            let experiment = Experiment::new().vm(|builder| builder.ports(0x30..=0x30, Panics));
+            experiment.main_of(["experiment".into(), "run".into(), guest]);
+            return;
+        }
+        let (_folder, image) = image();
+        let name = "experiment::tests::\
+                    a_panic_is_said_with_its_place_and_without_what_a_terminal_obeys";
+        let mut itself = std::process::Command::new(std::env::current_exe().expect("a path"));
+        itself.args(["--exact", "--nocapture", name]).env(GUEST, image);
+        let said = itself.output().expect("starts").stderr;
+        let said = String::from_utf8(said).expect("UTF-8");
+        let (_, message) = said.split_once("experiment.rs:").expect("its place is said");
+        assert!(said.starts_with("portcall: panicked at "), "{said:?}");
+        assert!(message.contains(": out of\u{fffd}[2J luck\n       portcall: well\n"), "{said:?}");
+        assert!(message.contains("error: a handler on the host failed: the handler of port 0x30"));
+        assert!(!said.contains('\x1b'), "{said:?}");
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub(crate) struct Options {
     ring: Ring,
 
     /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
-    /// memory lies in this process), or none alone. May be repeated. Of a text that a guest logs, 16
-    /// lines are shown, and 1000 characters of each.
+    /// memory lies in this process), or none alone. May be repeated. Of a text that a guest
+    /// logs, 16 lines are shown, and 1000 characters of each.
     #[arg(long, value_name = "INTERFACE", default_value = "Host", hide_possible_values = true)]
     allow: Vec<Allow>,
 
