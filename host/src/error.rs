@@ -4,6 +4,7 @@
 //! This is a long file, since all messages stand in it: they are written, and read, together.
 
 use crate::layout::{HOLE_START, IMAGE_MIN, MEMORY_MAX, MEMORY_MIN, MIB, PAGE, STACK_SIZE};
+use crate::printable::Printable;
 use std::io;
 use std::path::PathBuf;
 
@@ -300,8 +301,9 @@ pub enum ConfigError {
 pub enum InterfaceError {
     /// They define an interface differently.
     #[error(
-        "the image and this host define the interface `{interface}` differently: {differences}. \
-         Build both from the same definition"
+        "the image and this host define the interface `{interface}` differently: {}. \
+         Build both from the same definition",
+        Printable(differences)
     )]
     Differs {
         /// The interface's name.

@@ -65,6 +65,7 @@ pub mod door;
 pub mod tape;
 mod console;
 mod input;
+mod printable;
 pub mod outcome;
 
 mod builder;
@@ -90,6 +91,7 @@ pub use memory::Memory;
 pub use observe::{CallEvent, ExitEvent, Observer, Step};
 pub use outcome::{Annotations, End, Limit, Outcome, Place, Stats};
 pub use ports::{Guest, Ports};
+pub use printable::printable;
 pub use registers::Ring;
 pub use service::Service;
 pub use stop::Stopper;

@@ -3,6 +3,7 @@
 use crate::exception::Exception;
 use crate::exit::ExitKind;
 use crate::layout::Gpa;
+use crate::printable::Printable;
 use kvm_bindings::kvm_regs;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -205,15 +206,18 @@ impl End {
     }
 }
 
+/// For people: what a terminal would obey in a guest's texts is replaced, and their further lines
+/// are set in. The fields have them as they are.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exited with code {code}"),
             Self::Halted => f.write_str("halted"),
             Self::Panicked { message, at: Some(at) } => {
-                write!(f, "panicked at {}:{}:{}: {message}", at.file, at.line, at.column)
+                let (file, message) = (Printable(&at.file), Printable(message));
+                write!(f, "panicked at {file}:{}:{}: {message}", at.line, at.column)
             }
-            Self::Panicked { message, at: None } => write!(f, "panicked: {message}"),
+            Self::Panicked { message, at: None } => write!(f, "panicked: {}", Printable(message)),
             Self::Exception(exception) => exception.fmt(f),
             Self::TripleFault => {
                 f.write_str("triple fault: an exception whose handling failed as well")
@@ -222,14 +226,19 @@ impl fmt::Display for End {
                 let what = if *write { "wrote to" } else { "read from" };
                 write!(f, "{what} guest-physical {gpa}, where there is no RAM")
             }
-            Self::CallRefused { call, why } => write!(f, "call refused: {call}: {why}"),
+            Self::CallRefused { call, why } => {
+                write!(f, "call refused: {}: {}", Printable(call), Printable(why))
+            }
             Self::Serving => f.write_str("waits for calls of the host's"),
-            Self::HandlerFailed { message } => write!(f, "a handler on the host failed: {message}"),
+            Self::HandlerFailed { message } => {
+                write!(f, "a handler on the host failed: {}", Printable(message))
+            }
             Self::LimitReached(Limit::Time(time)) => {
                 write!(f, "ran longer than its limit of {time:?}")
             }
             Self::Stopped => f.write_str("stopped by the host"),
             Self::Diverged { expected, actual } => {
+                let (expected, actual) = (Printable(expected), Printable(actual));
                 write!(f, "the replay diverged: expected {expected}, but it was {actual}")
             }
             Self::EmulationFailed { bytes } if bytes.is_empty() => {
@@ -280,5 +289,27 @@ impl Stats {
     #[must_use]
     pub fn exits(&self) -> u64 {
         self.exits.iter().sum::<u64>() - self.exits_of(ExitKind::Interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{End, Place};
+
+    #[test]
+    fn no_text_of_a_guests_reaches_a_terminal_as_it_is() {
+        let text = || "\x1b[2J\u{202e}\nportcall: well".to_owned();
+        let at = Place { file: text(), line: 1, column: 2 };
+        for end in [
+            End::Panicked { message: text(), at: Some(at) },
+            End::Panicked { message: text(), at: None },
+            End::CallRefused { call: text(), why: text() },
+            End::HandlerFailed { message: text() },
+            End::Diverged { expected: text(), actual: text() },
+        ] {
+            let shown = end.to_string();
+            let shown_raw = |c| matches!(c, '\x1b' | '\u{202e}');
+            assert!(!shown.contains(shown_raw) && !shown.contains("\nportcall"), "{shown:?}");
+        }
     }
 }

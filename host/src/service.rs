@@ -167,7 +167,14 @@ impl Calls {
             let (_, service) = self.services.iter().find(|(served, _)| *served == id)?;
             Some(format!("{}::{method}", service.interface().name))
         };
-        noted.or_else(served).unwrap_or_else(|| format!("call {number:#x}"))
+        // An image without notes may well call these, and all know their names.
+        let stock = || {
+            let known = [&abi::host::INTERFACE, &abi::host_address::INTERFACE];
+            let interface = known.into_iter().find(|interface| interface.id() == id)?;
+            let name = interface.methods.get(method as usize).map(|method| method.name);
+            Some(format!("{}::{}", interface.name, name.map_or(method.to_string(), str::to_owned)))
+        };
+        noted.or_else(served).or_else(stock).unwrap_or_else(|| format!("call {number:#x}"))
     }
 
     /// Answers a call; the result is how many words it has.

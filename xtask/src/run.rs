@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode};
     after_help = "\
 NAME is guest/examples/NAME.rs, NAME.c or guest/hostile/examples/NAME.rs; `hello` if none is given.
 Where there is a host/examples/NAME.rs, that runs the guest, in place of `portcall`.
+Of the directives in its header, `host` and `memory` hold here as well.
 --profile PROFILE is how a guest in Rust is built: release (the default) or dev.
 OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
 rax=42; `cargo xtask run NAME --help` lists them. ARGS go to the guest.
@@ -42,13 +43,15 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let plan = plan(&args.words)?;
     let program = programs::find(&plan.name)?;
     let image = program.image(plan.profile);
-    let half = halves::of(&program.name, program.directives()?.host.as_deref())?;
+    let header = program.directives()?;
+    let half = halves::of(&program.name, header.host.as_deref())?;
     // The guest first: it is what its author waits to hear about.
     programs::build(&[program], plan.profile)?;
     let host = build_host(half.as_deref())?;
 
     let mut command = Command::new(host);
-    command.arg("run").arg(image).args(plan.options);
+    command.arg("run").arg(image);
+    command.args(memory(header.memory.as_deref(), &plan.options)).args(plan.options);
     if !guest_args.is_empty() {
         command.arg("--").args(guest_args);
     }
@@ -78,6 +81,13 @@ fn plan(words: &[OsString]) -> Result<Plan, Failure> {
     Ok(Plan { name: name.to_string_lossy().into_owned(), profile, options })
 }
 
+/// The memory that a program's header asks for, without which it may not run at all; unless the
+/// user has said another.
+fn memory(header: Option<&str>, options: &[OsString]) -> Option<String> {
+    let says = |it: &OsString| it == "--memory" || it.as_encoded_bytes().starts_with(b"--memory=");
+    header.filter(|_| !options.iter().any(says)).map(|size| format!("--memory={size}"))
+}
+
 /// A profile by its name.
 fn parse_profile(name: &str) -> Result<Profile, Failure> {
     Profile::from_str(name, false).map_err(|_| {
@@ -104,6 +114,18 @@ mod tests {
         assert_eq!(planned("a --memory 8MiB"), ok("a", Profile::Release, "--memory 8MiB"));
         assert_eq!(planned("--profile dev a -q"), ok("a", Profile::Dev, "-q"));
         assert_eq!(planned("a -q --profile=dev b"), ok("a", Profile::Dev, "-q b"));
+    }
+
+    #[test]
+    fn the_headers_memory_is_given_unless_the_user_says_another() {
+        let given = |header, options: &str| {
+            let options: Vec<OsString> = options.split_whitespace().map(OsString::from).collect();
+            memory(header, &options)
+        };
+        assert_eq!(given(Some("8MiB"), "--steps"), Some("--memory=8MiB".to_owned()));
+        assert_eq!(given(Some("8MiB"), "--steps --memory 4MiB"), None);
+        assert_eq!(given(Some("8MiB"), "--memory=4MiB"), None);
+        assert_eq!(given(None, ""), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `--allow INTERFACE`: the stock interfaces that a guest is given, and what becomes of its logs.
 
+use crate::code::Failure;
 use anstyle::AnsiColor;
 use inspect::printable;
 use portcall::Builder;
@@ -20,11 +21,18 @@ pub(crate) enum Allow {
     Nothing,
 }
 
+/// Nothing and something is no answer.
+pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
+    let nothing = |it: &Allow| *it == Allow::Nothing;
+    if allowed.iter().any(nothing) && !allowed.iter().all(nothing) {
+        let why = "--allow none allows nothing, but another --allow does; leave one out";
+        return Err(Failure::Message(why.to_owned()));
+    }
+    Ok(())
+}
+
 /// Serves what is allowed.
 pub(crate) fn serve<'a>(allowed: &[Allow], mut builder: Builder<'a>) -> Builder<'a> {
-    if allowed.contains(&Allow::Nothing) {
-        return builder;
-    }
     if allowed.contains(&Allow::Host) {
         builder = builder.serve(Stock::new()).log(log);
     }

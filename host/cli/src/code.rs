@@ -1,5 +1,6 @@
 //! The process codes: which end gives which.
 
+use inspect::printable;
 use portcall::{End, Error, Limit};
 use std::io;
 
@@ -72,12 +73,12 @@ impl Failure {
         OURS
     }
 
-    /// An error of writing to `what`.
+    /// An error of writing to `what`; its words may be an experiment's, and so a guest's.
     pub(crate) fn writing(what: &str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::ClosedPipe;
         }
-        Self::Message(format!("cannot write {what}: {error}"))
+        Self::Message(format!("cannot write {what}: {}", printable(&error.to_string())))
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::code::{self, Failure};
 use crate::{run, start};
 use clap::Parser;
+use inspect::printable;
 use portcall::{Builder, Outcome, Vm};
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -61,7 +63,11 @@ impl Experiment {
     /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
     /// the guest, says what happened, and gives the process code. For a `main` to return.
     pub fn main(self) -> ExitCode {
-        start(|Command::Run(options)| run::run(&options, self))
+        self.main_of(std::env::args_os())
+    }
+
+    fn main_of(self, words: impl IntoIterator<Item = OsString>) -> ExitCode {
+        start(words, |Command::Run(options)| run::run(&options, self))
     }
 
     /// Applies all of [`vm`](Self::vm), in order.
@@ -87,11 +93,12 @@ impl Experiment {
     }
 }
 
-/// What to say of an error; one of writing is most likely one to stdout.
+/// What to say of an error; one of writing is most likely one to stdout. Its words may have been
+/// the guest's.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     match error.downcast_ref::<io::Error>() {
         Some(error) => Failure::writing("to stdout", error),
-        None => Failure::Message(error.to_string()),
+        None => Failure::Message(printable(&error.to_string())),
     }
 }
 
@@ -110,6 +117,7 @@ mod tests {
     use crate::run;
     use clap::Parser;
     use portcall::{End, Guest, Ports};
+    use std::path::PathBuf;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -123,11 +131,17 @@ mod tests {
         }
     }
 
-    /// Runs a guest that ends with what port 0x30 gives.
-    fn give_back(experiment: Experiment, options: &[&str]) -> Result<u8, Failure> {
+    /// A guest that ends with what port 0x30 gives, in a folder of its own.
+    fn image() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let image = folder.path().join("guest");
         std::fs::write(&image, Elf::new(GIVE_BACK).bytes()).expect("written");
+        (folder, image)
+    }
+
+    /// Runs it.
+    fn give_back(experiment: Experiment, options: &[&str]) -> Result<u8, Failure> {
+        let (_folder, image) = image();
         let words = ["experiment", "run", "--quiet"].into_iter().chain(options.iter().copied());
         let image = image.to_str().expect("UTF-8");
         let Command::Run(options) = Command::parse_from(words.chain([image]));
@@ -163,6 +177,47 @@ mod tests {
         assert_eq!(times.load(Ordering::Relaxed), 0);
         assert_eq!(give_back(counting(0), &[]).ok(), Some(0));
         assert_eq!(times.load(Ordering::Relaxed), 1);
+    }
+
+    struct Panics;
+    impl Ports for Panics {
+        fn read(&mut self, _: &mut Guest<'_>, _: u16, _: u8) -> Result<u32, End> {
+            panic!("out of\x1b[2J luck\nportcall: well");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_said_with_its_place_and_without_what_a_terminal_obeys() {
+        // The hook is the process's, so this test starts itself as another, which runs the guest
+        // that it is told here.
+        const GUEST: &str = "PORTCALL_TEST_GUEST";
+        if let Some(guest) = std::env::var_os(GUEST) {
+            let experiment = Experiment::new().vm(|builder| builder.ports(0x30..=0x30, Panics));
+            experiment.main_of(["experiment".into(), "run".into(), guest]);
+            return;
+        }
+        let (_folder, image) = image();
+        let name = "experiment::tests::\
+                    a_panic_is_said_with_its_place_and_without_what_a_terminal_obeys";
+        let mut itself = std::process::Command::new(std::env::current_exe().expect("a path"));
+        itself.args(["--exact", "--nocapture", name]).env(GUEST, image);
+        let said = itself.output().expect("starts").stderr;
+        let said = String::from_utf8(said).expect("UTF-8");
+        let (_, message) = said.split_once("experiment.rs:").expect("its place is said");
+        assert!(said.starts_with("portcall: panicked at "), "{said:?}");
+        assert!(message.contains(": out of\u{fffd}[2J luck\n       portcall: well\n"), "{said:?}");
+        assert!(message.contains("error: a handler on the host failed: the handler of port 0x30"));
+        assert!(!said.contains('\x1b'), "{said:?}");
+    }
+
+    #[test]
+    fn an_error_of_the_guests_words_is_said_without_what_a_terminal_obeys() {
+        for said in ["gone\x1b[2J".into(), std::io::Error::other("gone\x1b[2J").into()] {
+            let said: Box<dyn std::error::Error> = said;
+            let failing = answering(0).after(move |_| Err(said));
+            let Err(Failure::Message(text)) = give_back(failing, &[]) else { unreachable!() };
+            assert!(text.ends_with("gone\u{fffd}[2J"), "{text:?}");
+        }
     }
 
     #[test]

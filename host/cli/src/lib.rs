@@ -55,6 +55,9 @@ pub use experiment::Experiment;
 
 use clap::Parser;
 use code::Failure;
+use inspect::printable;
+use std::ffi::OsString;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 /// Runs bare-metal KVM guests and says what happened.
@@ -73,7 +76,7 @@ enum Stock {
 /// `portcall doctor`.
 #[must_use]
 pub fn main() -> ExitCode {
-    start(|command| match command {
+    start(std::env::args_os(), |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new()),
         Stock::Replay(options) => replay::replay(&options),
         Stock::Doctor => doctor::doctor(),
@@ -81,8 +84,12 @@ pub fn main() -> ExitCode {
 }
 
 /// Reads the command line, does what it says, and makes a process code of what came of it.
-fn start<C: Parser>(run: impl FnOnce(C) -> Result<u8, Failure>) -> ExitCode {
-    let command = match C::try_parse() {
+fn start<C: Parser>(
+    words: impl IntoIterator<Item = OsString>,
+    run: impl FnOnce(C) -> Result<u8, Failure>,
+) -> ExitCode {
+    std::panic::set_hook(Box::new(say_panic));
+    let command = match C::try_parse_from(words) {
         Ok(command) => command,
         Err(error) => {
             // Help and version were asked for; anything else is a wrong command line.
@@ -91,4 +98,13 @@ fn start<C: Parser>(run: impl FnOnce(C) -> Result<u8, Failure>) -> ExitCode {
         }
     };
     ExitCode::from(run(command).unwrap_or_else(|failure| failure.say()))
+}
+
+/// Says that something panicked, and where: a handler, whose end the report then is, or we. The
+/// message may have words of the guest's, which std's own hook would pass on as they are.
+fn say_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    say!("{style}portcall{style:#}: panicked{}: {}", printable(&place), printable(message));
 }

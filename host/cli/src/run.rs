@@ -29,7 +29,8 @@ pub(crate) struct Options {
     ring: Ring,
 
     /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
-    /// memory lies in this process), or none. May be repeated.
+    /// memory lies in this process), or none alone. May be repeated. Of a text that a guest
+    /// logs, 16 lines are shown, and 1000 characters of each.
     #[arg(long, value_name = "INTERFACE", default_value = "Host", hide_possible_values = true)]
     allow: Vec<Allow>,
 
@@ -75,6 +76,7 @@ fn size(text: &str) -> Result<u64, String> {
 pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, Failure> {
     let start = Instant::now();
     let common = &options.common;
+    allow::check(&options.allow)?;
     let mut file = ImageFile::open(&options.image)?;
     let bytes = if common.wants_whole_image() { file.whole()? } else { file.loaded()? };
     let image = Image::parse(&bytes).map_err(|error| options.about_image(&error))?;

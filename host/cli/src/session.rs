@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 /// The options of both.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
-    /// Ends a guest that runs longer (10s, 500ms, 2m).
+    /// Ends a guest that runs longer (10s, 500ms, 2m); a handler of the host's that is at work by
+    /// then answers first.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 

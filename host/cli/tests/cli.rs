@@ -221,19 +221,49 @@ fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
         assert_says(&run(&exits, options), 1, &["exited with code 1 (2 exits"]);
     }
     // The image has no notes, so what the guest was not given is known by its number alone.
-    for options in
-        [&["--allow", "none"][..], &["--allow", "HostAddress"], &["--allow=none", "--allow=Host"]]
-    {
-        let words = ["call refused: call 0x2af1bf02: this VM was not given the interface"];
+    for options in [&["--allow", "none"][..], &["--allow", "HostAddress"]] {
+        let words = [
+            "call refused: Host::exits: this VM was not given the interface",
+            "to give it to the guest: --allow Host,",
+        ];
         assert_says(&run(&exits, options), 123, &words);
     }
+    let unknown =
+        bench.file("unknown", &Elf::new(&calls(abi::host::INTERFACE.number(200))).bytes());
+    assert_says(&run(&unknown, &["--allow=none"]), 123, &["call refused: Host::200: "]);
+    let foreign = bench.file("foreign", &Elf::new(&calls(0x1234_5600)).bytes());
+    assert_says(
+        &run(&foreign, &[]),
+        123,
+        &["call refused: call 0x12345600: ", "of yours is answered"],
+    );
     let address = bench.guest(&calls(abi::host_address::INTERFACE.number(0)));
-    assert_says(&run(&address, &[]), 123, &["call 0xc67f6e00"]);
+    assert_says(&run(&address, &[]), 123, &["HostAddress::host_address", "--allow HostAddress,"]);
     // RDI is still that of the entry, the boot information's address: Some.
     assert_says(&run(&address, &["--allow", "HostAddress"]), 1, &["exited with code 1"]);
+    // Which of them was meant is not for us to guess.
+    for options in [["--allow=none", "--allow=Host"], ["--allow=HostAddress", "--allow=none"]] {
+        let words = ["error: --allow none allows nothing, but another --allow does; leave one out"];
+        assert_says(&run(&exits, &options), 125, &words);
+    }
     let words = ["possible values: Host, HostAddress, none"];
     assert_says(&run(&exits, &["--allow", "Hosts"]), 125, &words);
     assert_says(&run(&exits, &["--emit", "json", "--allow", "none", "--quiet"]), 123, &[]);
+}
+
+#[test]
+fn a_long_log_is_cut_on_the_terminal_as_the_help_says() {
+    let bench = Bench::new();
+    // mov edi, 3; mov esi, 0x100017; mov edx, 1100; mov eax, Host::log; out 0xf7, eax; hlt
+    let log = abi::host::INTERFACE.number(7).to_le_bytes();
+    let words = [&[0xbf, 3, 0, 0, 0, 0xbe, 0x17, 0, 0x10, 0, 0xba, 0x4c, 4, 0, 0, 0xb8], &log[..]];
+    let guest = [&words.concat()[..], &[0xe7, 0xf7, 0xf4], &[b'x'; 1100]].concat();
+    let shown = format!(": {}...\n", "x".repeat(1000));
+    assert_says(&run(&bench.guest(&guest), &[]), 0, &["guest ", &shown]);
+
+    let help = portcall(["run", "--help"]).output().expect("starts");
+    let help = String::from_utf8_lossy(&help.stdout).replace("\n          ", " ");
+    assert!(help.contains("16 lines are shown, and 1000 characters of each"), "{help}");
 }
 
 fn start(image: &Path, options: &[&str]) -> Child {

@@ -241,13 +241,17 @@ fn words(scene: &Scene<'_>) -> (String, Vec<String>) {
         End::UnmappedAccess { .. } => words::unmapped_access(scene),
         End::EmulationFailed { bytes } => refusal::emulation_failed(scene, bytes),
         End::InternalError { suberror, data } => refusal::internal_error(*suberror, data),
-        End::CallRefused { call, why } => refusal::call_refused(scene, call, why),
+        End::CallRefused { call, why } => refusal::call_refused(call, why),
         End::EntryFailed { reason } => refusal::entry_failed(*reason),
         End::Diverged { .. } => unforeseen::diverged(scene),
         End::LimitReached(_) | End::Stopped => {
             (scene.outcome.end.to_string(), words::stopped(scene))
         }
         End::Panicked { message, .. } => (format!("panicked: {message}"), Vec::new()),
+        // Not as `Display` has it, whose further lines are set in already.
+        End::HandlerFailed { message } => {
+            (format!("a handler on the host failed: {message}"), Vec::new())
+        }
         other => (other.to_string(), Vec::new()),
     }
 }

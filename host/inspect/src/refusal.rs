@@ -21,8 +21,8 @@ fn name(suberror: u32) -> &'static str {
 }
 
 /// A typed hypercall that was not answered.
-pub(crate) fn call_refused(scene: &Scene<'_>, call: &str, why: &str) -> Words {
-    let (headline, notes) = (scene.outcome.end.to_string(), Vec::new());
+pub(crate) fn call_refused(call: &str, why: &str) -> Words {
+    let (headline, notes) = (format!("call refused: {call}: {why}"), Vec::new());
     if why != Refusal::NotServed.to_string() {
         return (headline, notes);
     }

@@ -160,20 +160,21 @@ fn render_frame(number: usize, frame: &Frame, style: Style, text: &mut String) {
 }
 
 /// Names, paths and messages come from the guest: no control characters reach the terminal, and
-/// further lines are set in, so that none looks like one of ours.
+/// further lines are set in, so that none looks like one of ours. Of a long text, 16 lines of 1000
+/// characters are left: a guest may give as much as it has memory for.
 #[must_use]
 pub fn printable(text: &str) -> String {
     /// The most lines and characters of one text.
     const LINES: usize = 16;
     const WIDTH: usize = 1000;
-    // Bidirectional controls turn text round on a terminal without being control characters.
-    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let clean = |c: char| if c.is_control() || turns(c) { char::REPLACEMENT_CHARACTER } else { c };
     let all = text.split('\n').count();
     let mut lines: Vec<String> = text
         .split('\n')
         .take(LINES)
-        .map(|line| line.chars().take(WIDTH).map(clean).collect())
+        .map(|line| {
+            let cut = if line.chars().nth(WIDTH).is_some() { "..." } else { "" };
+            line.chars().take(WIDTH).map(portcall::printable).chain(cut.chars()).collect()
+        })
         .collect();
     if all > LINES {
         lines.push(format!("... and {} more lines", all - LINES));

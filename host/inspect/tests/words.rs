@@ -487,6 +487,13 @@ fn a_message_of_many_lines_is_cut_and_set_in() {
 }
 
 #[test]
+fn a_long_line_is_cut_and_says_so() {
+    let text = inspect::printable(&"x".repeat(16 << 20));
+    assert_eq!(text, "x".repeat(1000) + "...");
+    assert_eq!(inspect::printable(&"x".repeat(1000)), "x".repeat(1000));
+}
+
+#[test]
 fn what_the_guest_says_of_itself_opens_no_file() {
     let code = code!(names_a_file:
         "lea rdi, [rip + 3f]" "mov esi, 2" "lea rdx, [rip + 4f]" "mov ecx, 14"
