@@ -57,7 +57,7 @@ use clap::Parser;
 use code::Failure;
 use inspect::printable;
 use std::ffi::OsString;
-use std::panic::PanicHookInfo;
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
 
 /// Runs bare-metal KVM guests and says what happened.
@@ -97,7 +97,9 @@ fn start<C: Parser>(
             return ExitCode::from(if error.use_stderr() { code::OURS } else { 0 });
         }
     };
-    ExitCode::from(run(command).unwrap_or_else(|failure| failure.say()))
+    // A panic of ours has been said by the hook; std's code for it, 101, is the guests' here.
+    let code = catch_unwind(AssertUnwindSafe(|| run(command))).unwrap_or(Ok(code::OURS));
+    ExitCode::from(code.unwrap_or_else(|failure| failure.say()))
 }
 
 /// Says that something panicked, and where: a handler, whose end the report then is, or we. The
@@ -107,4 +109,21 @@ fn say_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no message)");
     let style = anstyle::AnsiColor::Red.on_default().bold();
     say!("{style}portcall{style:#}: panicked{}: {}", printable(&place), printable(message));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stock, start};
+    use crate::code;
+    use std::ffi::OsString;
+    use std::process::ExitCode;
+
+    #[test]
+    #[expect(clippy::panic, reason = "that is what is tried")]
+    fn a_panic_of_ours_is_not_taken_for_the_guests() {
+        let words = ["portcall", "doctor"].map(OsString::from);
+        let code = start::<Stock>(words, |_| panic!("on purpose"));
+        // Exit codes cannot be compared but by what they show.
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(code::OURS)));
+    }
 }
