@@ -119,7 +119,6 @@ mod tests {
     use std::process::ExitCode;
 
     #[test]
-    #[expect(clippy::panic, reason = "that is what is tried")]
     fn a_panic_of_ours_is_not_taken_for_the_guests() {
         let words = ["portcall", "doctor"].map(OsString::from);
         let code = start::<Stock>(words, |_| panic!("on purpose"));
