@@ -130,7 +130,7 @@ pub fn explain(
     // What carried a panic or a call to the host is not what its author wants to see.
     let own = match &outcome.end {
         End::Panicked { .. } => backtrace.iter().take_while(|it| is_panic_machinery(it)).count(),
-        End::CallRefused { .. } | End::HandlerFailed { .. } => {
+        End::CallRefused { .. } | End::HandlerFailed { .. } | End::Diverged { .. } => {
             backtrace.iter().take_while(|it| is_call_machinery(it)).count()
         }
         _ => 0,
