@@ -26,7 +26,8 @@ impl Observer for Steps {
         let style = anstyle::Style::new().bold();
         let result = if event.result.is_empty() { "" } else { " = " };
         say!(
-            "{style}   call{style:#} {}{result}{}",
+            "{style}   call{style:#} {:#010x} {}{result}{}",
+            event.number,
             printable(event.call),
             printable(event.result)
         );
