@@ -33,6 +33,7 @@ pub struct Log {
     machine: Machine,
     exits: u64,
     state: State,
+    /// How much text there was where the run was ended while the guest ran.
     text: Option<u64>,
 }
 
@@ -74,8 +75,10 @@ impl Log {
                 Entry::Between(_) => {}
                 Entry::End(_, mark) => {
                     entries.mark(mark);
-                    // In the midst of running, where a replay may print more before it ends.
+                    // In the midst of running, where a replay may print more before it ends. An
+                    // end that was an answer has been gone on from, if there is another.
                     text = entries.text.filter(|_| !ended).map(|(bytes, _)| bytes);
+                    ended = false;
                 }
                 Entry::Close(code) => state = Some(State::Complete(code)),
             }
@@ -125,7 +128,7 @@ impl Log {
         let mut entries = Entries::new(BufReader::new(self.source), self.size)?;
         entries.image()?;
         entries.machine()?;
-        Ok(play::player(entries, image.notes().calls.clone()))
+        Ok(play::player(entries, self.text, image.notes().calls.clone()))
     }
 }
 

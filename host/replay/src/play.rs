@@ -60,20 +60,37 @@ pub struct Player {
     /// What the image says of the calls it makes.
     notes: Vec<NotedInterface>,
     found: Found,
-    /// The end that the log has for the answer that is being given.
-    expected: Option<End>,
+    /// How much text there was where the recorded run was ended while the guest ran.
+    watched: Option<u64>,
+    /// The end that the log has for the answer that is being given, and how much text it has by
+    /// then.
+    expected: Option<(End, Reach, Mark)>,
     /// The same, where it is the log's to make.
     pending: Option<End>,
     over: bool,
 }
 
-pub(crate) fn player(entries: Entries, notes: Vec<NotedInterface>) -> (Player, Found) {
+/// Up to where a replay comes before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To the very instruction: the end was an answer.
+    Exact,
+    /// A little further: the recorded run was ended while the guest ran.
+    Further,
+}
+
+pub(crate) fn player(
+    entries: Entries,
+    watched: Option<u64>,
+    notes: Vec<NotedInterface>,
+) -> (Player, Found) {
     let found = Found::default();
     let player = Player {
         entries,
         ahead: None,
         notes,
         found: found.clone(),
+        watched,
         expected: None,
         pending: None,
         over: false,
@@ -121,10 +138,11 @@ impl Player {
     }
 
     /// The difference between the text so far and the log's.
-    fn text_differs(&mut self, mark: Mark, text: Text) -> Option<Difference> {
+    fn text_differs(&mut self, mark: Mark, text: Text, reach: Reach) -> Option<Difference> {
         self.entries.mark(mark);
         let (bytes, hash) = self.entries.text.filter(|_| text.lost == 0)?;
-        if (bytes, hash) == (text.bytes, text.hash) {
+        let start = text.start.filter(|_| reach == Reach::Further && self.watched == Some(bytes));
+        if (bytes, hash) == (text.bytes, text.hash) || start == Some(hash) {
             return None;
         }
         let told = |bytes: u64| match bytes {
@@ -132,7 +150,8 @@ impl Player {
             _ => format!("{bytes} bytes of text by then"),
         };
         let others = || "as many, but not the same".to_owned();
-        let now = if bytes == text.bytes { others() } else { told(text.bytes) };
+        let as_many = bytes == text.bytes || start.is_some();
+        let now = if as_many { others() } else { told(text.bytes) };
         Some((told(bytes), now))
     }
 
@@ -158,11 +177,11 @@ impl Player {
         given: Given,
     ) -> Option<Given> {
         let end = if ends {
-            let Some(Entry::End(end, _)) = self.take() else {
+            let Some(Entry::End(end, mark)) = self.take() else {
                 self.run_out();
                 return Some(Given::Nothing);
             };
-            Some(end)
+            Some((end, mark))
         } else {
             None
         };
@@ -170,15 +189,20 @@ impl Player {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
         }
-        let Some(end) = end else { return by_host.then_some(given) };
+        let Some((end, mark)) = end else { return by_host.then_some(given) };
         match self.peek() {
-            // It went on from there: the host has called it, or ran it on after HLT.
-            Some(Entry::Exit(..)) => return Some(Given::Nothing),
             // The host could make no sense of what it had answered.
-            Some(Entry::End(..)) => return self.end_between(),
+            Some(Entry::End(End::CallRefused { .. }, _)) => return self.end_between(),
+            // It went on from there: the host has called it, or ran it on after HLT. If it was
+            // ended while it ran, a tick finds out.
+            Some(Entry::Exit(..) | Entry::End(..)) => {
+                // What the end itself says of the text is what the next entry may build on.
+                self.entries.mark(mark);
+                return Some(Given::Nothing);
+            }
             _ => {}
         }
-        self.expected = Some(end.clone());
+        self.expected = Some((end.clone(), Reach::Exact, mark));
         let from_outside = matches!(end, End::LimitReached(_) | End::Stopped);
         if by_host || from_outside {
             self.pending = Some(end);
@@ -188,8 +212,8 @@ impl Player {
 
     /// The recorded run was ended while the guest ran, or waited.
     fn end_between(&mut self) -> Option<Given> {
-        if let Some(Entry::End(end, _)) = self.take() {
-            self.expected = Some(end.clone());
+        if let Some(Entry::End(end, mark)) = self.take() {
+            self.expected = Some((end.clone(), Reach::Further, mark));
             self.pending = Some(end);
         }
         Some(Given::Nothing)
@@ -259,7 +283,16 @@ impl Tape for Player {
         }
     }
 
-    fn asked(&mut self, guest: &mut Guest<'_>, question: &Question<'_>) -> Option<Given> {
+    fn watched(&self) -> Option<u64> {
+        self.watched
+    }
+
+    fn asked(
+        &mut self,
+        guest: &mut Guest<'_>,
+        question: &Question<'_>,
+        _: &dyn Fn() -> Option<End>,
+    ) -> Option<Given> {
         let what = &question.what;
         let (asked, mark, done, gave, ends) = match self.peek() {
             Some(Entry::Exit(..)) => match self.take() {
@@ -279,7 +312,7 @@ impl Tape for Player {
             }
         };
         let same = asked.is(what);
-        let text = if same { self.text_differs(mark, question.text) } else { None };
+        let text = if same { self.text_differs(mark, question.text, Reach::Exact) } else { None };
         if let Some((expected, actual)) = text {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
@@ -310,7 +343,8 @@ impl Tape for Player {
             Some(Entry::End(_, mark)) => {
                 let mark = *mark;
                 self.entries.mark(mark);
-                if self.entries.text.is_some_and(|(bytes, _)| text.bytes < bytes) {
+                let so_far = text.bytes.saturating_add(text.lost);
+                if self.entries.text.is_some_and(|(bytes, _)| so_far < bytes) {
                     return None;
                 }
                 self.end_between();
@@ -321,17 +355,21 @@ impl Tape for Player {
         self.pending.take()
     }
 
-    fn ended(&mut self, end: End, _: Text) -> End {
+    fn ended(&mut self, end: End, text: Text) -> End {
         if self.over {
             return end;
         }
         self.over = true;
         let expected = match self.expected.take() {
-            Some(expected) if expected == end => {
-                self.found.set(Verdict::Same);
-                return end;
+            Some((expected, reach, mark)) if expected == end => {
+                let Some((expected, actual)) = self.text_differs(mark, text, reach) else {
+                    self.found.set(Verdict::Same);
+                    return end;
+                };
+                self.found.set(Verdict::Diverged);
+                return End::Diverged { expected, actual };
             }
-            Some(expected) => expected.to_string(),
+            Some((expected, ..)) => expected.to_string(),
             // The replay's own limit or stop.
             None if matches!(end, End::LimitReached(_) | End::Stopped) => return end,
             None => {

@@ -85,7 +85,12 @@ impl Tape for Recorder {
         lock(&self.0).put(&Machine::new(machine));
     }
 
-    fn asked(&mut self, _: &mut Guest<'_>, _: &Question<'_>) -> Option<Given> {
+    fn asked(
+        &mut self,
+        _: &mut Guest<'_>,
+        _: &Question<'_>,
+        _: &dyn Fn() -> Option<End>,
+    ) -> Option<Given> {
         None
     }
 
