@@ -18,7 +18,7 @@
 //! let image = Image::parse(&bytes)?;
 //! let (recorder, recording) = record(File::create("guest.log")?, &bytes);
 //! let recorded = Vm::builder(&kvm, &image).tape(recorder).build()?.run()?;
-//! recording.finish(0)?;
+//! recording.finish(None)?;
 //!
 //! let log = Log::open("guest.log".as_ref())?;
 //! let bytes = log.image().to_vec();

@@ -156,13 +156,19 @@ impl Player {
     }
 
     /// Does what the host did between two exits, all of it.
-    fn between(&mut self, guest: &mut Guest<'_>) -> Option<Difference> {
+    fn between(&mut self, guest: &mut Guest<'_>, reached: Reached<'_>) -> Option<Difference> {
         while matches!(self.peek(), Some(Entry::Between(_))) {
-            if let Some(Entry::Between(done)) = self.take()
-                && let Some((at, size, start)) = redo(&done, guest)
-            {
-                let now = held(guest.memory(), at, size).1;
-                return Some((words::read(at, size, start), words::read(at, size, &now)));
+            let Some(Entry::Between(done)) = self.take() else { break };
+            match redo(&done, guest, reached) {
+                Ok(()) => {}
+                Err(Short::Differs(at, size, start)) => {
+                    let now = held(guest.memory(), at, size).1;
+                    return Some((words::read(at, size, start), words::read(at, size, &now)));
+                }
+                Err(Short::Reached(end)) => {
+                    self.end_with(end);
+                    break;
+                }
             }
         }
         None
@@ -172,6 +178,7 @@ impl Player {
     fn answer(
         &mut self,
         guest: &mut Guest<'_>,
+        reached: Reached<'_>,
         by_host: bool,
         ends: bool,
         given: Given,
@@ -185,8 +192,10 @@ impl Player {
         } else {
             None
         };
-        if let Some((expected, actual)) = self.between(guest) {
+        if let Some((expected, actual)) = self.between(guest, reached) {
             self.diverge(expected, actual);
+        }
+        if self.pending.is_some() {
             return Some(Given::Nothing);
         }
         let Some((end, mark)) = end else { return by_host.then_some(given) };
@@ -223,19 +232,36 @@ impl Player {
 /// What was expected, and what there was.
 type Difference = (String, String);
 
-/// Does what the host did. Where it read something else than what is there now: where, how much,
-/// and how that began.
-fn redo<'d>(done: &'d [Done], guest: &mut Guest<'_>) -> Option<(Gpa, u64, &'d [u8])> {
+/// What a stop or a limit of the replay's own asks for.
+type Reached<'r> = &'r dyn Fn() -> Option<End>;
+
+/// Why not all is done that the host did.
+enum Short<'d> {
+    /// It read something else than what is there now: where, how much, and how that began.
+    Differs(Gpa, u64, &'d [u8]),
+    /// The replay is to end. What a log has the host do may take long.
+    Reached(End),
+}
+
+/// Does what the host did.
+fn redo<'d>(
+    done: &'d [Done],
+    guest: &mut Guest<'_>,
+    reached: Reached<'_>,
+) -> Result<(), Short<'d>> {
     for done in done {
+        if let Some(end) = reached() {
+            return Err(Short::Reached(end));
+        }
         match done {
             Done::Read { at, size, sum, start } => {
                 if held(guest.memory(), *at, *size).0 != Some(*sum) {
-                    return Some((*at, *size, start));
+                    return Err(Short::Differs(*at, *size, start));
                 }
             }
             Done::Write { at, bytes } => {
                 if guest.memory().write(*at, bytes).is_err() {
-                    return Some((*at, bytes.len() as u64, &[]));
+                    return Err(Short::Differs(*at, bytes.len() as u64, &[]));
                 }
             }
             Done::Print(text) => guest.print(text),
@@ -245,7 +271,7 @@ fn redo<'d>(done: &'d [Done], guest: &mut Guest<'_>) -> Option<(Gpa, u64, &'d [u
             Done::Log(level, text) => guest.log(Done::level(*level), text),
         }
     }
-    None
+    Ok(())
 }
 
 /// The checksum of a piece of memory, if it is there, and its start. The size is the log's word,
@@ -291,7 +317,7 @@ impl Tape for Player {
         &mut self,
         guest: &mut Guest<'_>,
         question: &Question<'_>,
-        _: &dyn Fn() -> Option<End>,
+        reached: Reached<'_>,
     ) -> Option<Given> {
         let what = &question.what;
         let (asked, mark, done, gave, ends) = match self.peek() {
@@ -317,7 +343,14 @@ impl Tape for Player {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
         }
-        let differs = if same { redo(&done, guest) } else { None };
+        let differs = match if same { redo(&done, guest, reached) } else { Ok(()) } {
+            Ok(()) => None,
+            Err(Short::Differs(at, size, start)) => Some((at, size, start)),
+            Err(Short::Reached(end)) => {
+                self.end_with(end);
+                return Some(Given::Nothing);
+            }
+        };
         if !same || differs.is_some() {
             let mut expected = words::asked(&asked, &done, &self.notes);
             let mut actual = words::what(what, guest, &self.notes);
@@ -329,7 +362,7 @@ impl Tape for Player {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
         }
-        self.answer(guest, asked.by_host(), ends.0, gave.given())
+        self.answer(guest, reached, asked.by_host(), ends.0, gave.given())
     }
 
     fn answered(&mut self, _: &Answered<'_>) -> Option<End> {
@@ -349,8 +382,9 @@ impl Tape for Player {
                 }
                 self.end_between();
             }
+            // A recording that was completed with no end in it says no more either.
+            Some(Entry::Close(_)) | None => self.run_out(),
             Some(_) => return None,
-            None => self.run_out(),
         }
         self.pending.take()
     }
