@@ -8,7 +8,8 @@ use abi::calls::note;
 use bench::{Configure, Run, played, recorded};
 use calls::calc;
 use common::elf::{Elf, NOTE, Ph, data};
-use portcall::{CallError, End, Limit, Vm};
+use portcall::layout::MIB;
+use portcall::{CallError, End, Gpa, Limit, Vm};
 use replay::Verdict;
 use std::time::Duration;
 
@@ -118,4 +119,17 @@ fn text_is_compared_where_a_run_was_ended_from_outside() {
     let (run, verdict) = played(&log, None);
     assert!(matches!(verdict, Verdict::Same), "{verdict:?}: {}", run.outcome.end);
     assert_eq!(run.text, b"abcd");
+}
+
+#[test]
+fn a_host_may_put_more_into_its_guest_than_one_entry_has() {
+    let roomy: Configure = |builder| builder.memory(32 * MIB);
+    let code = code!(reads_it: "hlt" "mov eax, [0x1000000]" "out 0x40, eax" "hlt");
+    let first = same(&Elf::new(code).bytes(), roomy, |vm| {
+        assert_eq!(vm.run().expect("runs").end, End::Halted);
+        let much: Vec<u8> = (0..24 * MIB).map(|i| (i >> 16).to_le_bytes()[0]).collect();
+        vm.memory().write(Gpa(4 * MIB), &much).expect("RAM");
+        assert_eq!(vm.run().expect("runs").end, End::Halted);
+    });
+    assert_eq!(first.outcome.registers.rax, 0xc0c0_c0c0);
 }
