@@ -25,12 +25,24 @@ pub(crate) struct Console {
     /// Bytes ever received, and, for a tape, their hash.
     received: u64,
     hash: Option<u64>,
+    /// After how many bytes a tape wants to have the hash, and that.
+    watched: Option<u64>,
+    start: Option<u64>,
 }
 
 impl Console {
     pub(crate) fn new(sink: Box<dyn Write + Send>, layout: &Layout) -> Self {
         let window = Gpa(layout.window());
-        Self { sink, buffer: Vec::new(), window, taken: 0, received: 0, hash: None }
+        Self {
+            sink,
+            buffer: Vec::new(),
+            window,
+            taken: 0,
+            received: 0,
+            hash: None,
+            watched: None,
+            start: None,
+        }
     }
 
     /// Takes bytes that came through the console port; what stands in the window was taken
@@ -75,22 +87,35 @@ impl Console {
         let _ = memory.store_u64_unnoted(Gpa(self.window.0 + READ_INDEX), self.taken);
     }
 
-    /// Keeps account of what was received, for tapes.
-    pub(crate) fn start_hash(&mut self) {
+    /// Keeps account of what was received, for tapes, and of the first so many bytes by themselves.
+    pub(crate) fn start_hash(&mut self, watched: Option<u64>) {
         self.hash = Some(FNV_START);
+        self.watched = watched;
+        self.start = self.hash.filter(|_| watched == Some(0));
     }
 
     /// What has come into the buffer behind `before`.
     fn receive(&mut self, before: usize) {
         let new = &self.buffer[before..];
-        self.received += new.len() as u64;
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+        let watched = self.watched.filter(|_| self.start.is_none());
+        let left = watched.and_then(|watched| watched.checked_sub(self.received));
+        let first = left.and_then(|left| new.get(..usize::try_from(left).ok()?));
+        if let (Some(hash), Some(first)) = (self.hash, first) {
+            self.start = Some(first.iter().fold(hash, step));
+        }
+        self.received += new.len() as u64;
         self.hash = self.hash.map(|hash| new.iter().fold(hash, step));
     }
 
     /// What was received so far.
     pub(crate) fn text(&self, stats: &Stats) -> Text {
-        Text { bytes: self.received, hash: self.hash.unwrap_or(0), lost: stats.console_lost }
+        Text {
+            bytes: self.received,
+            hash: self.hash.unwrap_or(0),
+            start: self.start,
+            lost: stats.console_lost,
+        }
     }
 
     /// Takes the host's own words, behind all that the guest has printed so far.

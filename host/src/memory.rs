@@ -72,12 +72,14 @@ impl Memory {
     /// Copies `bytes` into guest memory at `gpa`.
     ///
     /// # Errors
-    /// Not all of it is RAM; a part may have been written.
+    /// Not all of it is RAM; nothing is written then.
     pub fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
-        let size = bytes.len() as u64;
-        self.ram
-            .write_slice(bytes, GuestAddress(gpa.0))
-            .map_err(|_| MemoryError::NotRam { address: gpa.0, size })?;
+        let not_ram = MemoryError::NotRam { address: gpa.0, size: bytes.len() as u64 };
+        // A part that was written without a note of it would be missing in a replay.
+        if !bytes.is_empty() && !self.ram.check_range(GuestAddress(gpa.0), bytes.len()) {
+            return Err(not_ram);
+        }
+        self.ram.write_slice(bytes, GuestAddress(gpa.0)).map_err(|_| not_ram)?;
         self.note(|| Effect::Write { at: gpa, bytes: bytes.to_vec() });
         Ok(())
     }
@@ -181,5 +183,21 @@ mod tests {
         }
         assert_eq!(ram.host_address(Gpa(HOLE_END - 1)), None);
         assert_eq!(ram.host_address(Gpa(u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_write_that_is_refused_writes_nothing_and_leaves_no_note() {
+        let layout = Layout::new(HOLE_START + 2 * MIB, 16, 0, 0).expect("lays out");
+        let mut ram = Memory::map(&layout).expect("maps");
+        ram.start_journal();
+        for last in [HOLE_START - 4, HOLE_END + 2 * MIB - 4] {
+            ram.write(Gpa(last), &[7; 8]).expect_err("half of it is no RAM");
+            let mut bytes = [0; 4];
+            ram.read(Gpa(last), &mut bytes).expect("RAM");
+            assert_eq!(bytes, [0; 4]);
+        }
+        assert_eq!(ram.effects(), []);
+        ram.write(Gpa(HOLE_START - 4), &[7; 4]).expect("RAM");
+        assert_eq!(ram.effects().len(), 1);
     }
 }

@@ -76,6 +76,8 @@ pub struct Text {
     pub bytes: u64,
     /// Their hash, by which two texts are told apart (FNV-1a).
     pub hash: u64,
+    /// The hash of its first [`Tape::watched`] bytes, once they are there.
+    pub start: Option<u64>,
     /// How many were lost because the guest did not wait for room. How many that are is a matter
     /// of time.
     pub lost: u64,
@@ -146,9 +148,23 @@ pub trait Tape: Send {
     /// The VM is built; this is its memory, all in place.
     fn start(&mut self, machine: &Machine<'_>, memory: &Memory);
 
+    /// After how many bytes of text the hash is wanted, in [`Text::start`]: where a run was ended
+    /// while the guest printed, a replay is compared up to there.
+    fn watched(&self) -> Option<u64> {
+        None
+    }
+
     /// The guest asks. What it is to be given, if the tape knows: then nobody else is asked, and
     /// what the host did to the guest is the tape's to do again. `None` lets the host answer.
-    fn asked(&mut self, guest: &mut Guest<'_>, question: &Question<'_>) -> Option<Given>;
+    ///
+    /// A tape that takes its time looks at `reached` meanwhile: the end that a stop or a limit
+    /// asks for, if one does.
+    fn asked(
+        &mut self,
+        guest: &mut Guest<'_>,
+        question: &Question<'_>,
+        reached: &dyn Fn() -> Option<End>,
+    ) -> Option<Given>;
 
     /// The guest was answered. An end is that of the run.
     fn answered(&mut self, answered: &Answered<'_>) -> Option<End>;
@@ -174,7 +190,7 @@ impl Vm {
     pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>, memory: u64, ring: Ring) {
         tape.start(&Machine { memory, ring, arguments: &self.arguments }, &self.memory);
         self.memory.start_journal();
-        self.console.start_hash();
+        self.console.start_hash(tape.watched());
         self.tape = Some(tape);
     }
 
@@ -214,9 +230,16 @@ impl Vm {
             (None, None) => What::Exit(exit),
         };
         let question = Question { what, text };
-        let played = tape.asked(&mut guest!(self), &question);
+        let played = tape.asked(&mut guest!(self), &question, &|| self.bounds.reached());
         let end = match &played {
-            Some(given) => self.give(io, given)?,
+            Some(given) => {
+                if waits(exit) {
+                    // It may have been an end, from which the host went on: what an end shows the
+                    // guest, it is to see here as well.
+                    self.console.publish(&self.memory);
+                }
+                self.give(io, given)?
+            }
             None => self.answer_exit(exit)?,
         };
         let given = match (played, io, before) {
@@ -271,6 +294,15 @@ impl Vm {
 /// Whether it is a typed call, rather than a write to the call port that is none.
 const fn is_call(io: &Io) -> bool {
     io.port == port::CALL && !io.read && io.width == 4 && io.count == 1
+}
+
+/// Whether it is what a guest does that the host may run on: wait for a call, or halt.
+const fn waits(exit: &Exit) -> bool {
+    match exit {
+        Exit::Io(io) => io.port == port::SERVE && !io.read,
+        Exit::Hlt => true,
+        _ => false,
+    }
 }
 
 /// The words of a result, up to the last register that was changed for it.

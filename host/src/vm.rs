@@ -133,6 +133,8 @@ impl Vm {
             return Ok(Stop::End(end.clone()));
         }
         self.end = None;
+        // Before anything ends the run: what the host did came first.
+        self.tell_between();
         // A signal that came while the host was at work.
         if self.vcpu.take_signal()
             && let Some(end) = self.tick()?
@@ -143,7 +145,6 @@ impl Vm {
         if self.bounds.stop.requested() {
             return self.finish(End::Stopped);
         }
-        self.tell_between();
         // 10: the guest runs.
         let entered = self.steps.now();
         let exit = self.vcpu.run()?;

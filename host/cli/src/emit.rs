@@ -10,6 +10,8 @@ use portcall::{Builder, End, Limit, registers};
 use replay::Recording;
 use serde_json::{Map, Value, json};
 use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -110,15 +112,28 @@ fn is_same(one: &Path, other: &Path) -> bool {
 
 /// Refuses two outputs to one file, of which only a mixture would be left.
 pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
-    let id = |output: &Output| {
-        let metadata = output.file.as_ref()?.metadata().ok()?;
+    let id_of = |file: &File| {
+        let metadata = file.metadata().ok()?;
         metadata.is_file().then_some((metadata.dev(), metadata.ino()))
     };
+    let id = |output: &Output| id_of(output.file.as_ref()?);
+    // A shell may have led it to the same file.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.ok().and_then(|stdout| id_of(&stdout.into()));
     for (i, output) in outputs.iter().enumerate() {
         if id(output).is_some() && outputs[..i].iter().any(|other| id(other) == id(output)) {
             let name = &output.name;
             return Err(Failure::Message(format!("{name} is named twice; name another file")));
         }
+        if id(output).is_some_and(|id| stdout == Some(id)) {
+            let name = &output.name;
+            let why = "stdout goes there as well, with the guest's text; name another file";
+            return Err(Failure::Message(format!("cannot write {name}: {why}")));
+        }
+    }
+    if outputs.iter().filter(|output| output.kind == Kind::Log).count() > 1 {
+        let why = "a run is recorded once; name one log, and copy that";
+        return Err(Failure::Message(format!("--emit log: {why}")));
     }
     Ok(())
 }
@@ -139,14 +154,15 @@ impl Output {
     }
 
     /// The run has failed on the host's side; a log is completed all the same.
-    pub(crate) fn abandon(self, code: u8) -> Result<(), Failure> {
-        let done = self.recording.map_or(Ok(()), |recording| recording.finish(code));
+    /// `signal` is the one that stopped it, if one did.
+    pub(crate) fn abandon(self, signal: Option<i32>) -> Result<(), Failure> {
+        let done = self.recording.map_or(Ok(()), |recording| recording.finish(signal));
         done.map_err(|error| Failure::writing(&self.name, &error))
     }
 
     pub(crate) fn write(self, ended: &Ended<'_>) -> Result<(), Failure> {
         if self.kind == Kind::Log {
-            return self.abandon(ended.own);
+            return self.abandon(ended.signal);
         }
         let Self { kind, name, file, .. } = self;
         match (kind, file) {

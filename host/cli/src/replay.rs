@@ -57,8 +57,9 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
 
     let verdict = found.get();
     let recorded = match (&verdict, state) {
-        (Verdict::Same, State::Complete(code)) => Some(code),
-        (Verdict::Cut, _) => Some(code::OURS),
+        // Which code that is follows from the end: a log is believed in nothing else.
+        (Verdict::Same, State::Complete(signal)) => Some(code::of(&outcome.end, signal)),
+        (Verdict::Same | Verdict::Cut, _) => Some(code::OURS),
         _ => None,
     };
     let quiet = common.is_quiet();
@@ -69,7 +70,10 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
             say!("  the same as recorded, in all {exits} exits and in its end");
         }
         (Verdict::Same, State::Cut(at)) => {
-            say!("  the same as recorded, but the log was not completed: it ends at byte {at}");
+            return Err(Failure::Message(format!(
+                "{name} was not completed: it ends at byte {at}; up to there, and in its end, the \
+                 guest has done the same"
+            )));
         }
         (Verdict::Cut, State::Cut(at)) => {
             let why = "whatever recorded it was killed, failed, or had no more room";

@@ -99,8 +99,8 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
         outcome = match experiment.check(&mut vm, outcome) {
             Ok(outcome) => outcome,
             Err(failure) => {
-                if let Some(outcome) = vm.outcome()? {
-                    session.abandon(&outcome)?;
+                if vm.outcome()?.is_some() {
+                    session.abandon()?;
                 }
                 return Err(failure);
             }

@@ -154,9 +154,8 @@ impl<'a> Session<'a> {
 
     /// There is nothing to say of the run but the failure that is on its way; what was recorded
     /// of it is completed all the same.
-    pub(crate) fn abandon(self, outcome: &Outcome) -> Result<(), Failure> {
-        let code = code::of(&outcome.end, None);
-        self.outputs.into_iter().try_for_each(|output| output.abandon(code))
+    pub(crate) fn abandon(self) -> Result<(), Failure> {
+        self.outputs.into_iter().try_for_each(|output| output.abandon(None))
     }
 
     /// Says what the run came to, and gives the process code: of a replay that went as recorded
@@ -189,8 +188,7 @@ impl<'a> Session<'a> {
         } else {
             None
         };
-        let ended =
-            Ended { vm, outcome, own, code, signal, counts, instructions, unmet, explanation };
+        let ended = Ended { vm, outcome, code, signal, counts, instructions, unmet, explanation };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }
@@ -208,8 +206,6 @@ impl<'a> Session<'a> {
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
     pub(crate) outcome: &'a Outcome,
-    /// The process code of the end.
-    pub(crate) own: u8,
     /// The process code, expectations looked at.
     pub(crate) code: u8,
     /// The signal that stopped the guest, if one did.

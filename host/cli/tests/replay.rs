@@ -78,7 +78,7 @@ fn assert_says(output: &Output, code: i32, words: &[&str]) {
 fn frames(log: &[u8]) -> Vec<Vec<u8>> {
     let (mut frames, mut rest) = (Vec::new(), &log[16..]);
     while let Some((size, behind)) = rest.split_first_chunk::<4>() {
-        let (content, behind) = behind[4..].split_at(u32::from_le_bytes(*size) as usize);
+        let (content, behind) = behind[8..].split_at(u32::from_le_bytes(*size) as usize);
         frames.push(content.to_vec());
         rest = behind;
     }
@@ -93,8 +93,9 @@ fn sealed(header: &[u8], frames: &[Vec<u8>]) -> Vec<u8> {
     for frame in frames {
         let size = u32::try_from(frame.len()).expect("small").to_le_bytes();
         sum.update(&size);
-        sum.update(frame);
         bytes.extend(size);
+        bytes.extend(sum.clone().finalize().to_le_bytes());
+        sum.update(frame);
         bytes.extend(sum.clone().finalize().to_le_bytes());
         bytes.extend(frame);
     }
@@ -218,19 +219,84 @@ fn what_is_no_log_and_what_is_left_of_one() {
     let mut bytes = whole.clone();
     bytes[8] = 9;
     with(&bytes);
-    says(&log, &["format version 9, this portcall reads version 1"]);
+    says(&log, &["format version 9, this portcall reads version 2"]);
     let mut bytes = whole.clone();
     bytes[200] ^= 4;
     with(&bytes);
     says(&log, &["the log is damaged at byte 16: its checksum is wrong there"]);
     // Without its last entry, and without more.
     with(&whole[..whole.len() - 1]);
-    assert_says(&replay(&log, &[]), 42, &["the log was not completed: it ends at byte"]);
+    says(&log, &["was not completed: it ends at byte", "in its end, the guest has done the same"]);
+    // With something behind it, and with a length that is another.
+    with(&whole.repeat(2));
+    let at = format!("the log is damaged at byte {}: something stands behind", whole.len());
+    says(&log, &[&at]);
+    let mut bytes = whole.clone();
+    bytes[17] ^= 1;
+    with(&bytes);
+    says(&log, &["the log is damaged at byte 16"]);
     let exits = frames(&whole).len() - 5;
     let cut = sealed(&whole[..16], &frames(&whole)[..exits]);
     with(&cut);
     let at = format!("was cut short at byte {}", cut.len());
     says(&log, &[&at, "up to there the guest has done the same", "ended as stopped"]);
+}
+
+#[test]
+fn nothing_that_a_log_says_of_itself_makes_an_abnormal_end_good() {
+    let bench = Bench::new();
+    let (guest, log) = (bench.guest("guest", SPIN), bench.path("log"));
+    let mut command = portcall("run", &guest);
+    let child = command.arg(format!("--emit=log={}", log.display())).spawn().expect("starts");
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = i32::try_from(child.id()).expect("a pid");
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(pid, libc::SIGINT) };
+    let output = child.wait_with_output().expect("ends");
+    assert_says(&output, 130, &["interrupted by SIGINT"]);
+    assert_says(&replay(&log, &[]), 130, &["the same as recorded"]);
+    // What stopped it, and an end that is not in it.
+    let close = |to: &[u8]| {
+        edit(&log, |frames| {
+            let last = frames.last_mut().expect("an end");
+            last.truncate(1);
+            last.extend(to);
+        });
+    };
+    close(&[0]);
+    assert_says(&replay(&log, &[]), 128, &["the same as recorded"]);
+    close(&[1, 0]);
+    assert_says(&replay(&log, &[]), 125, &["there is no such signal"]);
+    close(&[0]);
+    edit(&log, |frames| drop(frames.remove(frames.len() - 2)));
+    assert_says(&replay(&log, &[]), 125, &["ends before its run does"]);
+}
+
+#[test]
+fn a_log_that_has_much_done_ends_at_a_timeout_of_the_replays() {
+    let bench = Bench::new();
+    let (_, log) = bench.record(ECHO, b"*", &[]);
+    edit(&log, |frames| {
+        // An entry of the host's own reads, 64 KiB each of nothing but zeros, behind the first exit.
+        let sum = crc32fast::hash(&[0; 65536]);
+        let mut varint = Vec::new();
+        let mut left = sum;
+        while left > 0x7f {
+            varint.push(u8::try_from(left & 0x7f).expect("seven bits") | 0x80);
+            left >>= 7;
+        }
+        varint.push(u8::try_from(left).expect("seven bits"));
+        // Read; at 0x800000; 0x10000 bytes; the sum; no start.
+        let read = [&[0, 0x80, 0x80, 0x80, 0x04, 0x80, 0x80, 0x04], &varint[..], &[0]].concat();
+        let between = [&[1, 0xff, 0xff, 0x03][..], &read.repeat(0xffff)].concat();
+        for _ in 0..64 {
+            frames.insert(3, between.clone());
+        }
+    });
+    let start = Instant::now();
+    let output = replay(&log, &["--timeout", "300ms"]);
+    assert_says(&output, 124, &["ran longer than its limit of 300ms"]);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -245,6 +311,18 @@ fn where_a_log_cannot_go() {
     says("log=-", 125, &["stdout has the guest's text"]);
     says("log=", 125, &["names no file"]);
     says(&format!("log={}", guest.display()), 125, &["is what is to be run; name another file"]);
+    let one = format!("log={}", bench.path("one").display());
+    let mut command = portcall("run", &guest);
+    command.args(["--emit", &one, "--emit", "log=/dev/null"]);
+    let output = command.output().expect("starts");
+    assert_says(&output, 125, &["a run is recorded once; name one log"]);
+    // The same file by way of the shell.
+    let path = bench.path("both");
+    let stdout = std::fs::File::create(&path).expect("created");
+    let emit = format!("log={}", path.display());
+    let mut command = portcall("run", &guest);
+    let output = command.args(["--emit", &emit]).stdout(stdout).output().expect("starts");
+    assert_says(&output, 125, &["both: stdout goes there as well"]);
     says("log=/nonexistent/log", 125, &["cannot create /nonexistent/log"]);
     // The run itself is not the worse for it: its report comes first.
     says("log=/dev/full", 125, &["exited with code", "cannot write /dev/full: No space left"]);

@@ -21,7 +21,8 @@ pub(crate) fn diverged(scene: &Scene<'_>) -> (String, Vec<String>) {
     if found.is_empty() {
         notes.push(
             "the image has no RDTSC, RDTSCP, RDRAND or RDSEED, which can make a run another; \
-             memory that was written by way of `Memory::as_mmap` could, or a KVM that is another"
+             memory that was written by way of `Memory::as_mmap` could, a KVM that is another, or \
+             a bug of ours"
                 .to_owned(),
         );
         return (headline, notes);

@@ -2,15 +2,32 @@
 //! file as it is, the second the [`Machine`], and each of the others an [`Entry`].
 
 use crate::end::{EndDef, GpaDef};
+use abi::calls::WORDS_MAX;
 use abi::host::Level;
-use abi::port;
+use abi::{mailbox, port};
 use portcall::tape::{Effect, Given, Text, What};
 use portcall::{Builder, End, Gpa, Ring};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// How much of what the host has read stands in the log, besides its checksum.
 pub(crate) const SHOWN: usize = 32;
+
+/// The most that an entry may have of what the host did: the six largest buffers that a call can
+/// have, read by the page and written by the page.
+pub(crate) const EFFECTS_MAX: usize = 1 << 16;
+
+/// The most arguments.
+pub(crate) const ARGUMENTS_MAX: usize = 1 << 16;
+
+/// The most bytes that are read at once: all of the mailbox. Guest memory is read by the page.
+const READ_MAX: u64 = mailbox::SIZE;
+
+/// The largest signal.
+const SIGNAL_MAX: i32 = 64;
 
 /// How often a replay looks whether it is to end.
 const TICK: Duration = Duration::from_millis(10);
@@ -24,10 +41,16 @@ pub struct Machine {
     /// Whether the guest started in ring 3.
     pub user: bool,
     /// The guest's arguments.
+    #[serde(deserialize_with = "at_most::<_, _, ARGUMENTS_MAX>")]
     pub arguments: Vec<String>,
 }
 
 impl Machine {
+    /// What no log may have.
+    pub(crate) const fn excess(&self) -> Option<&'static str> {
+        if self.arguments.len() > ARGUMENTS_MAX { Some("it has too many arguments") } else { None }
+    }
+
     pub(crate) fn new(machine: &portcall::tape::Machine<'_>) -> Self {
         let portcall::tape::Machine { memory, ring, arguments, .. } = *machine;
         Self { memory, user: ring == Ring::Three, arguments: arguments.to_vec() }
@@ -51,13 +74,81 @@ impl Machine {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Entry {
     /// The guest asked, and was answered.
-    Exit(Asked, Mark, Vec<Done>, Gave, Ends),
+    Exit(
+        Asked,
+        Mark,
+        #[serde(deserialize_with = "at_most::<_, _, EFFECTS_MAX>")] Vec<Done>,
+        Gave,
+        Ends,
+    ),
     /// The host did this while the guest did not run.
-    Between(Vec<Done>),
+    Between(#[serde(deserialize_with = "at_most::<_, _, EFFECTS_MAX>")] Vec<Done>),
     /// The run ended, in the answer to the last exit or while the guest ran.
     End(#[serde(with = "EndDef")] End, Mark),
-    /// The recording is complete; the run's process code.
-    Close(u8),
+    /// The recording is complete; the signal that stopped the run, if one did.
+    Close(Option<i32>),
+}
+
+impl Entry {
+    /// What no recording has, and so no log may have: a replay works through what an entry claims.
+    pub(crate) fn excess(&self) -> Option<&'static str> {
+        let done = match self {
+            Self::Exit(asked, _, done, gave, _) => {
+                let words = match asked {
+                    Asked::Call { words, .. } => words.len(),
+                    _ => 0,
+                };
+                let result = if let Gave::Words(words) = gave { words.len() } else { 0 };
+                if words.max(result) > WORDS_MAX {
+                    return Some("a call there has too many words");
+                }
+                done
+            }
+            Self::Between(done) => done,
+            Self::Close(Some(signal)) if !(1..=SIGNAL_MAX).contains(signal) => {
+                return Some("there is no such signal");
+            }
+            Self::End(..) | Self::Close(_) => return None,
+        };
+        if done.len() > EFFECTS_MAX {
+            return Some("the host does too much there at once");
+        }
+        let too_large = |done: &Done| match done {
+            Done::Read { size, start, .. } => *size > READ_MAX || start.len() > SHOWN,
+            _ => false,
+        };
+        done.iter().any(too_large).then_some("the host reads too much there at once")
+    }
+}
+
+/// A list of at most so many: what comes behind them is not even kept until it is refused.
+fn at_most<'d, D, T, const MOST: usize>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'d>,
+    T: Deserialize<'d>,
+{
+    struct List<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'d, T: Deserialize<'d>, const MOST: usize> Visitor<'d> for List<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'d>>(self, mut from: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = from.next_element()? {
+                if list.len() == MOST {
+                    return Err(A::Error::custom("too many"));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    from.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
 /// Whether an exit's answer ended the run.
@@ -84,6 +175,7 @@ pub(crate) enum Asked {
     /// With the words of its arguments, if their number is known.
     Call {
         number: u32,
+        #[serde(deserialize_with = "at_most::<_, _, WORDS_MAX>")]
         words: Vec<u64>,
     },
     /// Anything else, in words.
@@ -216,7 +308,7 @@ impl Done {
 pub(crate) enum Gave {
     Nothing,
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
-    Words(Vec<u64>),
+    Words(#[serde(deserialize_with = "at_most::<_, _, WORDS_MAX>")] Vec<u64>),
 }
 
 impl Gave {

@@ -1,8 +1,8 @@
 //! The format against whatever may have happened to a file.
 
-use crate::entry::{Asked, Done, Ends, Entry, Gave, Machine, Mark};
+use crate::entry::{ARGUMENTS_MAX, Asked, Done, EFFECTS_MAX, Ends, Entry, Gave, Machine, Mark};
 use crate::error::LogError;
-use crate::frame::{FORMAT, FrameWriter, MAGIC};
+use crate::frame::{ENTRY_MAX, FORMAT, FRAME_HEAD, FrameWriter, IMAGE_MAX, MAGIC};
 use crate::log::{Log, State};
 use portcall::exception::Exception;
 use portcall::{End, Gpa, Gva, Image, Limit, Place};
@@ -57,7 +57,7 @@ fn entries() -> Vec<Entry> {
         Entry::Exit(Asked::Other("hlt".into()), Mark::Same, Vec::new(), Gave::Nothing, Ends(true)),
     ];
     all.extend(ends().into_iter().map(|end| Entry::End(end, Mark::Now(5, 1))));
-    all.push(Entry::Close(3));
+    all.push(Entry::Close(Some(2)));
     all
 }
 
@@ -79,10 +79,10 @@ fn frames() -> Vec<Vec<u8>> {
 fn sealed(frames: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
     let mut bytes = Vec::new();
     let mut writer = FrameWriter::new(&mut bytes).expect("a Vec takes it");
-    frames.iter().for_each(|frame| writer.put(frame).expect("a Vec takes it"));
+    frames.iter().for_each(|frame| writer.put(frame, IMAGE_MAX).expect("a Vec takes it"));
     let mut at = 16;
     let ends = frames.iter().map(|frame| {
-        at += 8 + frame.len();
+        at += FRAME_HEAD + frame.len();
         at
     });
     let ends = ends.collect();
@@ -98,7 +98,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(ends().iter().map(End::name).collect::<Vec<_>>(), End::NAMES);
     let log = read(&sealed(&frames()).0).expect("reads");
     assert_eq!((log.image(), log.machine()), (IMAGE, &machine()));
-    assert_eq!((log.exits(), log.state()), (4, State::Complete(3)));
+    assert_eq!((log.exits(), log.state()), (4, State::Complete(Some(2))));
     for (entry, bytes) in entries().iter().zip(&frames()[2..]) {
         let back: Entry = postcard::from_bytes(bytes).expect("decodes");
         assert_eq!(format!("{back:?}"), format!("{entry:?}"));
@@ -132,17 +132,80 @@ fn no_changed_bit_goes_unnoticed() {
             bytes[at] ^= 1 << bit;
             let begins = ends.iter().copied().filter(|end| *end <= at).max().unwrap_or(16) as u64;
             match read(&bytes) {
-                // A length that reaches beyond the end, as that of a log that was cut does.
-                Ok(log) => assert_eq!(log.state(), State::Cut(begins), "{at}"),
                 Err(LogError::Damaged { at: damaged, .. }) => assert_eq!(damaged, begins, "{at}"),
                 Err(LogError::Foreign { .. }) => assert!(at < 8),
                 Err(LogError::Format { .. }) => assert!((8..12).contains(&at)),
                 Err(LogError::Contract { .. }) => assert!((12..16).contains(&at)),
-                Err(LogError::TooShort { .. }) => assert!(at < ends[1]),
-                Err(error) => panic!("{at}: {error}"),
+                other => panic!("{at}: {other:?}"),
             }
         }
     }
+}
+
+#[test]
+fn nothing_stands_behind_the_end() {
+    let (whole, _) = sealed(&frames());
+    let at = whole.len() as u64;
+    let damaged = |behind: &[u8]| match read(&[&whole, behind].concat()) {
+        Err(LogError::Damaged { at: damaged, .. }) => assert_eq!(damaged, at),
+        other => panic!("{other:?}"),
+    };
+    damaged(&whole);
+    damaged(&[0]);
+    damaged(&[0; 4096]);
+}
+
+#[test]
+fn what_no_recording_has_is_damage_and_is_not_written_either() {
+    let read_of =
+        |size, start: usize| Done::Read { at: Gpa(0x1000), size, sum: 0, start: vec![0; start] };
+    let call = |words: usize, given: usize, done: Vec<Done>| {
+        let asked = Asked::Call { number: 1, words: vec![0; words] };
+        Entry::Exit(asked, Mark::Same, done, Gave::Words(vec![0; given]), Ends(false))
+    };
+    let print = || Done::Print(Vec::new());
+    let most: Vec<Done> = (0..EFFECTS_MAX).map(|_| print()).collect();
+    let more = || [most.clone(), vec![print()]].concat();
+    let is_read = |entry: &Entry| {
+        let content = postcard::to_allocvec(entry).expect("encodes");
+        let mut frames = frames();
+        frames.insert(2, content);
+        match read(&sealed(&frames).0) {
+            Ok(_) => true,
+            Err(LogError::Damaged { .. }) => false,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let right = [call(12, 12, most.clone()), call(0, 0, vec![read_of(64 * 1024, 32)])];
+    let wrong = [
+        call(13, 0, Vec::new()),
+        call(0, 13, Vec::new()),
+        call(0, 0, more()),
+        call(0, 0, vec![read_of(64 * 1024 + 1, 0)]),
+        call(0, 0, vec![read_of(3, 33)]),
+        Entry::Between(more()),
+        Entry::Between(vec![read_of(u64::MAX, 0)]),
+        Entry::Close(Some(0)),
+        Entry::Close(Some(129)),
+        Entry::Between(vec![Done::Print(vec![0; 20 << 20])]),
+    ];
+    for entry in right {
+        assert!(is_read(&entry) && entry.excess().is_none());
+    }
+    let (last, others) = wrong.split_last().expect("some");
+    for (i, entry) in others.iter().enumerate() {
+        assert!(!is_read(entry) && entry.excess().is_some(), "{i}");
+    }
+    // Too large a frame is no recorder's either.
+    assert!(!is_read(last));
+    let bytes = postcard::to_allocvec(last).expect("encodes");
+    let mut writer = FrameWriter::new(Vec::new()).expect("a Vec takes it");
+    assert!(writer.put(&bytes, ENTRY_MAX).is_err());
+    let mut machine = machine();
+    machine.arguments = vec![String::new(); ARGUMENTS_MAX + 1];
+    let machine = postcard::to_allocvec(&machine).expect("encodes");
+    let error = read(&sealed(&[IMAGE.to_vec(), machine]).0).expect_err("too many");
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
 }
 
 #[test]
@@ -206,7 +269,7 @@ fn what_is_no_log_or_another_versions_is_named() {
     says(&MAGIC, "the log ends at byte 8, before its first entry");
     let mut bytes = sealed(&frames()).0;
     bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
-    says(&bytes, "format version 2, this portcall reads version 1");
+    says(&bytes, "format version 3, this portcall reads version 2");
     let mut bytes = sealed(&frames()).0;
     bytes[12..16].copy_from_slice(&77u32.to_le_bytes());
     says(&bytes, "version 77 of Portcall's contract");
@@ -214,11 +277,26 @@ fn what_is_no_log_or_another_versions_is_named() {
 
 #[test]
 fn a_log_is_no_larger_in_memory_than_its_file_is() {
-    // A length of 4 GiB with nothing behind it.
-    let mut bytes = sealed(&frames()[..2]).0;
-    bytes.extend([0xff; 8]);
-    let log = read(&bytes).expect("cut");
-    assert_eq!(log.state(), State::Cut(bytes.len() as u64 - 8));
+    let (bytes, _) = sealed(&frames()[..2]);
+    let claiming = |size: u32| {
+        let mut sum = crc32fast::Hasher::new();
+        let (header, mut rest) = bytes.split_at(16);
+        sum.update(header);
+        while let Some((head, behind)) = rest.split_first_chunk::<FRAME_HEAD>() {
+            let content = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+            sum.update(&head[..4]);
+            sum.update(&behind[..content]);
+            rest = &behind[content..];
+        }
+        let size = size.to_le_bytes();
+        sum.update(&size);
+        [&bytes[..], &size, &sum.finalize().to_le_bytes(), &[0; 4]].concat()
+    };
+    // A length of 4 GiB, which no frame has, and one of 16 MiB with nothing behind it.
+    let error = read(&claiming(u32::MAX)).expect_err("too large");
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+    let log = read(&claiming(16 << 20)).expect("cut");
+    assert_eq!(log.state(), State::Cut(bytes.len() as u64));
     // And one that is played all the same has no more to say.
     let image = Image::flat(&[0xf4]).expect("code");
     assert!(log.play(&image).is_ok());

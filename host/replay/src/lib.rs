@@ -5,8 +5,21 @@
 //! it was given, and what the host did to its memory meanwhile. So a replay needs nothing else,
 //! and any difference in what the guest asks is found at the exit where it shows.
 //!
+//! Compared are what the guest asks, what it writes to ports, the words of its calls, all that the
+//! host reads by [`Claims`](portcall::claims::Claims) or [`Guest::read_virtual`], its text by then,
+//! the results of calls into it, and its end. Not compared are registers, and memory that a handler
+//! reads by [`Memory::read`] or finds by [`Guest::translate`]; text from where some was lost; and
+//! what the host prints or decides by itself, its own process code among it.
+//!
 //! What a guest has from its processor alone is not recorded: RDTSC, RDTSCP, RDRAND and RDSEED
-//! give something else in every run, and are what can make a replay diverge.
+//! give something else in every run, and can make a replay diverge. So can what the host writes by
+//! [`Memory::as_mmap`], and registers that it sets by [`Vm::vcpu_fd`], which are not recorded either.
+//!
+//! [`Guest::read_virtual`]: portcall::Guest::read_virtual
+//! [`Guest::translate`]: portcall::Guest::translate
+//! [`Memory::read`]: portcall::Memory::read
+//! [`Memory::as_mmap`]: portcall::Memory::as_mmap
+//! [`Vm::vcpu_fd`]: portcall::Vm::vcpu_fd
 //!
 //! ```no_run
 //! use portcall::{Image, Kvm, Vm};
@@ -18,7 +31,7 @@
 //! let image = Image::parse(&bytes)?;
 //! let (recorder, recording) = record(File::create("guest.log")?, &bytes);
 //! let recorded = Vm::builder(&kvm, &image).tape(recorder).build()?.run()?;
-//! recording.finish(0)?;
+//! recording.finish(None)?;
 //!
 //! let log = Log::open("guest.log".as_ref())?;
 //! let bytes = log.image().to_vec();
@@ -38,6 +51,7 @@ mod frame;
 mod log;
 mod play;
 mod record;
+mod redo;
 mod words;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Machine, Mark};
 use crate::error::LogError;
-use crate::frame::{FrameReader, Next};
+use crate::frame::{ENTRY_MAX, FrameReader, IMAGE_MAX, MACHINE_MAX, Next};
 use crate::play::{self, Found, Player};
 use portcall::Image;
 use std::fmt;
@@ -18,8 +18,8 @@ impl<T: Read + Seek + Send> Source for T {}
 /// Whether all of a log is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is; the recorded run came to this process code.
-    Complete(u8),
+    /// It is; this signal stopped the recorded run, if one did.
+    Complete(Option<i32>),
     /// It ends at this byte, with the recording unfinished: its writer was killed, or had no more
     /// room.
     Cut(u64),
@@ -33,6 +33,7 @@ pub struct Log {
     machine: Machine,
     exits: u64,
     state: State,
+    /// How much text there was where the run was ended while the guest ran.
     text: Option<u64>,
 }
 
@@ -65,7 +66,6 @@ impl Log {
         let mut ended = false;
         while let Some(entry) = entries.next()? {
             match entry {
-                _ if state.is_some() => return Err(entries.damaged("its end comes before that")),
                 Entry::Exit(_, mark, _, _, ends) => {
                     exits += 1;
                     ended = ends.0;
@@ -74,10 +74,19 @@ impl Log {
                 Entry::Between(_) => {}
                 Entry::End(_, mark) => {
                     entries.mark(mark);
-                    // In the midst of running, where a replay may print more before it ends.
+                    // In the midst of running, where a replay may print more before it ends. An
+                    // end that was an answer has been gone on from, if there is another.
                     text = entries.text.filter(|_| !ended).map(|(bytes, _)| bytes);
+                    ended = false;
                 }
-                Entry::Close(code) => state = Some(State::Complete(code)),
+                Entry::Close(signal) => {
+                    let at = entries.frames.at();
+                    if at != size {
+                        let what = "something stands behind its end";
+                        return Err(LogError::Damaged { at, what });
+                    }
+                    state = Some(State::Complete(signal));
+                }
             }
         }
         let state = state.unwrap_or(State::Cut(entries.frames.at()));
@@ -123,9 +132,9 @@ impl Log {
     pub fn play(mut self, image: &Image<'_>) -> Result<(Player, Found), LogError> {
         self.source.rewind().map_err(|source| LogError::Read { at: 0, source })?;
         let mut entries = Entries::new(BufReader::new(self.source), self.size)?;
-        entries.image()?;
+        entries.pass_image()?;
         entries.machine()?;
-        Ok(play::player(entries, image.notes().calls.clone()))
+        Ok(play::player(entries, self.text, image.notes().calls.clone()))
     }
 }
 
@@ -156,22 +165,31 @@ impl Entries {
         LogError::Damaged { at: self.at, what }
     }
 
-    /// Reads a frame that no log is without.
-    fn first(&mut self) -> Result<(), LogError> {
-        self.at = self.frames.at();
-        match self.frames.next(&mut self.content)? {
+    /// What follows a frame that no log is without.
+    const fn needed(&self, next: &Next) -> Result<(), LogError> {
+        match next {
             Next::Frame => Ok(()),
             Next::End | Next::Cut => Err(LogError::TooShort { at: self.at }),
         }
     }
 
     fn image(&mut self) -> Result<Vec<u8>, LogError> {
-        self.first()?;
-        Ok(std::mem::take(&mut self.content))
+        let mut image = Vec::new();
+        let next = self.frames.next(Some(&mut image), IMAGE_MAX)?;
+        self.needed(&next)?;
+        Ok(image)
+    }
+
+    /// Goes on behind the image, which need not be held twice.
+    fn pass_image(&mut self) -> Result<(), LogError> {
+        let next = self.frames.next(None, IMAGE_MAX)?;
+        self.needed(&next)
     }
 
     fn machine(&mut self) -> Result<Machine, LogError> {
-        self.first()?;
+        self.at = self.frames.at();
+        let next = self.frames.next(Some(&mut self.content), MACHINE_MAX)?;
+        self.needed(&next)?;
         self.decoded()
     }
 
@@ -185,8 +203,11 @@ impl Entries {
     /// The next entry; `None` at the end, or where the log was cut.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, LogError> {
         self.at = self.frames.at();
-        match self.frames.next(&mut self.content)? {
-            Next::Frame => self.decoded().map(Some),
+        match self.frames.next(Some(&mut self.content), ENTRY_MAX)? {
+            Next::Frame => {
+                let entry: Entry = self.decoded()?;
+                entry.excess().map_or(Ok(Some(entry)), |what| Err(self.damaged(what)))
+            }
             Next::End | Next::Cut => Ok(None),
         }
     }

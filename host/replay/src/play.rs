@@ -1,12 +1,13 @@
 //! Replaying: the tape that answers by a log, and finds the first difference.
 
-use crate::entry::{Done, Entry, Mark, SHOWN};
+use crate::entry::{Done, Entry, Mark};
 use crate::error::LogError;
 use crate::log::Entries;
+use crate::redo::{Reached, Short, held, redo};
 use crate::words;
 use portcall::note::NotedInterface;
 use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
-use portcall::{End, Gpa, Guest, Memory};
+use portcall::{End, Guest, Memory};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,20 +61,37 @@ pub struct Player {
     /// What the image says of the calls it makes.
     notes: Vec<NotedInterface>,
     found: Found,
-    /// The end that the log has for the answer that is being given.
-    expected: Option<End>,
+    /// How much text there was where the recorded run was ended while the guest ran.
+    watched: Option<u64>,
+    /// The end that the log has for the answer that is being given, and how much text it has by
+    /// then.
+    expected: Option<(End, Reach, Mark)>,
     /// The same, where it is the log's to make.
     pending: Option<End>,
     over: bool,
 }
 
-pub(crate) fn player(entries: Entries, notes: Vec<NotedInterface>) -> (Player, Found) {
+/// Up to where a replay comes before it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To the very instruction: the end was an answer.
+    Exact,
+    /// A little further: the recorded run was ended while the guest ran.
+    Further,
+}
+
+pub(crate) fn player(
+    entries: Entries,
+    watched: Option<u64>,
+    notes: Vec<NotedInterface>,
+) -> (Player, Found) {
     let found = Found::default();
     let player = Player {
         entries,
         ahead: None,
         notes,
         found: found.clone(),
+        watched,
         expected: None,
         pending: None,
         over: false,
@@ -121,10 +139,11 @@ impl Player {
     }
 
     /// The difference between the text so far and the log's.
-    fn text_differs(&mut self, mark: Mark, text: Text) -> Option<Difference> {
+    fn text_differs(&mut self, mark: Mark, text: Text, reach: Reach) -> Option<Difference> {
         self.entries.mark(mark);
         let (bytes, hash) = self.entries.text.filter(|_| text.lost == 0)?;
-        if (bytes, hash) == (text.bytes, text.hash) {
+        let start = text.start.filter(|_| reach == Reach::Further && self.watched == Some(bytes));
+        if (bytes, hash) == (text.bytes, text.hash) || start == Some(hash) {
             return None;
         }
         let told = |bytes: u64| match bytes {
@@ -132,18 +151,25 @@ impl Player {
             _ => format!("{bytes} bytes of text by then"),
         };
         let others = || "as many, but not the same".to_owned();
-        let now = if bytes == text.bytes { others() } else { told(text.bytes) };
+        let as_many = bytes == text.bytes || start.is_some();
+        let now = if as_many { others() } else { told(text.bytes) };
         Some((told(bytes), now))
     }
 
     /// Does what the host did between two exits, all of it.
-    fn between(&mut self, guest: &mut Guest<'_>) -> Option<Difference> {
+    fn between(&mut self, guest: &mut Guest<'_>, reached: Reached<'_>) -> Option<Difference> {
         while matches!(self.peek(), Some(Entry::Between(_))) {
-            if let Some(Entry::Between(done)) = self.take()
-                && let Some((at, size, start)) = redo(&done, guest)
-            {
-                let now = held(guest.memory(), at, size).1;
-                return Some((words::read(at, size, start), words::read(at, size, &now)));
+            let Some(Entry::Between(done)) = self.take() else { break };
+            match redo(&done, guest, reached) {
+                Ok(()) => {}
+                Err(Short::Differs(at, size, start)) => {
+                    let now = held(guest.memory(), at, size).1;
+                    return Some((words::read(at, size, start), words::read(at, size, &now)));
+                }
+                Err(Short::Reached(end)) => {
+                    self.end_with(end);
+                    break;
+                }
             }
         }
         None
@@ -153,32 +179,40 @@ impl Player {
     fn answer(
         &mut self,
         guest: &mut Guest<'_>,
+        reached: Reached<'_>,
         by_host: bool,
         ends: bool,
         given: Given,
     ) -> Option<Given> {
         let end = if ends {
-            let Some(Entry::End(end, _)) = self.take() else {
+            let Some(Entry::End(end, mark)) = self.take() else {
                 self.run_out();
                 return Some(Given::Nothing);
             };
-            Some(end)
+            Some((end, mark))
         } else {
             None
         };
-        if let Some((expected, actual)) = self.between(guest) {
+        if let Some((expected, actual)) = self.between(guest, reached) {
             self.diverge(expected, actual);
+        }
+        if self.pending.is_some() {
             return Some(Given::Nothing);
         }
-        let Some(end) = end else { return by_host.then_some(given) };
+        let Some((end, mark)) = end else { return by_host.then_some(given) };
         match self.peek() {
-            // It went on from there: the host has called it, or ran it on after HLT.
-            Some(Entry::Exit(..)) => return Some(Given::Nothing),
             // The host could make no sense of what it had answered.
-            Some(Entry::End(..)) => return self.end_between(),
+            Some(Entry::End(End::CallRefused { .. }, _)) => return self.end_between(),
+            // It went on from there: the host has called it, or ran it on after HLT. If it was
+            // ended while it ran, a tick finds out.
+            Some(Entry::Exit(..) | Entry::End(..)) => {
+                // What the end itself says of the text is what the next entry may build on.
+                self.entries.mark(mark);
+                return Some(Given::Nothing);
+            }
             _ => {}
         }
-        self.expected = Some(end.clone());
+        self.expected = Some((end.clone(), Reach::Exact, mark));
         let from_outside = matches!(end, End::LimitReached(_) | End::Stopped);
         if by_host || from_outside {
             self.pending = Some(end);
@@ -188,8 +222,8 @@ impl Player {
 
     /// The recorded run was ended while the guest ran, or waited.
     fn end_between(&mut self) -> Option<Given> {
-        if let Some(Entry::End(end, _)) = self.take() {
-            self.expected = Some(end.clone());
+        if let Some(Entry::End(end, mark)) = self.take() {
+            self.expected = Some((end.clone(), Reach::Further, mark));
             self.pending = Some(end);
         }
         Some(Given::Nothing)
@@ -198,53 +232,6 @@ impl Player {
 
 /// What was expected, and what there was.
 type Difference = (String, String);
-
-/// Does what the host did. Where it read something else than what is there now: where, how much,
-/// and how that began.
-fn redo<'d>(done: &'d [Done], guest: &mut Guest<'_>) -> Option<(Gpa, u64, &'d [u8])> {
-    for done in done {
-        match done {
-            Done::Read { at, size, sum, start } => {
-                if held(guest.memory(), *at, *size).0 != Some(*sum) {
-                    return Some((*at, *size, start));
-                }
-            }
-            Done::Write { at, bytes } => {
-                if guest.memory().write(*at, bytes).is_err() {
-                    return Some((*at, bytes.len() as u64, &[]));
-                }
-            }
-            Done::Print(text) => guest.print(text),
-            Done::Annotate(key, value) => {
-                guest.annotate(key, value);
-            }
-            Done::Log(level, text) => guest.log(Done::level(*level), text),
-        }
-    }
-    None
-}
-
-/// The checksum of a piece of memory, if it is there, and its start. The size is the log's word,
-/// so the memory is read by the page.
-fn held(memory: &Memory, at: Gpa, size: u64) -> (Option<u32>, Vec<u8>) {
-    let (mut sum, mut start) = (crc32fast::Hasher::new(), Vec::new());
-    let mut done = 0;
-    while done < size {
-        let mut page = [0; 4096];
-        let now = usize::try_from(size - done).unwrap_or(page.len()).min(page.len());
-        let piece = &mut page[..now];
-        let there = at.0.checked_add(done).map(|at| memory.read(Gpa(at), piece));
-        if !matches!(there, Some(Ok(()))) {
-            return (None, start);
-        }
-        if done == 0 {
-            start.extend_from_slice(&piece[..now.min(SHOWN)]);
-        }
-        sum.update(piece);
-        done += now as u64;
-    }
-    (Some(sum.finalize()), start)
-}
 
 impl Tape for Player {
     fn start(&mut self, _: &portcall::tape::Machine<'_>, memory: &Memory) {
@@ -259,7 +246,16 @@ impl Tape for Player {
         }
     }
 
-    fn asked(&mut self, guest: &mut Guest<'_>, question: &Question<'_>) -> Option<Given> {
+    fn watched(&self) -> Option<u64> {
+        self.watched
+    }
+
+    fn asked(
+        &mut self,
+        guest: &mut Guest<'_>,
+        question: &Question<'_>,
+        reached: Reached<'_>,
+    ) -> Option<Given> {
         let what = &question.what;
         let (asked, mark, done, gave, ends) = match self.peek() {
             Some(Entry::Exit(..)) => match self.take() {
@@ -279,12 +275,19 @@ impl Tape for Player {
             }
         };
         let same = asked.is(what);
-        let text = if same { self.text_differs(mark, question.text) } else { None };
+        let text = if same { self.text_differs(mark, question.text, Reach::Exact) } else { None };
         if let Some((expected, actual)) = text {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
         }
-        let differs = if same { redo(&done, guest) } else { None };
+        let differs = match if same { redo(&done, guest, reached) } else { Ok(()) } {
+            Ok(()) => None,
+            Err(Short::Differs(at, size, start)) => Some((at, size, start)),
+            Err(Short::Reached(end)) => {
+                self.end_with(end);
+                return Some(Given::Nothing);
+            }
+        };
         if !same || differs.is_some() {
             let mut expected = words::asked(&asked, &done, &self.notes);
             let mut actual = words::what(what, guest, &self.notes);
@@ -296,7 +299,7 @@ impl Tape for Player {
             self.diverge(expected, actual);
             return Some(Given::Nothing);
         }
-        self.answer(guest, asked.by_host(), ends.0, gave.given())
+        self.answer(guest, reached, asked.by_host(), ends.0, gave.given())
     }
 
     fn answered(&mut self, _: &Answered<'_>) -> Option<End> {
@@ -310,28 +313,34 @@ impl Tape for Player {
             Some(Entry::End(_, mark)) => {
                 let mark = *mark;
                 self.entries.mark(mark);
-                if self.entries.text.is_some_and(|(bytes, _)| text.bytes < bytes) {
+                let so_far = text.bytes.saturating_add(text.lost);
+                if self.entries.text.is_some_and(|(bytes, _)| so_far < bytes) {
                     return None;
                 }
                 self.end_between();
             }
+            // A recording that was completed with no end in it says no more either.
+            Some(Entry::Close(_)) | None => self.run_out(),
             Some(_) => return None,
-            None => self.run_out(),
         }
         self.pending.take()
     }
 
-    fn ended(&mut self, end: End, _: Text) -> End {
+    fn ended(&mut self, end: End, text: Text) -> End {
         if self.over {
             return end;
         }
         self.over = true;
         let expected = match self.expected.take() {
-            Some(expected) if expected == end => {
-                self.found.set(Verdict::Same);
-                return end;
+            Some((expected, reach, mark)) if expected == end => {
+                let Some((expected, actual)) = self.text_differs(mark, text, reach) else {
+                    self.found.set(Verdict::Same);
+                    return end;
+                };
+                self.found.set(Verdict::Diverged);
+                return End::Diverged { expected, actual };
             }
-            Some(expected) => expected.to_string(),
+            Some((expected, ..)) => expected.to_string(),
             // The replay's own limit or stop.
             None if matches!(end, End::LimitReached(_) | End::Stopped) => return end,
             None => {

@@ -1,9 +1,9 @@
 //! Recording: the tape that writes a log.
 
 use crate::entry::{Asked, Done, Ends, Entry, Gave, Machine, Mark};
-use crate::frame::FrameWriter;
+use crate::frame::{ENTRY_MAX, FrameWriter, IMAGE_MAX, MACHINE_MAX};
 use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
-use portcall::{End, Guest, Memory};
+use portcall::{End, Gpa, Guest, Memory};
 use serde::Serialize;
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -11,6 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A log is handed on in pieces of this size, and at every tick.
 const BUFFER: usize = 64 * 1024;
+
+/// What the host does between two exits is written in entries of so many bytes and steps.
+const PIECE: usize = 1 << 20;
+const PIECES: usize = 1024;
 
 type Sink = BufWriter<Box<dyn Write + Send>>;
 
@@ -23,7 +27,7 @@ pub fn record(sink: impl Write + Send + 'static, image: &[u8]) -> (Recorder, Rec
         Ok(writer) => log.log = Some(writer),
         Err(error) => log.failed = Some(error),
     }
-    log.put_bytes(image);
+    log.put_bytes(image, IMAGE_MAX);
     let state = Arc::new(Mutex::new(log));
     (Recorder(Arc::clone(&state)), Recording(state))
 }
@@ -48,16 +52,24 @@ impl State {
         }
     }
 
-    fn put_bytes(&mut self, bytes: &[u8]) {
-        self.attempt(|log| log.put(bytes));
+    fn put_bytes(&mut self, bytes: &[u8], most: u64) {
+        self.attempt(|log| log.put(bytes, most));
     }
 
-    fn put(&mut self, entry: &impl Serialize) {
+    fn put_entry(&mut self, entry: &Entry) {
+        self.put(entry, entry.excess(), ENTRY_MAX);
+    }
+
+    /// Writes what a log may have; what could not be read again is an error here.
+    fn put(&mut self, entry: &impl Serialize, excess: Option<&'static str>, most: u64) {
+        if let Some(what) = excess {
+            return self.attempt(|_| Err(io::Error::new(io::ErrorKind::FileTooLarge, what)));
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         match postcard::to_extend(entry, scratch) {
             Ok(bytes) => {
-                self.put_bytes(&bytes);
+                self.put_bytes(&bytes, most);
                 self.scratch = bytes;
             }
             Err(error) => self.attempt(|_| Err(io::Error::other(error.to_string()))),
@@ -82,10 +94,16 @@ pub struct Recorder(Arc<Mutex<State>>);
 
 impl Tape for Recorder {
     fn start(&mut self, machine: &portcall::tape::Machine<'_>, _: &Memory) {
-        lock(&self.0).put(&Machine::new(machine));
+        let machine = Machine::new(machine);
+        lock(&self.0).put(&machine, machine.excess(), MACHINE_MAX);
     }
 
-    fn asked(&mut self, _: &mut Guest<'_>, _: &Question<'_>) -> Option<Given> {
+    fn asked(
+        &mut self,
+        _: &mut Guest<'_>,
+        _: &Question<'_>,
+        _: &dyn Fn() -> Option<End>,
+    ) -> Option<Given> {
         None
     }
 
@@ -94,12 +112,27 @@ impl Tape for Recorder {
         let mark = state.mark(answered.question.text);
         let asked = Asked::new(&answered.question.what);
         let gave = Gave::new(answered.given);
-        state.put(&Entry::Exit(asked, mark, done(answered.effects), gave, Ends(answered.ends)));
+        let done = answered.effects.iter().filter_map(Done::new).collect();
+        state.put_entry(&Entry::Exit(asked, mark, done, gave, Ends(answered.ends)));
         None
     }
 
     fn between(&mut self, effects: &[Effect]) {
-        lock(&self.0).put(&Entry::Between(done(effects)));
+        let mut state = lock(&self.0);
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        // A host may put as much into its guest as there is memory, and in as many steps as it
+        // likes: that is more than one entry.
+        for piece in effects.iter().flat_map(pieces) {
+            bytes += if let Done::Write { bytes, .. } = &piece { bytes.len() } else { 0 };
+            some.push(piece);
+            if bytes >= PIECE || some.len() == PIECES {
+                state.put_entry(&Entry::Between(std::mem::take(&mut some)));
+                bytes = 0;
+            }
+        }
+        if !some.is_empty() {
+            state.put_entry(&Entry::Between(some));
+        }
     }
 
     fn tick(&mut self, _: Text) -> Option<End> {
@@ -112,7 +145,7 @@ impl Tape for Recorder {
         let mut state = lock(&self.0);
         let mark = state.mark(text);
         let entry = Entry::End(end, mark);
-        state.put(&entry);
+        state.put_entry(&entry);
         match entry {
             Entry::End(end, _) => end,
             _ => End::Stopped,
@@ -120,8 +153,13 @@ impl Tape for Recorder {
     }
 }
 
-fn done(effects: &[Effect]) -> Vec<Done> {
-    effects.iter().filter_map(Done::new).collect()
+/// What the host did, what it wrote in pieces.
+fn pieces(effect: &Effect) -> Vec<Done> {
+    let Effect::Write { at, bytes } = effect else {
+        return Done::new(effect).into_iter().collect();
+    };
+    let pieces = bytes.chunks(PIECE).zip((at.0..).step_by(PIECE));
+    pieces.map(|(bytes, at)| Done::Write { at: Gpa(at), bytes: bytes.to_vec() }).collect()
 }
 
 impl fmt::Debug for Recorder {
@@ -134,14 +172,14 @@ impl fmt::Debug for Recorder {
 pub struct Recording(Arc<Mutex<State>>);
 
 impl Recording {
-    /// Completes the log, with the process code that the run comes to. A log without this says so
-    /// when it is replayed.
+    /// Completes the log; of a run that a signal stopped, with its number. A log without this says
+    /// so when it is replayed.
     ///
     /// # Errors
     /// The log cannot be written; not all of it is there.
-    pub fn finish(self, code: u8) -> io::Result<()> {
+    pub fn finish(self, signal: Option<i32>) -> io::Result<()> {
         let mut state = lock(&self.0);
-        state.put(&Entry::Close(code));
+        state.put_entry(&Entry::Close(signal));
         state.attempt(FrameWriter::flush);
         state.failed.take().map_or(Ok(()), Err)
     }

@@ -2,65 +2,24 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod bench;
 
 use abi::calls::note;
+use bench::{Configure, Run, played, recorded, recorded_in};
 use calls::{calc, store};
 use common::elf::{Elf, NOTE, Ph, data};
 use common::kvm;
-use portcall::layout::MIB;
-use portcall::{Builder, Capture, End, Gpa, Guest, Gva, Image, Limit, Outcome, Ports, Ring, Vm};
+use portcall::{End, Gpa, Guest, Gva, Image, Limit, Ports, Ring, Vm};
 use replay::{Log, State, Verdict, record};
 use std::io::{self, Cursor, Write};
 use std::time::{Duration, Instant};
-
-/// What a run came to.
-struct Run {
-    outcome: Outcome,
-    text: Vec<u8>,
-}
-
-type Configure = fn(Builder<'_>) -> Builder<'_>;
-
-/// Records a run of the image file; the log is complete, with process code 9.
-fn recorded(file: &[u8], configure: Configure, drive: impl FnOnce(&mut Vm)) -> (Run, Vec<u8>) {
-    recorded_in(Ring::Zero, file, configure, drive)
-}
-
-fn recorded_in(
-    ring: Ring,
-    file: &[u8],
-    configure: Configure,
-    drive: impl FnOnce(&mut Vm),
-) -> (Run, Vec<u8>) {
-    let (kvm, image) = (kvm(), Image::parse(file).expect("an image"));
-    let (log, text) = (Capture::new(), Capture::new());
-    let (recorder, recording) = record(log.clone(), file);
-    let builder = Vm::builder(&kvm, &image).memory(4 * MIB).ring(ring).console(text.clone());
-    let mut vm = configure(builder).tape(recorder).build().expect("builds");
-    drive(&mut vm);
-    let outcome = vm.outcome().expect("KVM_GET_REGS").expect("an end");
-    recording.finish(9).expect("a Vec takes it");
-    (Run { outcome, text: text.bytes() }, log.bytes())
-}
-
-/// Plays a log against an image, which may be another than its own.
-fn played(log: &[u8], file: Option<&[u8]>) -> (Run, Verdict) {
-    let log = Log::read(Cursor::new(log.to_vec())).expect("a log");
-    let file = file.unwrap_or(log.image()).to_vec();
-    let (kvm, image) = (kvm(), Image::parse(&file).expect("an image"));
-    let text = Capture::new();
-    let builder = log.machine().apply(Vm::builder(&kvm, &image)).console(log.console(text.clone()));
-    let (player, found) = log.play(&image).expect("reads again");
-    let outcome = builder.tape(player).build().expect("builds").run().expect("runs");
-    (Run { outcome, text: text.bytes() }, found.get())
-}
 
 /// Records and replays, which must come to the same; in both rings.
 fn same(file: &[u8], configure: Configure, drive: fn(&mut Vm)) -> Run {
     let runs = [Ring::Zero, Ring::Three].map(|ring| {
         let (first, log) = recorded_in(ring, file, configure, drive);
         let read = Log::read(Cursor::new(log.clone())).expect("a log");
-        assert_eq!((read.state(), read.machine().ring()), (State::Complete(9), ring));
+        assert_eq!((read.state(), read.machine().ring()), (State::Complete(None), ring));
         let (again, verdict) = played(&log, None);
         assert!(matches!(verdict, Verdict::Same), "{verdict:?}: {}", again.outcome.end);
         assert_eq!(again.outcome.end, first.outcome.end);
@@ -402,7 +361,7 @@ fn a_log_that_cannot_be_written_is_said_and_the_run_goes_on() {
         let mut vm = Vm::builder(&kvm, &image).tape(recorder).build().expect("builds");
         let outcome = vm.run().expect("runs");
         assert_eq!((outcome.end, outcome.registers.rax), (End::Halted, 42));
-        let error = recording.finish(0).expect_err("there is no room");
+        let error = recording.finish(None).expect_err("there is no room");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{room}");
     }
 }
