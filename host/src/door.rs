@@ -8,7 +8,6 @@ use crate::claims::Claims;
 use crate::error::{Error, InterfaceError, MemoryError};
 use crate::layout::Gpa;
 use crate::outcome::End;
-use crate::service::lacking;
 use crate::vm::Vm;
 use abi::calls::{
     Interface, Malformed, Reader, Refusal, Request, Returned, Space, Transport, WORDS_MAX,
@@ -265,7 +264,7 @@ impl Vm {
         }
         let noted = self.serves.iter().find(|noted| noted.name == interface.name);
         let noted = noted.ok_or(InterfaceError::NotServed { interface: interface.name })?;
-        lacking(noted, interface)?;
+        noted.is_answered_as(interface)?;
         self.checked = Some(interface);
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! What an image says of itself in the contract's ELF notes.
+//! What an image says of itself in the contract's ELF notes, and whether it agrees with what is here.
 
 use crate::elf::CONTEXT;
-use crate::error::ImageError;
-use abi::calls::{METHODS_MAX, id_of};
+use crate::error::{ImageError, InterfaceError};
+use abi::calls::{Interface, METHODS_MAX, id_of};
 use abi::note;
 use goblin::elf::note::NoteDataIterator;
 
@@ -41,6 +41,35 @@ impl NotedInterface {
     pub fn method_name(&self, method: u32) -> Option<&str> {
         let text = self.methods.get(usize::try_from(method).ok()?)?;
         text.split('(').next()
+    }
+
+    /// Compares what the image calls with what is here: every call of its has to be the same in
+    /// the same place. More here is no matter.
+    pub(crate) fn is_called_as(&self, here: &Interface) -> Result<(), InterfaceError> {
+        self.agrees(here, self.methods.len())
+    }
+
+    /// Compares what the host calls with what the image answers, in the same way.
+    pub(crate) fn is_answered_as(&self, here: &Interface) -> Result<(), InterfaceError> {
+        self.agrees(here, here.methods.len())
+    }
+
+    /// Whether the first `count` calls are the same; an error names those that are not.
+    fn agrees(&self, here: &Interface, count: usize) -> Result<(), InterfaceError> {
+        let difference = |i: usize| match (self.methods.get(i), here.methods.get(i)) {
+            (Some(theirs), Some(ours)) if *theirs == ours.to_string() => None,
+            (Some(theirs), Some(ours)) => {
+                Some(format!("call {i} is {theirs} in the image, {ours} here"))
+            }
+            (Some(theirs), None) => Some(format!("call {i}, {theirs}, is only in the image")),
+            (None, ours) => Some(format!("call {i}, {}, is only here", ours?)),
+        };
+        let differences: Vec<String> = (0..count).filter_map(difference).collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (interface, differences) = (self.name.clone(), differences.join("; "));
+        Err(InterfaceError::Differs { interface, differences })
     }
 
     /// Name and calls, each ended by a NUL.

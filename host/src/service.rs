@@ -2,7 +2,7 @@
 //!
 //! On the seam of the ports: a call is a write to [`abi::port::CALL`].
 
-use crate::error::{ConfigError, InterfaceError};
+use crate::error::ConfigError;
 use crate::note::{NotedInterface, Notes};
 use crate::outcome::End;
 use crate::ports::Guest;
@@ -132,7 +132,7 @@ impl Calls {
                 return Err(ConfigError::InterfaceTaken { first, second }.into());
             }
             for noted in notes.calls.iter().filter(|noted| noted.name == interface.name) {
-                compare(noted, interface)?;
+                noted.is_called_as(interface)?;
             }
             calls.any_bytes |= interface.has_bytes();
             calls.services.push((id, service));
@@ -212,40 +212,6 @@ impl fmt::Debug for Calls {
         let names = self.services.iter().map(|(_, service)| service.interface().name);
         f.debug_set().entries(names).finish()
     }
-}
-
-/// Compares what the image calls with what is here: every call of its has to be the same in the
-/// same place. More here is no matter.
-fn compare(noted: &NotedInterface, here: &Interface) -> Result<(), InterfaceError> {
-    differences(noted, here, noted.methods.len())
-}
-
-/// Compares what the host calls with what the image answers, in the same way.
-pub(crate) fn lacking(noted: &NotedInterface, here: &Interface) -> Result<(), InterfaceError> {
-    differences(noted, here, here.methods.len())
-}
-
-/// What differs in the first `count` calls.
-fn differences(
-    noted: &NotedInterface,
-    here: &Interface,
-    count: usize,
-) -> Result<(), InterfaceError> {
-    let differences: Vec<String> = (0..count)
-        .filter_map(|i| match (noted.methods.get(i), here.methods.get(i).map(Method::to_string)) {
-            (Some(theirs), Some(ours)) if *theirs == ours => None,
-            (Some(theirs), Some(ours)) => {
-                Some(format!("call {i} is {theirs} in the image, {ours} here"))
-            }
-            (Some(theirs), None) => Some(format!("call {i}, {theirs}, is only in the image")),
-            (None, ours) => Some(format!("call {i}, {}, is only here", ours?)),
-        })
-        .collect();
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let (interface, differences) = (noted.name.clone(), differences.join("; "));
-    Err(InterfaceError::Differs { interface, differences })
 }
 
 /// The words of a call in the registers: the System V order, and on.

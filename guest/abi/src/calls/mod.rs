@@ -10,6 +10,7 @@
 //! copies once. The [contract](crate#typed-hypercalls) says where the words lie.
 
 mod bytes;
+mod choice;
 mod define;
 mod kind;
 mod refusal;
