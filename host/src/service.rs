@@ -111,8 +111,8 @@ pub(crate) struct Calls {
     services: Vec<(u32, Box<dyn Service>)>,
     /// Whether a call of theirs has bytes in memory.
     any_bytes: bool,
-    /// What the image calls, by its notes, and whether that is all.
-    noted: Vec<NotedInterface>,
+    /// What the image calls, by its notes, each with its number; and whether that is all.
+    noted: Vec<(u32, NotedInterface)>,
     complete: bool,
 }
 
@@ -122,8 +122,8 @@ impl Calls {
         services: Vec<Box<dyn Service>>,
         notes: &Notes,
     ) -> Result<Self, crate::Error> {
-        let mut calls =
-            Self { noted: notes.calls.clone(), complete: notes.complete, ..Self::default() };
+        let noted = notes.calls.iter().map(|noted| (noted.id(), noted.clone())).collect();
+        let mut calls = Self { noted, complete: notes.complete, ..Self::default() };
         for service in services {
             let interface = service.interface();
             let id = interface.id();
@@ -153,13 +153,18 @@ impl Calls {
         Some((interface, interface.methods.get(usize::try_from(method_of(number)).ok()?)?))
     }
 
+    /// The interface of this number as the image has it.
+    fn noted(&self, id: u32) -> Option<&NotedInterface> {
+        self.noted.iter().find(|(noted, _)| *noted == id).map(|(_, noted)| noted)
+    }
+
     /// What people call it: `Store::put`, or its number where nobody knows a name.
     pub(crate) fn name(&self, number: u32) -> String {
         if let Some((interface, method)) = self.method(number) {
             return format!("{}::{}", interface.name, method.name);
         }
         let (id, method) = (interface_of(number), method_of(number));
-        let noted = self.noted.iter().find(|noted| noted.id() == id).map(|noted| {
+        let noted = self.noted(id).map(|noted| {
             let place = noted.method_name(method);
             format!("{}::{}", noted.name, place.map_or(method.to_string(), str::to_owned))
         });
@@ -187,7 +192,7 @@ impl Calls {
         let id = interface_of(number);
         // What was not compared is not answered: the guest could mean something else by its words,
         // and have the host write where none of its buffers is.
-        if self.complete && !self.noted.iter().any(|noted| noted.id() == id) {
+        if self.complete && self.noted(id).is_none() {
             let why = "the image does not say that it calls this interface: name it in \
                        entry!(main, calls = [...])";
             return Err(End::CallRefused { call: self.name(number), why: why.to_owned() }.into());
@@ -197,8 +202,7 @@ impl Calls {
         }
         let refused = Malformed::call(Refusal::NotServed);
         // A definition that has an error for it: only the image's own text tells here.
-        let noted = self.noted.iter().find(|noted| noted.id() == id);
-        let text = noted.and_then(|noted| noted.methods.get(method_of(number) as usize));
+        let text = self.noted(id).and_then(|noted| noted.methods.get(method_of(number) as usize));
         if text.is_some_and(|text| text.contains(" -> Result<") && text.ends_with(", Refusal>")) {
             (words[0], words[1]) = (1, Refusal::NotServed.code());
             return Ok(2);
