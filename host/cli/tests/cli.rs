@@ -2,11 +2,13 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod said;
 
 use common::elf::{Elf, data};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portcall::abi;
+use said::{assert_says, stderr};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -53,19 +55,6 @@ fn portcall<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
 fn run(image: &Path, options: &[&str]) -> Output {
     let mut command = portcall(["run"]);
     command.arg(image).args(options).output().expect("starts")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn assert_says(output: &Output, code: i32, words: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{text:?} does not say {word:?}");
-    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod said;
 
 use common::elf::Elf;
+use said::{assert_says, stderr};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -59,19 +61,6 @@ fn portcall(what: &str, path: &Path) -> Command {
 
 fn replay(log: &Path, options: &[&str]) -> Output {
     portcall("replay", log).args(options).output().expect("starts")
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn assert_says(output: &Output, code: i32, words: &[&str]) {
-    let text = stderr(output);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{text:?} does not say {word:?}");
-    }
 }
 
 /// The contents of a log's frames.
