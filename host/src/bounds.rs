@@ -2,19 +2,24 @@
 //! are looked at.
 
 use crate::error::ConfigError;
-use crate::outcome::{End, Limit};
+use crate::limit::{Limit, Limits};
+use crate::outcome::End;
 use crate::stop::{StopState, ThreadToken, Watchdog};
 use std::time::{Duration, Instant};
 
-/// How often a VM with a time limit looks at the clock.
+/// How often a VM with a limit of time or text looks at it.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
     pub(crate) stop: StopState,
-    /// The VM's own, and that of this run or call.
-    own_limit: Option<Duration>,
+    /// The VM's own.
+    limits: Limits,
+    /// The time of this run or call.
     time_limit: Option<Duration>,
+    /// What is left to it of exits and calls.
+    exits_left: u64,
+    calls_left: u64,
     /// How often the caller wants a tick, and how often there is one.
     tick: Option<Duration>,
     period: Option<Duration>,
@@ -27,21 +32,24 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn new(time_limit: Option<Duration>, tick: Option<Duration>) -> Self {
-        let mut bounds = Self { own_limit: time_limit, tick, ..Self::default() };
+    pub(crate) fn new(limits: Limits, tick: Option<Duration>) -> Self {
+        let mut bounds = Self { limits, tick, ..Self::default() };
         bounds.start_afresh(None);
         bounds
     }
 
-    /// The clock begins again at the next KVM_RUN: for a call, with a limit of its own if it has
-    /// one.
+    /// All is counted anew, and the clock begins again at the next KVM_RUN: for a call, with a time
+    /// of its own if it has one.
     pub(crate) fn start_afresh(&mut self, limit: Option<Duration>) {
-        self.time_limit = limit.or(self.own_limit);
+        self.time_limit = limit.or(self.limits.time);
+        self.exits_left = self.limits.exits.unwrap_or(u64::MAX);
+        self.calls_left = self.limits.calls.unwrap_or(u64::MAX);
         self.deadline = None;
-        self.period = match (self.time_limit, self.tick) {
-            (Some(_), Some(tick)) => Some(tick.min(CLOCK_TICK)),
-            (Some(_), None) => Some(CLOCK_TICK),
-            (None, tick) => tick,
+        let looks = self.time_limit.is_some() || self.limits.console.is_some();
+        self.period = match self.tick {
+            Some(tick) if looks => Some(tick.min(CLOCK_TICK)),
+            None if looks => Some(CLOCK_TICK),
+            tick => tick,
         };
     }
 
@@ -82,7 +90,20 @@ impl Bounds {
         true
     }
 
-    /// The end that a stopper or a limit asks for, if one does.
+    /// Counts an exit of the guest's, which may be a typed call; the end it is, if there are none
+    /// left.
+    pub(crate) fn count(&mut self, is_call: bool) -> Option<End> {
+        let Some(exits) = self.exits_left.checked_sub(1) else {
+            return self.limits.exits.map(|most| End::LimitReached(Limit::Exits(most)));
+        };
+        let Some(calls) = self.calls_left.checked_sub(is_call.into()) else {
+            return self.limits.calls.map(|most| End::LimitReached(Limit::Calls(most)));
+        };
+        (self.exits_left, self.calls_left) = (exits, calls);
+        None
+    }
+
+    /// The end that a stopper or the clock asks for, if one does.
     pub(crate) fn reached(&self) -> Option<End> {
         if self.stop.requested() {
             return Some(End::Stopped);

@@ -8,9 +8,10 @@ use crate::error::Error;
 use crate::input::Input;
 use crate::kvm::Kvm;
 use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
+use crate::limit::{Limit, Limits};
 use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
-use crate::outcome::{Annotations, Limit, Stats};
+use crate::outcome::{Annotations, Stats};
 use crate::ports::{Log, PortTable, Ports};
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
@@ -36,7 +37,7 @@ pub struct Builder<'a> {
     console: Box<dyn Write + Send>,
     input: Box<dyn Read + Send>,
     observers: Observers,
-    time_limit: Option<Duration>,
+    limits: Limits,
     tick: Option<Duration>,
     tape: Option<Box<dyn Tape>>,
 }
@@ -55,7 +56,7 @@ impl<'a> Builder<'a> {
             console: Box::new(std::io::sink()),
             input: Box::new(std::io::empty()),
             observers: Observers::default(),
-            time_limit: None,
+            limits: Limits::default(),
             tick: None,
             tape: None,
         }
@@ -129,11 +130,10 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Bounds what the run may use.
+    /// Bounds what the run may use; one limit of each kind, the last that is said.
     #[must_use]
     pub const fn limit(mut self, limit: Limit) -> Self {
-        let Limit::Time(time) = limit;
-        self.time_limit = Some(time);
+        self.limits.set(limit);
         self
     }
 
@@ -245,7 +245,7 @@ impl<'a> Builder<'a> {
         load::boot_block(&ram, &layout, &info, &arguments)?;
         steps.done(9, "load", start, || load::describe(self.image));
 
-        let console = Console::new(self.console, &layout);
+        let console = Console::new(self.console, &layout, self.limits.console);
         let mut vm = Vm {
             vcpu,
             vm,
@@ -259,7 +259,7 @@ impl<'a> Builder<'a> {
             checked: None,
             answered: 0,
             steps,
-            bounds: Bounds::new(self.time_limit, self.tick),
+            bounds: Bounds::new(self.limits, self.tick),
             arguments: self.arguments,
             log: self.log,
             stats: Stats::default(),
@@ -282,7 +282,7 @@ impl std::fmt::Debug for Builder<'_> {
             .field("memory", &self.memory)
             .field("ring", &self.ring)
             .field("arguments", &self.arguments)
-            .field("time_limit", &self.time_limit)
+            .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,9 @@
 //! The guest's text: out of its window, through a buffer, into the host's sink.
 
 use crate::layout::{Gpa, Layout};
+use crate::limit::Limit;
 use crate::memory::Memory;
-use crate::outcome::Stats;
+use crate::outcome::{End, Stats};
 use crate::tape::Text;
 use abi::console::{CAPACITY, HEADER, READ_INDEX, WRITE_INDEX};
 use std::io::{self, Write};
@@ -19,6 +20,10 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 pub(crate) struct Console {
     sink: Box<dyn Write + Send>,
     buffer: Vec<u8>,
+    /// How much text there may be, how much more of it, and whether there was even more.
+    limit: Option<u64>,
+    left: u64,
+    over: bool,
     window: Gpa,
     /// Bytes ever taken. Ours, not the copy that the guest sees.
     taken: u64,
@@ -31,11 +36,14 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    pub(crate) fn new(sink: Box<dyn Write + Send>, layout: &Layout) -> Self {
+    pub(crate) fn new(sink: Box<dyn Write + Send>, layout: &Layout, limit: Option<u64>) -> Self {
         let window = Gpa(layout.window());
         Self {
             sink,
             buffer: Vec::new(),
+            limit,
+            left: limit.unwrap_or(u64::MAX),
+            over: false,
             window,
             taken: 0,
             received: 0,
@@ -50,8 +58,7 @@ impl Console {
     pub(crate) fn push<'b>(&mut self, bytes: impl Iterator<Item = &'b u8>, stats: &mut Stats) {
         let before = self.buffer.len();
         self.buffer.extend(bytes);
-        stats.console_bytes += (self.buffer.len() - before) as u64;
-        self.receive(before);
+        self.receive(before, stats);
     }
 
     /// Takes what stands in the window. Its write index is a claim: whatever it says, at most
@@ -65,7 +72,6 @@ impl Console {
         }
         let there = claimed.min(CAPACITY);
         stats.console_lost = stats.console_lost.saturating_add(claimed - there);
-        stats.console_bytes += there;
         let from = written.wrapping_sub(there) % CAPACITY;
         let before = self.buffer.len();
         let head = there.min(CAPACITY - from);
@@ -78,7 +84,7 @@ impl Console {
             }
         }
         self.taken = written;
-        self.receive(before);
+        self.receive(before, stats);
     }
 
     /// Shows the guest how much room there is, in answer to an exit of its own: at a tick this
@@ -94,8 +100,13 @@ impl Console {
         self.start = self.hash.filter(|_| watched == Some(0));
     }
 
-    /// What has come into the buffer behind `before`.
-    fn receive(&mut self, before: usize) {
+    /// What has come into the buffer behind `before`, as far as the limit allows.
+    fn receive(&mut self, before: usize, stats: &mut Stats) {
+        let there = (self.buffer.len() - before) as u64;
+        if there > self.left {
+            self.over = true;
+            self.buffer.truncate(before + usize::try_from(self.left).unwrap_or(0));
+        }
         let new = &self.buffer[before..];
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
         let watched = self.watched.filter(|_| self.start.is_none());
@@ -104,7 +115,10 @@ impl Console {
         if let (Some(hash), Some(first)) = (self.hash, first) {
             self.start = Some(first.iter().fold(hash, step));
         }
-        self.received += new.len() as u64;
+        let count = new.len() as u64;
+        self.left -= count;
+        stats.console_bytes += count;
+        self.received += count;
         self.hash = self.hash.map(|hash| new.iter().fold(hash, step));
     }
 
@@ -123,12 +137,29 @@ impl Console {
         self.take(memory, stats);
         let before = self.buffer.len();
         self.buffer.extend_from_slice(text);
-        self.receive(before);
+        self.receive(before, stats);
     }
 
-    /// Whether the text should be handed on rather than waited with.
+    /// The limit begins anew.
+    pub(crate) fn start_afresh(&mut self) {
+        self.left = self.limit.unwrap_or(u64::MAX);
+        self.over = false;
+    }
+
+    /// Whether text is to be looked at sooner than it is handed on.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// The end that there is where there was more text than is allowed.
+    pub(crate) fn limit_reached(&self) -> Option<End> {
+        self.limit.filter(|_| self.over).map(|most| End::LimitReached(Limit::Console(most)))
+    }
+
+    /// Whether the text should be handed on rather than waited with: much has come together, or
+    /// there is to be no more of it.
     pub(crate) const fn is_full(&self) -> bool {
-        self.buffer.len() >= BUFFER
+        self.buffer.len() >= BUFFER || self.over
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use crate::layout::Gpa;
 use crate::outcome::End;
+use abi::port;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_INTERNAL_ERROR_EMULATION,
@@ -23,6 +24,14 @@ pub struct Io {
     pub count: u32,
     /// Where the elements lie, in bytes from the start of the kvm_run mapping.
     pub offset: u64,
+}
+
+impl Io {
+    /// Whether it is a typed call, rather than a write to the call port that is none.
+    #[must_use]
+    pub const fn is_call(&self) -> bool {
+        self.port == port::CALL && !self.read && self.width == 4 && self.count == 1
+    }
 }
 
 /// An access to a guest-physical address that is not RAM (KVM_EXIT_MMIO).

@@ -3,11 +3,11 @@
 use crate::exception::Exception;
 use crate::exit::ExitKind;
 use crate::layout::Gpa;
+use crate::limit::Limit;
 use crate::printable::Printable;
 use kvm_bindings::kvm_regs;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -146,15 +146,6 @@ pub struct Place {
     pub column: u64,
 }
 
-/// A bound on what a run may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Limit {
-    /// Wall-clock time from the first KVM_RUN on. It is seen at the next tick of a timer, at
-    /// most 20 ms late, or as soon as a handler that is at work by then has answered.
-    Time(Duration),
-}
-
 impl End {
     /// Whether the guest ended of its own will.
     #[must_use]
@@ -233,9 +224,7 @@ impl fmt::Display for End {
             Self::HandlerFailed { message } => {
                 write!(f, "a handler on the host failed: {}", Printable(message))
             }
-            Self::LimitReached(Limit::Time(time)) => {
-                write!(f, "ran longer than its limit of {time:?}")
-            }
+            Self::LimitReached(limit) => limit.fmt(f),
             Self::Stopped => f.write_str("stopped by the host"),
             Self::Diverged { expected, actual } => {
                 let (expected, actual) = (Printable(expected), Printable(actual));
@@ -269,6 +258,8 @@ pub struct Stats {
     /// Bytes of console text that were lost: the guest's index ran ahead of its window, or the
     /// console's sink took nothing after the end.
     pub console_lost: u64,
+    /// Typed calls that the guest made.
+    pub calls: u64,
     /// Accesses to ports that nobody answers, by port: reads and writes.
     pub unanswered: BTreeMap<u16, (u64, u64)>,
 }

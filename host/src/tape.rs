@@ -212,7 +212,7 @@ impl Vm {
         if let Some(io) = io.filter(|io| !io.read) {
             bytes.extend_from_slice(self.vcpu.elements(io));
         }
-        let call = io.filter(|io| is_call(io)).map(|io| self.vcpu.element(io, 0));
+        let call = io.filter(|io| io.is_call()).map(|io| self.vcpu.element(io, 0));
         let before = call.map(|_| self.vcpu.registers()).transpose()?;
         let words = before.as_ref().map(service::words).unwrap_or_default();
         let what = match (io, call) {
@@ -289,11 +289,6 @@ impl Vm {
             None => end,
         }
     }
-}
-
-/// Whether it is a typed call, rather than a write to the call port that is none.
-const fn is_call(io: &Io) -> bool {
-    io.port == port::CALL && !io.read && io.width == 4 && io.count == 1
 }
 
 /// Whether it is what a guest does that the host may run on: wait for a call, or halt.

@@ -104,6 +104,7 @@ impl Vm {
     pub(crate) fn resume(&mut self, limit: Option<Duration>) -> Result<End, Error> {
         self.end = None;
         self.bounds.start_afresh(limit);
+        self.console.start_afresh();
         self.run_on()
     }
 
@@ -150,6 +151,11 @@ impl Vm {
         let exit = self.vcpu.run()?;
         self.stats.count(exit.kind());
         self.steps.exit(&exit, entered);
+        if exit != Exit::Interrupted
+            && let Some(end) = self.beyond_limits(&exit)
+        {
+            return self.finish(end);
+        }
         // 11: what it wants is answered.
         let start = self.steps.now();
         let end = match self.tape.take() {
@@ -171,6 +177,16 @@ impl Vm {
         }
         self.steps.done(11, "answer", start, || exit.to_string());
         Ok(Stop::Exit(exit))
+    }
+
+    /// The end that it is where the guest has printed, called or exited more than it may.
+    fn beyond_limits(&mut self, exit: &Exit) -> Option<End> {
+        let is_call = matches!(exit, Exit::Io(io) if io.is_call());
+        self.stats.calls += u64::from(is_call);
+        if self.console.is_limited() {
+            self.console.take(&self.memory, &mut self.stats);
+        }
+        self.console.limit_reached().or_else(|| self.bounds.count(is_call))
     }
 
     /// Step 11: the answer to an exit; the end it is, if it is one.
@@ -210,6 +226,8 @@ impl Vm {
     /// The run is over: hands on what the guest printed, and remembers the end.
     fn finish(&mut self, end: End) -> Result<Stop, Error> {
         self.take_text();
+        // Whether a tick has seen it before the guest ended is a matter of time; this is not.
+        let end = self.console.limit_reached().unwrap_or(end);
         let end = self.end_by_tape(end);
         if !self.console.is_empty() {
             // A sink that takes nothing must not hold up a run that was to end.
@@ -247,7 +265,7 @@ impl Vm {
     pub(crate) fn hand_on(&mut self) -> Result<Option<End>, Error> {
         self.console.take(&self.memory, &mut self.stats);
         self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)?;
-        Ok(self.bounds.reached())
+        Ok(self.console.limit_reached().or_else(|| self.bounds.reached()))
     }
 
     /// A handle by which other threads stop this VM.

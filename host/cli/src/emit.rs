@@ -237,6 +237,7 @@ fn json(ended: &Ended<'_>) -> Value {
         "code": ended.code,
         "explanation": ended.explanation.as_ref().map(explanation),
         "registers": registers,
+        "calls": outcome.stats.calls,
         "exits": { "all": outcome.stats.exits(), "by_kind": kinds, "by_port": ports },
         "annotations": annotations,
         "unanswered_ports": unanswered,
@@ -321,7 +322,13 @@ fn end(end: &End) -> Value {
         End::CallRefused { call, why } => json!({ "call": call, "why": why }),
         End::HandlerFailed { message } => json!({ "message": message }),
         End::Diverged { expected, actual } => json!({ "expected": expected, "actual": actual }),
-        End::LimitReached(Limit::Time(time)) => json!({ "limit": "time", "us": micros(*time) }),
+        End::LimitReached(limit) => match limit {
+            Limit::Time(time) => json!({ "limit": limit.name(), "us": micros(*time) }),
+            Limit::Exits(most) | Limit::Console(most) | Limit::Calls(most) => {
+                json!({ "limit": limit.name(), "most": most })
+            }
+            _ => json!({ "limit": limit.name() }),
+        },
         End::EmulationFailed { bytes } => {
             let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             json!({ "bytes": bytes.join(" ") })

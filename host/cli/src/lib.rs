@@ -38,6 +38,7 @@ mod emit;
 mod expect;
 mod experiment;
 mod image_file;
+mod limit;
 mod output;
 mod replay;
 mod report;

@@ -65,7 +65,7 @@ fn ring(text: &str) -> Result<Ring, String> {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     // K, M and G are binary, as they are wherever memory is meant.
     parse_size::Config::new()
         .with_binary()

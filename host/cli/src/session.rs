@@ -4,6 +4,7 @@ use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output};
 use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::limit;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::Signals;
@@ -23,6 +24,11 @@ pub(crate) struct Common {
     /// then answers first.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
+
+    /// Ends a guest that goes beyond: exits=1000, console=1MiB (bytes of text), calls=10, time=2s
+    /// (as --timeout). May be repeated; the least of each counts.
+    #[arg(long, value_name = "KEY=N", value_parser = limit::parse)]
+    limit: Vec<Limit>,
 
     /// Checks something at the end: rax=42, exit=0, end=halted, mem.u64[SYMBOL]=42,
     /// output=FILE, exits.port[0xe9]<=4, exits.out=1; also with != <= >= < >. May be repeated.
@@ -52,6 +58,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// One limit of each kind, the least that was said.
+    fn limits(&self) -> impl Iterator<Item = Limit> {
+        let timeout = self.timeout.map(Limit::Time);
+        limit::least(timeout.into_iter().chain(self.limit.iter().copied()))
+    }
+
     /// Whether anyone asks for what an observer has to count.
     fn counts(&self) -> bool {
         self.stats
@@ -128,9 +140,11 @@ impl<'a> Session<'a> {
         mut builder: Builder<'b>,
         file: &[u8],
     ) -> Result<Builder<'b>, Failure> {
-        if let Some(timeout) = self.common.timeout {
-            output::set_deadline(timeout);
-            builder = builder.limit(Limit::Time(timeout));
+        for limit in self.common.limits() {
+            if let Limit::Time(timeout) = limit {
+                output::set_deadline(timeout);
+            }
+            builder = builder.limit(limit);
         }
         if self.common.steps {
             builder = builder.observe(Steps);

@@ -66,6 +66,9 @@ pub(crate) enum EndDef {
 #[non_exhaustive]
 enum LimitDef {
     Time(Duration),
+    Exits(u64),
+    Console(u64),
+    Calls(u64),
 }
 
 #[derive(Serialize, Deserialize)]

@@ -33,6 +33,9 @@ fn ends() -> Vec<End> {
         End::Serving,
         End::HandlerFailed { message: text() },
         End::LimitReached(Limit::Time(Duration::from_millis(1500))),
+        End::LimitReached(Limit::Exits(1)),
+        End::LimitReached(Limit::Console(u64::MAX)),
+        End::LimitReached(Limit::Calls(0)),
         End::Stopped,
         End::Diverged { expected: text(), actual: text() },
         End::EmulationFailed { bytes: vec![0xcc] },
@@ -95,7 +98,14 @@ fn read(bytes: &[u8]) -> Result<Log, LogError> {
 
 #[test]
 fn what_is_written_is_read_back() {
-    assert_eq!(ends().iter().map(End::name).collect::<Vec<_>>(), End::NAMES);
+    let mut names: Vec<_> = ends().iter().map(End::name).collect();
+    names.dedup();
+    assert_eq!(names, End::NAMES);
+    let limits = ends().into_iter().filter_map(|end| match end {
+        End::LimitReached(limit) => Some(limit.name()),
+        _ => None,
+    });
+    assert_eq!(limits.collect::<Vec<_>>(), Limit::NAMES);
     let log = read(&sealed(&frames()).0).expect("reads");
     assert_eq!((log.image(), log.machine()), (IMAGE, &machine()));
     assert_eq!((log.exits(), log.state()), (4, State::Complete(Some(2))));

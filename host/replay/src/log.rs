@@ -3,7 +3,7 @@
 use crate::entry::{Entry, Machine, Mark};
 use crate::error::LogError;
 use crate::frame::{ENTRY_MAX, FrameReader, IMAGE_MAX, MACHINE_MAX, Next};
-use crate::play::{self, Found, Player};
+use crate::play::{self, Found, Player, Reach};
 use portcall::Image;
 use std::fmt;
 use std::fs::File;
@@ -72,11 +72,12 @@ impl Log {
                     entries.mark(mark);
                 }
                 Entry::Between(_) => {}
-                Entry::End(_, mark) => {
+                Entry::End(end, mark) => {
                     entries.mark(mark);
-                    // In the midst of running, where a replay may print more before it ends. An
-                    // end that was an answer has been gone on from, if there is another.
-                    text = entries.text.filter(|_| !ended).map(|(bytes, _)| bytes);
+                    // In the midst of running or printing, where a replay may print more before it
+                    // ends. An end that was an answer has been gone on from, if there is another.
+                    let further = !ended || play::reach_of(&end) == Reach::Further;
+                    text = entries.text.filter(|_| further).map(|(bytes, _)| bytes);
                     ended = false;
                 }
                 Entry::Close(signal) => {

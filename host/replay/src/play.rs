@@ -7,7 +7,7 @@ use crate::redo::{Reached, Short, held, redo};
 use crate::words;
 use portcall::note::NotedInterface;
 use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
-use portcall::{End, Guest, Memory};
+use portcall::{End, Guest, Limit, Memory};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -73,11 +73,19 @@ pub struct Player {
 
 /// Up to where a replay comes before it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
+pub(crate) enum Reach {
     /// To the very instruction: the end was an answer.
     Exact,
-    /// A little further: the recorded run was ended while the guest ran.
+    /// A little further: the recorded run was ended while the guest ran, or its text was cut.
     Further,
+}
+
+/// How far a replay comes with an end that was the answer to an exit.
+pub(crate) const fn reach_of(end: &End) -> Reach {
+    match end {
+        End::LimitReached(Limit::Console(_)) => Reach::Further,
+        _ => Reach::Exact,
+    }
 }
 
 pub(crate) fn player(
@@ -212,7 +220,7 @@ impl Player {
             }
             _ => {}
         }
-        self.expected = Some((end.clone(), Reach::Exact, mark));
+        self.expected = Some((end.clone(), reach_of(&end), mark));
         let from_outside = matches!(end, End::LimitReached(_) | End::Stopped);
         if by_host || from_outside {
             self.pending = Some(end);

@@ -289,6 +289,39 @@ fn what_a_handler_reads_is_compared() {
 }
 
 #[test]
+fn a_run_that_went_beyond_a_limit_does_so_again_without_one() {
+    // Text through the window and the port, and an exit code.
+    let code = code!(prints_much:
+        "mov rsi, [rdi + 40]" "mov dword ptr [rsi + 64], 0x64636261" "mov qword ptr [rsi], 4"
+        "out 0x80, al" "mov al, 101" "out 0xe9, al" "out 0xe9, al" "mov al, 7" "out 0xf4, al"
+    );
+    let limits: [Configure; 6] = [
+        |builder| builder.limit(Limit::Exits(0)),
+        |builder| builder.limit(Limit::Exits(3)),
+        |builder| builder.limit(Limit::Console(3)),
+        |builder| builder.limit(Limit::Console(4)),
+        |builder| builder.limit(Limit::Console(5)),
+        |builder| builder.limit(Limit::Calls(0)),
+    ];
+    for (limit, exits) in limits.into_iter().zip([1, 4, 1, 2, 3, 4]) {
+        let (first, log) = recorded(&elf(code), limit, run);
+        assert_eq!(first.outcome.stats.exits(), exits);
+        let (again, verdict) = played(&log, None);
+        assert!(matches!(verdict, Verdict::Same), "{verdict:?}: {}", again.outcome.end);
+        assert_eq!((again.outcome.end, again.text), (first.outcome.end, first.text));
+    }
+    // A limit on what the guest prints right before it ends.
+    let code = code!(prints_last:
+        "mov rsi, [rdi + 40]" "mov dword ptr [rsi + 64], 0x64636261" "mov qword ptr [rsi], 4" "hlt"
+    );
+    let (first, log) = recorded(&elf(code), |builder| builder.limit(Limit::Console(3)), run);
+    assert_eq!(first.outcome.end, End::LimitReached(Limit::Console(3)));
+    let (again, verdict) = played(&log, None);
+    assert!(matches!(verdict, Verdict::Same), "{verdict:?}: {}", again.outcome.end);
+    assert_eq!((again.outcome.end, again.text), (first.outcome.end, b"abc".to_vec()));
+}
+
+#[test]
 fn a_run_that_was_ended_from_outside_ends_so_again_and_does_not_wait() {
     // mov al, 'x'; out 0xe9, al; then on the spot for ever
     let spin = elf(&[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe]);
