@@ -45,6 +45,7 @@ pub mod note;
 mod relocate;
 
 pub mod kvm;
+mod guarded;
 pub mod memory;
 mod vcpu;
 pub mod registers;

@@ -1,6 +1,7 @@
 //! Step 2: the guest's memory, mapped into the host and handed to KVM.
 
 use crate::error::{KvmError, MemoryError};
+use crate::guarded::Guarded;
 use crate::layout::{Gpa, Layout};
 use crate::tape::Effect;
 use kvm_bindings::kvm_userspace_memory_region;
@@ -8,8 +9,8 @@ use kvm_ioctls::VmFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
-    MemoryRegionAddress,
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+    MemoryRegionAddress, MmapRegion,
 };
 
 /// A guest's RAM. Every access is checked and copies: the guest may change its memory at any
@@ -17,24 +18,37 @@ use vm_memory::{
 #[derive(Debug)]
 pub struct Memory {
     ram: GuestMemoryMmap,
+    /// What the regions of `ram` lie in.
+    #[expect(dead_code, reason = "it is kept for as long as they are in use")]
+    mappings: Vec<Guarded>,
     /// What the host did to the guest, for a tape to be told; only where there is one.
     journal: Option<Box<Mutex<Vec<Effect>>>>,
 }
 
 impl Memory {
     /// Maps RAM as the layout has it: private, zero, and sparse, so that only what is touched
-    /// costs.
+    /// costs; each range between guards of its own.
     pub(crate) fn map(layout: &Layout) -> Result<Self, MemoryError> {
         let size = layout.ram.iter().map(|range| range.end - range.start).sum();
         let failed = |reason: String| MemoryError::Map { size, reason };
-        let mut ranges = Vec::new();
+        let (mut regions, mut mappings) = (Vec::new(), Vec::new());
         for range in &layout.ram {
             let bytes = usize::try_from(range.end - range.start)
                 .map_err(|error| failed(error.to_string()))?;
-            ranges.push((GuestAddress(range.start), bytes));
+            let mapping = Guarded::map(bytes).map_err(|error| failed(error.to_string()))?;
+            // SAFETY: `bytes` from `start` on are mapped like this, and stay so until `mapping`
+            // is dropped, which is when nobody uses the region any more: whoever has a clone of
+            // it was told so (`as_mmap`).
+            let region = unsafe {
+                MmapRegion::build_raw(mapping.start(), bytes, Guarded::ACCESS, Guarded::FLAGS)
+            };
+            let region = region.map_err(|error| failed(error.to_string()))?;
+            let region = GuestRegionMmap::new(region, GuestAddress(range.start));
+            regions.push(region.ok_or_else(|| failed("the range wraps around".to_owned()))?);
+            mappings.push(mapping);
         }
-        let ram = GuestMemoryMmap::from_ranges(&ranges).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { ram, journal: None })
+        let ram = GuestMemoryMmap::from_regions(regions).map_err(|e| failed(e.to_string()))?;
+        Ok(Self { ram, mappings, journal: None })
     }
 
     /// The memory slots for KVM_SET_USER_MEMORY_REGION, one a range of RAM.
@@ -149,8 +163,12 @@ impl Memory {
     }
 
     /// The mapping itself, for what this type does not offer.
+    ///
+    /// # Safety
+    /// No clone of it, or of a region of it, is used after the `Vm` is dropped: the memory is
+    /// unmapped with that.
     #[must_use]
-    pub const fn as_mmap(&self) -> &GuestMemoryMmap {
+    pub const unsafe fn as_mmap(&self) -> &GuestMemoryMmap {
         &self.ram
     }
 }
@@ -166,6 +184,7 @@ pub(crate) fn set_slot(vm: &VmFd, slot: kvm_userspace_memory_region) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::Memory;
+    use crate::guarded::GUARD;
     use crate::layout::{Gpa, HOLE_END, HOLE_START, Layout, MIB};
 
     #[test]
@@ -183,6 +202,35 @@ mod tests {
         }
         assert_eq!(ram.host_address(Gpa(HOLE_END - 1)), None);
         assert_eq!(ram.host_address(Gpa(u64::MAX)), None);
+    }
+
+    /// Whether a range of this process's addresses is mapped, and not to be touched (proc(5)).
+    fn is_guard(range: std::ops::Range<u64>) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("procfs");
+        maps.lines().any(|line| {
+            let (addresses, rest) = line.split_once(' ').expect("addresses and permissions");
+            let (start, end) = addresses.split_once('-').expect("from and to");
+            let at = |text| u64::from_str_radix(text, 16).expect("hexadecimal");
+            rest.starts_with("---p ") && at(start) <= range.start && range.end <= at(end)
+        })
+    }
+
+    #[test]
+    fn each_range_of_ram_lies_between_guards() {
+        let layout = Layout::new(HOLE_START + 2 * MIB, 16, 0, 0).expect("lays out");
+        let ram = Memory::map(&layout).expect("maps");
+        let guard = GUARD as u64;
+        let ranges: Vec<_> = ram
+            .slots()
+            .expect("two slots")
+            .iter()
+            .map(|slot| slot.userspace_addr..slot.userspace_addr + slot.memory_size)
+            .collect();
+        for range in &ranges {
+            assert!(is_guard(range.start - guard..range.start));
+            assert!(is_guard(range.end..range.end + guard));
+            assert!(!is_guard(range.start..range.start + 1));
+        }
     }
 
     #[test]

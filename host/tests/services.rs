@@ -222,7 +222,9 @@ fn arguments_are_copied_once_whatever_writes_to_them_meanwhile() {
         .limit(Limit::Time(Duration::from_secs(60)))
         .build()
         .expect("builds");
-    let (memory, done) = (vm.memory().as_mmap().clone(), Arc::new(AtomicBool::new(false)));
+    // SAFETY: the thread that has it is joined before the VM ends.
+    let memory = unsafe { vm.memory().as_mmap() }.clone();
+    let done = Arc::new(AtomicBool::new(false));
     let hammer = std::thread::spawn({
         let done = done.clone();
         move || {

@@ -7,7 +7,6 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 /// Bytes of RAM whose state is asked for at a time, and bytes that are copied at a time.
 const LOOK: usize = 256 << 20;
@@ -15,8 +14,7 @@ const COPY: usize = 1 << 20;
 
 /// Copies the pages of a range of RAM that were ever touched; `at` is its place in the file.
 pub(crate) fn copy_touched(vm: &Vm, range: &Range<u64>, file: &File, at: u64) -> Result<(), Error> {
-    let host = vm.memory().as_mmap().get_host_address(GuestAddress(range.start));
-    let host = host.ok().map(|pointer| pointer.addr() as u64);
+    let host = vm.memory().host_address(Gpa(range.start));
     let pagemap = File::open("/proc/self/pagemap").ok().zip(host);
     for start in range.clone().step_by(LOOK) {
         let pages = whole_pages(range.end - start).min(whole_pages(LOOK as u64));
