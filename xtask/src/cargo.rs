@@ -71,33 +71,36 @@ const STATIC: &str = "-Ctarget-feature=+crt-static -Crelocation-model=static";
 
 /// Builds the `portcall` binary, or the host half of an experiment, and says where it is.
 pub(crate) fn build_host(half: Option<&str>) -> Result<PathBuf, Failure> {
+    match half {
+        None => build_program(&["--package", "portcall-cli"], "portcall", "portcall"),
+        Some(name) => {
+            let what = ["--package", "portcall", "--example", name];
+            build_program(&what, &format!("examples/{name}"), &format!("the host half {name}"))
+        }
+    }
+}
+
+/// Builds the program that makes many VMs, and says where it is.
+pub(crate) fn build_soak() -> Result<PathBuf, Failure> {
+    build_program(&["--package", "portcall-soak"], "portcall-soak", "the soak")
+}
+
+/// Builds a program that runs here, `what` to cargo, which ends up as `place`.
+fn build_program(what: &[&str], place: &str, name: &str) -> Result<PathBuf, Failure> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(Failure(WRONG_HOST.to_owned()));
     }
     let mut command = cargo("build");
-    // The same flags for both, so that what they share is built once.
-    command.args(["--release", "--target", HOST]);
-    match half {
-        None => command.args(["--package", "portcall-cli"]),
-        Some(name) => command.args(["--package", "portcall", "--example", name]),
-    };
+    // The same flags for all, so that what they share is built once.
+    command.args(["--release", "--target", HOST]).args(what);
     // The profile's line tables are for guests; without them this builds an eighth
     // sooner, to a quarter of the size.
     command.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if has_static_libc() {
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
     }
-    let release = target_dir().join(HOST).join("release");
-    match half {
-        None => {
-            finish(command, "portcall does not build")?;
-            built(release.join("portcall"))
-        }
-        Some(name) => {
-            finish(command, &format!("the host half {name} does not build"))?;
-            built(release.join("examples").join(name))
-        }
-    }
+    finish(command, &format!("{name} does not build"))?;
+    built(target_dir().join(HOST).join("release").join(place))
 }
 
 /// What to do on a machine that cannot have this KVM.

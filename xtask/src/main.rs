@@ -18,6 +18,7 @@ mod documents;
 mod compile;
 mod engine;
 mod again;
+mod soak;
 mod process;
 mod diff;
 mod kvm_amd;

@@ -3,7 +3,7 @@
 use crate::cargo::{build_host, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd, soak};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// Only guests, on the kvm_amd of a Linux in QEMU; apt-get fetches what that needs
     #[arg(long, conflicts_with = "overwrite")]
     kvm_amd: bool,
+    /// Only the soak, and a long one: 10,000 VMs and 100,000 stops in one process
+    #[arg(long, conflicts_with_all = ["filter", "guests", "overwrite", "kvm_amd"])]
+    soak: bool,
 }
 
 /// Numbers of results.
@@ -52,6 +55,9 @@ struct Tally {
 
 /// Runs everything and ends with the sums, in a line that CI reads.
 pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
+    if args.soak {
+        return soak::long();
+    }
     let chosen = |label: &str| args.filter.as_ref().is_none_or(|it| label.contains(it.as_str()));
     // All headers are read, chosen or not, before anything is built.
     let mut programs = programs::all()?;
@@ -65,31 +71,37 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         kvm_amd::expect_differences(&mut cases)?;
     }
 
-    let mut tally = match args.guests || args.kvm_amd {
+    let only_guests = args.guests || args.kvm_amd;
+    let soaks = !only_guests && chosen(soak::LABEL);
+    let tally = match only_guests {
         true => Tally::default(),
         false => host_tests(args.filter.as_deref())?,
     };
-    if let (0, 0, [], Some(filter)) = (tally.passed, tally.failed, &cases[..], &args.filter) {
+    let nothing = tally == Tally::default() && cases.is_empty() && !soaks;
+    if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
         )));
     }
+    let mut results = Results { tally, failures: Vec::new() };
     if !cases.is_empty() {
         programs::build(&programs, Profile::Release)?;
         let hosts = hosts(&cases)?;
-        let mut results = Results { tally, failures: Vec::new() };
         if args.kvm_amd {
-            kvm_amd::run_all(&cases, &hosts, |case, verdict| results.take(case, verdict))?;
+            kvm_amd::run_all(&cases, &hosts, |case, verdict| results.take(&case.label, verdict))?;
         } else {
             crate::out!("\nrunning {} guests", cases.len());
             run_all(&cases, &hosts, args.overwrite, &mut results);
         }
-        for (label, how) in results.failures {
-            anstream::print!("\n---- {label} ----\n{how}");
-        }
-        tally = results.tally;
     }
-    let Tally { passed, failed, skipped } = tally;
+    if soaks {
+        crate::out!("\nrunning many VMs in one process");
+        results.take(soak::LABEL, soak::short()?);
+    }
+    for (label, how) in results.failures {
+        anstream::print!("\n---- {label} ----\n{how}");
+    }
+    let Tally { passed, failed, skipped } = results.tally;
     let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
     crate::out!("\n{passed} passed, {failed} failed{skipped}");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -231,7 +243,7 @@ fn run_all(cases: &[Case], hosts: &Halves, overwrite: bool, results: &mut Result
         for (index, verdict) in receiver {
             verdicts[index] = Some(verdict);
             while let Some(verdict) = verdicts.get_mut(taken).and_then(Option::take) {
-                results.take(&cases[taken], verdict);
+                results.take(&cases[taken].label, verdict);
                 taken += 1;
             }
         }
@@ -253,8 +265,7 @@ struct Results {
 
 impl Results {
     /// Prints and counts one result.
-    fn take(&mut self, case: &Case, verdict: Verdict) {
-        let label = &case.label;
+    fn take(&mut self, label: &str, verdict: Verdict) {
         match &verdict {
             Verdict::Passed | Verdict::Accepted | Verdict::Differs(_) => self.tally.passed += 1,
             Verdict::Skipped(_) => self.tally.skipped += 1,
@@ -273,7 +284,7 @@ impl Results {
             }
             Verdict::Failed(how) => {
                 crate::out!("test {label} ... {BAD}FAILED{BAD:#}");
-                self.failures.push((label.clone(), how));
+                self.failures.push((label.to_owned(), how));
             }
         }
     }
