@@ -7,7 +7,7 @@ use crate::symbols::{DebugInfo, Frame, Source, Symbols};
 use crate::unwind::{self, WalkEnd};
 use crate::{refusal, unforeseen, words};
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
-use portcall::{End, Error, Image, Outcome, Vm};
+use portcall::{End, Error, Image, Limit, Outcome, Vm};
 
 /// What can be said about the end of a run. [`Explanation::render`] makes a text of it.
 #[derive(Clone, Debug)]
@@ -130,9 +130,10 @@ pub fn explain(
     // What carried a panic or a call to the host is not what its author wants to see.
     let own = match &outcome.end {
         End::Panicked { .. } => backtrace.iter().take_while(|it| is_panic_machinery(it)).count(),
-        End::CallRefused { .. } | End::HandlerFailed { .. } | End::Diverged { .. } => {
-            backtrace.iter().take_while(|it| is_call_machinery(it)).count()
-        }
+        End::CallRefused { .. }
+        | End::HandlerFailed { .. }
+        | End::LimitReached(Limit::Exits(_) | Limit::Calls(_))
+        | End::Diverged { .. } => backtrace.iter().take_while(|it| is_call_machinery(it)).count(),
         _ => 0,
     };
     if own < backtrace.len() {
@@ -147,7 +148,10 @@ pub fn explain(
     let (headline, notes) = words(&scene);
     let show_registers = !matches!(
         outcome.end,
-        End::Panicked { .. } | End::HandlerFailed { .. } | End::Diverged { .. }
+        End::Panicked { .. }
+            | End::HandlerFailed { .. }
+            | End::LimitReached(Limit::Exits(_) | Limit::Calls(_) | Limit::Console(_))
+            | End::Diverged { .. }
     ) && !reset;
     Ok(Explanation {
         headline,
@@ -190,6 +194,7 @@ const fn rip_is_behind(end: &End) -> bool {
         | End::Exited(_)
         | End::Serving
         | End::Halted
+        | End::LimitReached(Limit::Exits(_) | Limit::Calls(_))
         | End::Diverged { .. } => true,
         End::UnmappedAccess { write, .. } => *write,
         End::Exception(exception) => matches!(exception.vector, 3 | 4),
