@@ -58,6 +58,14 @@ pub enum KvmError {
         /// The device's path.
         path: PathBuf,
     },
+    /// The device cannot be opened, and no other file could.
+    #[error("{path} cannot be opened: {source}: raise ulimit -n, or close some, or drop VMs")]
+    TooManyFiles {
+        /// The device's path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The device cannot be opened for another reason.
     #[error(
         "{path} cannot be opened: {source}. If the node is there but no driver answers, load it \

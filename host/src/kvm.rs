@@ -30,6 +30,9 @@ impl Kvm {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KvmError::Missing { path: path.into() },
             io::ErrorKind::PermissionDenied => KvmError::Denied { path: path.into() },
+            _ if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                KvmError::TooManyFiles { path: path.into(), source }
+            }
             _ => KvmError::Open { path: path.into(), source },
         };
         let name = CString::new(path.as_os_str().as_bytes())

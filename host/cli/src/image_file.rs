@@ -53,9 +53,13 @@ impl ImageFile {
 
     fn read(&mut self, size: u64) -> Result<Vec<u8>, Failure> {
         let wanted = size.min(self.size);
-        let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
-        let read =
-            self.file.rewind().and_then(|()| (&self.file).take(wanted).read_to_end(&mut bytes));
+        let mut bytes = Vec::new();
+        // What an allocator says of as much as this is no reason to abort.
+        let room = bytes.try_reserve_exact(usize::try_from(wanted).unwrap_or(usize::MAX));
+        let read = room
+            .map_err(|_| io::ErrorKind::OutOfMemory.into())
+            .and_then(|()| self.file.rewind())
+            .and_then(|()| (&self.file).take(wanted).read_to_end(&mut bytes));
         match read {
             Ok(_) => Ok(bytes),
             Err(error) => {
