@@ -2,6 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::{run, start};
+use ::jail::Jail;
 use clap::Parser;
 use inspect::printable;
 use portcall::{Builder, Outcome, Vm};
@@ -20,6 +21,7 @@ type After = Box<dyn FnOnce(&mut Vm) -> Result<(), Box<dyn Error>>>;
 pub struct Experiment {
     configure: Vec<Configure>,
     after: Vec<After>,
+    jail: Option<Jail>,
 }
 
 /// Runs a bare-metal KVM guest with this experiment's handlers, and says what happened.
@@ -60,6 +62,24 @@ impl Experiment {
         self
     }
 
+    /// Confines the process once the VM is built, as the stock binary does: to this jail, and the
+    /// places of the guest's sources besides. Without this a host half is not confined, since its
+    /// handlers may need what the jail refuses: name here the files that they open, and the system
+    /// calls that they make and the table does not have.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::process::ExitCode {
+    /// use cli::{Experiment, Jail};
+    ///
+    /// // Its handlers write scores beneath this directory, and need nothing else.
+    /// Experiment::new().jail(Jail::new().write_beneath("/var/lib/scores")).main()
+    /// # }
+    /// ```
+    pub fn jail(mut self, jail: Jail) -> Self {
+        self.jail = Some(jail);
+        self
+    }
+
     /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
     /// the guest, says what happened, and gives the process code. For a `main` to return.
     pub fn main(self) -> ExitCode {
@@ -73,6 +93,11 @@ impl Experiment {
     /// Applies all of [`vm`](Self::vm), in order.
     pub(crate) fn configure<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         self.configure.drain(..).fold(builder, |builder, configure| configure(builder))
+    }
+
+    /// The jail, if there is one; it is entered once.
+    pub(crate) fn take_jail(&mut self) -> Option<Jail> {
+        self.jail.take()
     }
 
     /// Does all of [`after`](Self::after), in order, up to the first error. The outcome is what it

@@ -49,6 +49,11 @@ pub(crate) struct Common {
     /// Says nothing about a run that went well.
     #[arg(long)]
     quiet: bool,
+
+    /// Runs the guest with all that this process may do (for strace, gdb and the like on it), in
+    /// place of the jail: seccomp, Landlock, no_new_privs.
+    #[arg(long)]
+    no_jail: bool,
 }
 
 impl Common {
@@ -67,6 +72,11 @@ impl Common {
     /// Whether little is to be said.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether the process is to be confined while the guest runs.
+    pub(crate) const fn wants_jail(&self) -> bool {
+        !self.no_jail
     }
 
     /// Whether a log is asked for.

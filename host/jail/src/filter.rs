@@ -98,6 +98,10 @@ fn program(rules: &[Rule]) -> Vec<sock_filter> {
         program.push(jump(libc::BPF_JEQ, *number, 0, near(block.len())));
         program.extend(block);
     }
+    // A third of all numbers are behind the last one here.
+    if let Some((last, _)) = rules.last() {
+        program.extend([jump(libc::BPF_JGT, *last, 0, 1), give(REFUSED)]);
+    }
     tree(rules, &mut program);
     program
 }

@@ -45,6 +45,7 @@ mod error;
 mod files;
 mod filter;
 mod support;
+mod threads;
 
 pub use error::JailError;
 pub use support::{Support, support};
@@ -114,7 +115,7 @@ impl Jail {
     /// came before the error stays in force.
     pub fn enter(&self) -> Result<Covers, JailError> {
         if !self.beside_threads {
-            alone()?;
+            threads::alone()?;
         }
         let landlock = files::restrict(&self.readable, &self.writable)?;
         // Without Landlock nothing would keep opens to the named places.
@@ -124,16 +125,5 @@ impl Jail {
         };
         filter::install(&filter::Wanted { reading, writing, also: &self.also })?;
         Ok(Covers { landlock })
-    }
-}
-
-/// Makes sure that this thread is the process's only one: /proc/self/task has a directory for
-/// each, and so as many links and two more (proc(5)).
-fn alone() -> Result<(), JailError> {
-    use std::os::unix::fs::MetadataExt;
-    let links = std::fs::metadata("/proc/self/task").map_err(JailError::Count)?.nlink();
-    match links.saturating_sub(3) {
-        0 => Ok(()),
-        others => Err(JailError::Threads { others }),
     }
 }

@@ -241,3 +241,16 @@ fn a_place_that_is_not_there_is_an_error_with_its_name() {
         assert!(error.to_string().contains("beneath /nonexistent/place: "), "{error}");
     });
 }
+
+#[test]
+fn the_thread_that_kvm_has_of_its_own_is_none_of_ours() {
+    in_another_process("the_thread_that_kvm_has_of_its_own_is_none_of_ours", |_| {
+        let kvm = portcall::Kvm::open().expect("/dev/kvm");
+        // mov eax, 42; hlt
+        let image = portcall::Image::flat(&[0xb8, 42, 0, 0, 0, 0xf4]).expect("an image");
+        let mut vm = portcall::Vm::builder(&kvm, &image).build().expect("builds");
+        assert_eq!(vm.run().expect("runs").end, portcall::End::Halted);
+        Jail::new().enter().expect("enters, whatever threads the kernel has made");
+        assert_eq!(vm.outcome().expect("is there").expect("has ended").registers.rax, 42);
+    });
+}

@@ -33,6 +33,7 @@ fn verdict(program: &[sock_filter], data: &Data) -> u32 {
             0x54 => a &= it.k,
             0x05 => at += it.k as usize,
             0x15 => at += jump(a == it.k),
+            0x25 => at += jump(a > it.k),
             0x35 => at += jump(a >= it.k),
             0x45 => at += jump(a & it.k != 0),
             0x06 => return it.k,
