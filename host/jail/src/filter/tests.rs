@@ -118,7 +118,7 @@ fn a_guests_way_on_is_decided_in_the_first_instructions_and_the_program_is_short
     assert!(place.is_some_and(|at| at < 8), "{place:?}");
     assert_eq!(verdict(&program, &run), libc::SECCOMP_RET_ALLOW);
     // Each is some 0.2 us when the jail is entered.
-    assert!(program.len() < 120, "{}", program.len());
+    assert!(program.len() < 100, "{}", program.len());
 }
 
 #[test]
