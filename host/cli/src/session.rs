@@ -50,8 +50,8 @@ pub(crate) struct Common {
     #[arg(long)]
     quiet: bool,
 
-    /// Runs the guest with all that this process may do (for strace, gdb and the like on it), in
-    /// place of the jail: seccomp, Landlock, no_new_privs.
+    /// Runs the guest without the jail (seccomp, Landlock, no_new_privs), with all that this
+    /// process may do: to find out whether a failure is the jail's.
     #[arg(long)]
     no_jail: bool,
 }

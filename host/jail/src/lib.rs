@@ -37,6 +37,8 @@
 //! - Time and memory: nothing limits either. That is for cgroups, and for the VM's own limits.
 //! - The kernel itself, above all KVM's part of it, which the guest and the calls of the table
 //!   reach.
+//! - Before Linux 6.2 Landlock knows nothing of cutting a file: in a jail with a place to write
+//!   beneath, other files can be emptied by an open (which seccomp refuses in any other jail).
 //! - A kernel without Landlock (older than 5.13, or with it turned off). No file at all can be
 //!   opened there, and [`Covers::landlock`] says so.
 

@@ -34,8 +34,8 @@ fn count() -> io::Result<u64> {
             Err(error) => return Err(error),
         };
         // The flags are the seventh behind the name, which may have anything in it (proc(5)).
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let flags: u64 = fields.skip(6).next().and_then(|it| it.parse().ok()).unwrap_or(0);
+        let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let flags: u64 = fields.nth(6).and_then(|it| it.parse().ok()).unwrap_or(0);
         count += u64::from(flags & PF_USER_WORKER == 0);
     }
     Ok(count)
