@@ -16,7 +16,6 @@ pub(crate) struct Call {
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
 #[derive(Clone, Copy)]
-
 pub(crate) enum When {
     Always,
     /// One of these, the most frequent first.
