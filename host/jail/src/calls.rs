@@ -3,7 +3,8 @@
 //! Found by measurement: strace over every kind of run (good, panicked with a backtrace, each
 //! `--emit`, steps and counters, expectations, limits, input from pipes and terminals, signals,
 //! replays, hosts with handlers), from the first KVM_RUN to the end of the process. A test of the
-//! command line runs them again and fails where one is refused.
+//! command line runs them again and fails where one is refused. What is here for other threads of a
+//! host (futex, mprotect, madvise, exit) the binary, which has none, was not seen to call.
 
 use When::{Always, OneOf, Opening, OwnProcess, Without};
 use std::ffi::{c_int, c_long, c_uint};
@@ -76,7 +77,7 @@ pub(crate) const HOT: c_long = libc::SYS_ioctl;
 
 pub(crate) const CALLS: &[Call] = &[
     // The guest runs.
-    call(HOT, OneOf(1, REQUESTS)),
+    call(HOT, OneOf(1, REQUESTS)),         // see there
     call(libc::SYS_clock_gettime, Always), // limits, counters; no call where the vDSO has a clock
     call(libc::SYS_poll, Always),          // stdin and stdout that are not ready
     call(libc::SYS_read, Always),          // stdin; the image's debug information at the end
@@ -86,34 +87,34 @@ pub(crate) const CALLS: &[Call] = &[
     call(libc::SYS_rt_sigreturn, Always), // back from a signal's handler
     call(libc::SYS_restart_syscall, Always), // what a stopped and continued poll becomes
     call(libc::SYS_timer_create, Always), // the VM's tick
-    call(libc::SYS_timer_settime, Always),
-    call(libc::SYS_timer_delete, Always),
+    call(libc::SYS_timer_settime, Always), // the same
+    call(libc::SYS_timer_delete, Always), // the same, at the end
     call(libc::SYS_rt_sigaction, Always), // a second Ctrl-C is the default action again
-    call(libc::SYS_rt_sigprocmask, Always),
-    call(libc::SYS_getpid, Always), // whom to send the VM's signal
-    call(libc::SYS_gettid, Always),
+    call(libc::SYS_rt_sigprocmask, Always), // lets the VM's signal through; raise(3) around tgkill
+    call(libc::SYS_getpid, Always),       // whom to send the VM's signal
+    call(libc::SYS_gettid, Always),       // the thread that is to have it
     call(libc::SYS_tgkill, OwnProcess(0)), // a stop: the VM's signal to its thread
-    call(libc::SYS_futex, Always),         // a lock that another thread of the host's holds
+    call(libc::SYS_futex, Always),        // a lock that another thread of the host's holds
     // Memory of our own, at an end that is explained.
-    call(libc::SYS_brk, Always),
-    call(libc::SYS_mmap, Without(2, EXECUTABLE)),
-    call(libc::SYS_munmap, Always),
-    call(libc::SYS_mremap, Always),
+    call(libc::SYS_brk, Always), // the heap: an image's symbols and lines, a report
+    call(libc::SYS_mmap, Without(2, EXECUTABLE)), // large pieces of it, as the image's whole file
+    call(libc::SYS_munmap, Always), // the same; the guest's memory, when its VM goes
+    call(libc::SYS_mremap, Always), // a large piece that grows
     call(libc::SYS_mprotect, Without(2, EXECUTABLE)), // the C library's heap for a second thread
-    call(libc::SYS_madvise, Always),                  // the same heap gives back what is free
+    call(libc::SYS_madvise, Always), // the same heap gives back what is free
     // Files that are open already.
-    call(libc::SYS_close, Always),
-    call(libc::SYS_fcntl, OneOf(1, COMMANDS)),
-    call(libc::SYS_lseek, Always),
+    call(libc::SYS_close, Always), // what was opened, and the VM
+    call(libc::SYS_fcntl, OneOf(1, COMMANDS)), // see there
+    call(libc::SYS_lseek, Always), // the image from its start, a log from an entry
     call(libc::SYS_pread64, Always), // KVM's counters; which pages were touched
     call(libc::SYS_pwrite64, Always), // a core file
     call(libc::SYS_ftruncate, Always), // a core file; an output in place of an older one
-    call(libc::SYS_statx, Always),   // whether an output is a plain file; which KVM this is
-    call(libc::SYS_getcwd, Always),  // paths as a person in this directory writes them
+    call(libc::SYS_statx, Always), // whether an output is a plain file; which KVM this is
+    call(libc::SYS_getcwd, Always), // paths as a person in this directory writes them
     // Lines of source for a backtrace.
-    call(libc::SYS_openat, Opening(2, WRITING)),
+    call(libc::SYS_openat, Opening(2, WRITING)), // files that a backtrace leads to
     // The end.
     call(libc::SYS_sigaltstack, Always), // std gives back its stack for overflows
     call(libc::SYS_exit, Always),        // a thread's
-    call(libc::SYS_exit_group, Always),
+    call(libc::SYS_exit_group, Always),  // the process's
 ];
