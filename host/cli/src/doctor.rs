@@ -66,6 +66,9 @@ pub(crate) fn doctor() -> Result<u8, Failure> {
         }
     }
     line(&Mark::Good, KvmKind::detect().meaning())?;
+    for (mark, text) in jail() {
+        line(&mark, &text)?;
+    }
     match trial(&kvm) {
         Ok(text) => line(&Mark::Good, &text)?,
         Err(text) => {
@@ -103,6 +106,29 @@ fn surroundings() -> Vec<String> {
         );
     }
     notes
+}
+
+/// What the kernel has for the jail.
+fn jail() -> [(Mark, String); 2] {
+    let support = ::jail::support();
+    let seccomp = if support.seccomp {
+        (Mark::Good, "seccomp: the jail keeps a run to the system calls that it needs".to_owned())
+    } else {
+        let text = "seccomp: missing; guests run with --no-jail only (CONFIG_SECCOMP_FILTER)";
+        (Mark::Note, text.to_owned())
+    };
+    let landlock = match support.landlock {
+        Some(version) => {
+            (Mark::Good, format!("Landlock version {version}: the jail opens sources and nothing else"))
+        }
+        None => (
+            Mark::Note,
+            "no Landlock (Linux 5.13 has it; see lsm= of the kernel's command line): the jail opens \
+             no file at all, so backtraces have no lines of source"
+                .to_owned(),
+        ),
+    };
+    [seccomp, landlock]
 }
 
 /// Runs a guest of two instructions.

@@ -3,7 +3,7 @@
 use crate::code::Failure;
 use crate::output::{self, Patient};
 use crate::session::Ended;
-use inspect::core::AddressSpace;
+use inspect::core::{AddressSpace, Pagemap};
 use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;
 use portcall::{Builder, End, Limit, registers};
@@ -62,6 +62,8 @@ pub(crate) struct Output {
     file: Option<File>,
     /// Of a log, once it is begun.
     recording: Option<Recording>,
+    /// Of a core file: in the jail it could not be opened any more.
+    pagemap: Option<Pagemap>,
 }
 
 impl Emit {
@@ -78,8 +80,9 @@ impl Emit {
     /// Opens it; `input` is the file that the run is made of.
     pub(crate) fn open(&self, input: &Path) -> Result<Output, Failure> {
         let (kind, recording) = (self.kind, None);
+        let pagemap = (kind == Kind::Core).then(Pagemap::open);
         let Some(path) = &self.file else {
-            return Ok(Output { kind, name: "stdout".to_owned(), file: None, recording });
+            return Ok(Output { kind, name: "stdout".to_owned(), file: None, recording, pagemap });
         };
         let name = path.display().to_string();
         if is_same(path, input) {
@@ -100,7 +103,7 @@ impl Emit {
             let why = "a core file is sparse, and that is no plain file";
             return Err(Failure::Message(format!("cannot write {name}: {why}")));
         }
-        Ok(Output { kind, name, file: Some(file), recording })
+        Ok(Output { kind, name, file: Some(file), recording, pagemap })
     }
 }
 
@@ -164,10 +167,11 @@ impl Output {
         if self.kind == Kind::Log {
             return self.abandon(ended.signal);
         }
-        let Self { kind, name, file, .. } = self;
+        let Self { kind, name, file, pagemap, .. } = self;
         match (kind, file) {
             (Kind::Core, Some(mut file)) => {
-                let space = inspect::core::write(ended.vm, ended.outcome, &mut file)
+                let pagemap = pagemap.unwrap_or_else(Pagemap::open);
+                let space = inspect::core::write(ended.vm, ended.outcome, &pagemap, &mut file)
                     .map_err(|error| Failure::Message(format!("{name}: {error}")))?;
                 match space {
                     AddressSpace::Virtual => {}

@@ -2,6 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::{run, start};
+use ::jail::Jail;
 use clap::Parser;
 use inspect::printable;
 use portcall::{Builder, Outcome, Vm};
@@ -20,6 +21,7 @@ type After = Box<dyn FnOnce(&mut Vm) -> Result<(), Box<dyn Error>>>;
 pub struct Experiment {
     configure: Vec<Configure>,
     after: Vec<After>,
+    jail: Option<Jail>,
 }
 
 /// Runs a bare-metal KVM guest with this experiment's handlers, and says what happened.
@@ -60,6 +62,24 @@ impl Experiment {
         self
     }
 
+    /// Confines the process once the VM is built, as the stock binary does: to this jail, and the
+    /// places of the guest's sources besides. Without this a host half is not confined, since its
+    /// handlers may need what the jail refuses: name here the files that they open, and the system
+    /// calls that they make and the table does not have.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::process::ExitCode {
+    /// use cli::{Experiment, Jail};
+    ///
+    /// // Its handlers write scores beneath this directory, and need nothing else.
+    /// Experiment::new().jail(Jail::new().write_beneath("/var/lib/scores")).main()
+    /// # }
+    /// ```
+    pub fn jail(mut self, jail: Jail) -> Self {
+        self.jail = Some(jail);
+        self
+    }
+
     /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
     /// the guest, says what happened, and gives the process code. For a `main` to return.
     pub fn main(self) -> ExitCode {
@@ -73,6 +93,11 @@ impl Experiment {
     /// Applies all of [`vm`](Self::vm), in order.
     pub(crate) fn configure<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         self.configure.drain(..).fold(builder, |builder, configure| configure(builder))
+    }
+
+    /// The jail, if there is one; it is entered once.
+    pub(crate) fn take_jail(&mut self) -> Option<Jail> {
+        self.jail.take()
     }
 
     /// Does all of [`after`](Self::after), in order, up to the first error. The outcome is what it
@@ -115,6 +140,7 @@ mod tests {
     use crate::code::{EXPECTATION, Failure};
     use crate::elf::Elf;
     use crate::run;
+    use ::jail::Jail;
     use clap::Parser;
     use portcall::{End, Guest, Ports};
     use std::path::PathBuf;
@@ -208,6 +234,49 @@ mod tests {
         assert!(message.contains(": out of\u{fffd}[2J luck\n       portcall: well\n"), "{said:?}");
         assert!(message.contains("error: a handler on the host failed: the handler of port 0x30"));
         assert!(!said.contains('\x1b'), "{said:?}");
+    }
+
+    /// Gives 1 where a file can be made in this directory.
+    struct MakesFiles(PathBuf);
+    impl Ports for MakesFiles {
+        fn read(&mut self, _: &mut Guest<'_>, _: u16, _: u8) -> Result<u32, End> {
+            Ok(u32::from(std::fs::File::create(self.0.join("made")).is_ok()))
+        }
+    }
+
+    #[test]
+    fn handlers_are_confined_where_that_is_asked_for_and_to_what_is_asked_for() {
+        // The process does not get out again, so this test starts itself as another.
+        const JAIL: &str = "PORTCALL_TEST_JAIL";
+        if let Ok(kind) = std::env::var(JAIL) {
+            let folder = std::env::temp_dir();
+            let handler = MakesFiles(folder.clone());
+            let experiment =
+                Experiment::new().vm(move |builder| builder.ports(0x30..=0x30, handler));
+            // Tests have threads.
+            let jail = Jail::new().beside_threads();
+            let (experiment, options): (_, &[&str]) = match kind.as_str() {
+                "none" => (experiment, &[]),
+                "jail" => (experiment.jail(jail), &[]),
+                "open" => (experiment.jail(jail), &["--no-jail"]),
+                _ => (experiment.jail(jail.write_beneath(&folder)), &[]),
+            };
+            let code = give_back(experiment, options).expect("ends");
+            println!("made {code}");
+            return;
+        }
+        let name = "experiment::tests::\
+                    handlers_are_confined_where_that_is_asked_for_and_to_what_is_asked_for";
+        for (kind, made) in [("none", 1), ("jail", 0), ("open", 1), ("folder", 1)] {
+            let mut itself = std::process::Command::new(std::env::current_exe().expect("a path"));
+            // What it cannot remove any more goes with this folder.
+            let folder = tempfile::tempdir().expect("a folder");
+            itself.args(["--exact", "--nocapture", name]).env(JAIL, kind);
+            itself.env("TMPDIR", folder.path());
+            let said = itself.output().expect("starts").stdout;
+            let said = String::from_utf8_lossy(&said).into_owned();
+            assert!(said.contains(&format!("made {made}\n")), "{kind}: {said}");
+        }
     }
 
     #[test]

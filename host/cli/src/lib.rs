@@ -38,6 +38,7 @@ mod emit;
 mod expect;
 mod experiment;
 mod image_file;
+mod jail;
 mod limit;
 mod output;
 mod replay;
@@ -52,6 +53,7 @@ mod steps;
 #[expect(dead_code, reason = "other tests use the rest")]
 mod elf;
 
+pub use ::jail::Jail;
 pub use experiment::Experiment;
 
 use clap::Parser;
@@ -78,7 +80,7 @@ enum Stock {
 #[must_use]
 pub fn main() -> ExitCode {
     start(std::env::args_os(), |command| match command {
-        Stock::Run(options) => run::run(&options, Experiment::new()),
+        Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
         Stock::Replay(options) => replay::replay(&options),
         Stock::Doctor => doctor::doctor(),
     })

@@ -2,7 +2,9 @@
 
 use crate::allow;
 use crate::code::{self, Failure};
+use crate::jail;
 use crate::session::{Common, Session};
+use ::jail::Jail;
 use portcall::{Image, Kvm, Vm};
 use replay::{Log, LogError, State, Verdict};
 use std::path::PathBuf;
@@ -53,6 +55,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;
+    jail::enter(Some(Jail::new()), common, &options.log)?;
     let outcome = vm.run()?;
 
     let verdict = found.get();

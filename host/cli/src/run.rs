@@ -4,6 +4,7 @@ use crate::allow::{self, Allow};
 use crate::code::{self, Failure};
 use crate::experiment::Experiment;
 use crate::image_file::ImageFile;
+use crate::jail;
 use crate::output::Plain;
 use crate::session::{Common, Session};
 use portcall::{Error, Image, Kvm, Ring, Vm};
@@ -93,6 +94,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let builder = allow::serve(&options.allow, session.equip(builder, &bytes)?);
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     let ready = session.ready(&vm)?;
+    jail::enter(experiment.take_jail(), common, &options.image)?;
 
     let mut outcome = vm.run()?;
     if code::of(&outcome.end, None) == 0 {

@@ -55,6 +55,11 @@ pub(crate) struct Common {
     /// Says nothing about a run that went well.
     #[arg(long)]
     quiet: bool,
+
+    /// Runs the guest without the jail (seccomp, Landlock, no_new_privs), with all that this
+    /// process may do: to find out whether a failure is the jail's.
+    #[arg(long)]
+    no_jail: bool,
 }
 
 impl Common {
@@ -79,6 +84,11 @@ impl Common {
     /// Whether little is to be said.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.quiet
+    }
+
+    /// Whether the process is to be confined while the guest runs.
+    pub(crate) const fn wants_jail(&self) -> bool {
+        !self.no_jail
     }
 
     /// Whether a log is asked for.

@@ -12,6 +12,7 @@
 //! sparse: pages that were never touched or are zero take no room on disk.
 
 use crate::mappings;
+pub use crate::sparse::Pagemap;
 use crate::sparse::copy_touched;
 use goblin::elf::header::{ELFMAG, EM_X86_64, ET_CORE, SIZEOF_IDENT};
 use goblin::elf::note::NT_PRSTATUS;
@@ -60,7 +61,12 @@ pub enum AddressSpace {
 /// # Errors
 /// The guest's registers cannot be read, or the file cannot be written: a full disk, a limit,
 /// a pipe.
-pub fn write(vm: &Vm, outcome: &Outcome, file: &mut File) -> Result<AddressSpace, Error> {
+pub fn write(
+    vm: &Vm,
+    outcome: &Outcome,
+    pagemap: &Pagemap,
+    file: &mut File,
+) -> Result<AddressSpace, Error> {
     let system = vm.system_registers()?;
     let status = prstatus(&outcome.registers, &system, &stopped(vm, outcome, &system));
     let ram = &vm.layout().ram;
@@ -71,7 +77,7 @@ pub fn write(vm: &Vm, outcome: &Outcome, file: &mut File) -> Result<AddressSpace
     file.write_all_at(&head, 0)?;
     let mut at = head.len() as u64;
     for range in ram {
-        copy_touched(vm, range, file, at)?;
+        copy_touched(vm, range, pagemap, file, at)?;
         at += range.end - range.start;
     }
     Ok(space)

@@ -12,10 +12,29 @@ use std::os::unix::fs::FileExt;
 const LOOK: usize = 256 << 20;
 const COPY: usize = 1 << 20;
 
+/// Which pages of this process were ever touched, as the kernel tells it: an open
+/// /proc/self/pagemap. To be opened while files can still be opened.
+#[derive(Debug)]
+pub struct Pagemap(Option<File>);
+
+impl Pagemap {
+    /// Opens it. Where there is none, every page counts as touched, which costs time and no more.
+    #[must_use]
+    pub fn open() -> Self {
+        Self(File::open("/proc/self/pagemap").ok())
+    }
+}
+
 /// Copies the pages of a range of RAM that were ever touched; `at` is its place in the file.
-pub(crate) fn copy_touched(vm: &Vm, range: &Range<u64>, file: &File, at: u64) -> Result<(), Error> {
+pub(crate) fn copy_touched(
+    vm: &Vm,
+    range: &Range<u64>,
+    pagemap: &Pagemap,
+    file: &File,
+    at: u64,
+) -> Result<(), Error> {
     let host = vm.memory().host_address(Gpa(range.start));
-    let pagemap = File::open("/proc/self/pagemap").ok().zip(host);
+    let pagemap = pagemap.0.as_ref().zip(host);
     for start in range.clone().step_by(LOOK) {
         let pages = whole_pages(range.end - start).min(whole_pages(LOOK as u64));
         let touched = pagemap

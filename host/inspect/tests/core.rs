@@ -8,7 +8,7 @@ use common::kvm;
 use goblin::elf::Elf;
 use goblin::elf::header::ET_CORE;
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
-use inspect::core::{AddressSpace, Error, write};
+use inspect::core::{AddressSpace, Error, Pagemap, write};
 use portcall::layout::{GIB, HOLE_END, MIB, PAGE};
 use portcall::{End, Gpa, Gva, Image, Outcome, Ring, Vm};
 use std::fs::File;
@@ -29,7 +29,7 @@ struct Core {
 impl Core {
     fn of(vm: &Vm, outcome: &Outcome) -> Self {
         let mut file = tempfile::tempfile().expect("a file");
-        let space = write(vm, outcome, &mut file).expect("written");
+        let space = write(vm, outcome, &Pagemap::open(), &mut file).expect("written");
         let size = file.metadata().expect("metadata").len();
         let mut head = vec![0; index(size.min(4 * MIB))];
         file.read_exact_at(&mut head, 0).expect("read");
@@ -110,7 +110,7 @@ fn registers_and_all_of_the_memory_come_back() {
     // A second one into the same file replaces the first.
     let mut file = core.file;
     vm.memory().write(Gpa(0x8000), &[0; 8]).expect("RAM");
-    write(&vm, &outcome, &mut file).expect("written");
+    write(&vm, &outcome, &Pagemap::open(), &mut file).expect("written");
     let again = Core { file, ..Core::of(&vm, &outcome) };
     assert_eq!(again.word(0x8000), 0);
 }
@@ -200,7 +200,7 @@ fn a_file_that_takes_nothing_is_an_error() {
     let path = tempfile::NamedTempFile::new().expect("a file");
     for (name, writes) in [(path.path(), false), (Path::new("/dev/full"), true)] {
         let mut file = File::options().read(true).write(writes).open(name).expect("opens");
-        let error = write(&vm, &outcome, &mut file).expect_err("fails");
+        let error = write(&vm, &outcome, &Pagemap::open(), &mut file).expect_err("fails");
         assert!(matches!(error, Error::File(_)), "{error}");
     }
 }
@@ -242,7 +242,10 @@ fn asked_gdb(end: &str) -> String {
     let outcome = vm.run().expect("runs");
     let registers = outcome.registers;
     let mut file = File::create(path("core")).expect("a file");
-    assert_eq!(write(&vm, &outcome, &mut file).expect("written"), AddressSpace::Virtual);
+    assert_eq!(
+        write(&vm, &outcome, &Pagemap::open(), &mut file).expect("written"),
+        AddressSpace::Virtual
+    );
 
     let mut gdb = Command::new("gdb");
     gdb.args(["-batch", "-nx", "-ex", "bt", "-ex", "info registers rip", "-ex", "info locals"]);

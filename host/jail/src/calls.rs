@@ -1,0 +1,121 @@
+//! The system calls that a process which runs a guest still needs, each with its reason.
+//!
+//! Found by measurement: strace over every kind of run (good, panicked with a backtrace, each
+//! `--emit`, steps and counters, expectations, limits, input from pipes and terminals, signals,
+//! replays, hosts with handlers), from the first KVM_RUN to the end of the process. A test of the
+//! command line runs them again and fails where one is refused. What is here for other threads of a
+//! host (futex, mprotect, madvise, exit) the binary, which has none, was not seen to call.
+
+use When::{Always, OneOf, Opening, OwnProcess, Without};
+use std::ffi::{c_int, c_long, c_uint};
+
+/// A system call, and when it is let through.
+pub(crate) struct Call {
+    pub(crate) number: c_long,
+    pub(crate) when: When,
+}
+
+/// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
+#[derive(Clone, Copy)]
+pub(crate) enum When {
+    Always,
+    /// One of these, the most frequent first.
+    OneOf(u8, &'static [c_uint]),
+    /// None of these bits.
+    Without(u8, c_uint),
+    /// This process's id.
+    OwnProcess(u8),
+    /// As `Without`, and only where the jail has places to read beneath; any where it has some
+    /// to write beneath.
+    Opening(u8, c_uint),
+}
+
+/// `_IO(KVMIO, nr)`, `_IOR` and `_IOW` as Linux builds them (include/uapi/asm-generic/ioctl.h).
+const KVM_RUN: c_uint = 0xae80;
+const KVM_GET_REGS: c_uint = 0x8090_ae81;
+const KVM_SET_REGS: c_uint = 0x4090_ae82;
+const KVM_GET_SREGS: c_uint = 0x8138_ae83;
+/// TCGETS2, by which newer C libraries tell a terminal; libc has it with another type.
+const TCGETS2: c_uint = 0x802c_542a;
+
+/// Requests of ioctl(2).
+const REQUESTS: &[c_uint] = &[
+    KVM_RUN,       // the guest's way on
+    KVM_GET_REGS,  // at its end, and at calls where KVM leaves none in the mapping
+    KVM_GET_SREGS, // how it sees its memory
+    KVM_SET_REGS,  // the results of such calls
+    0x5401,        // TCGETS: whether stderr takes colours
+    TCGETS2,       // the same
+];
+
+/// A mapping that can be executed is what code that was smuggled in would need.
+const EXECUTABLE: c_uint = bits(libc::PROT_EXEC);
+
+/// What makes an open more than reading (open(2)). O_TMPFILE has O_DIRECTORY's bit, which reads.
+const WRITING: c_uint = bits(
+    libc::O_ACCMODE
+        | libc::O_CREAT
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | (libc::O_TMPFILE & !libc::O_DIRECTORY),
+);
+
+/// The commands of fcntl(2): a further descriptor of the same open file, and (where std checks
+/// what it closes) whether it is open. F_SETOWN and F_SETFL could send signals.
+const COMMANDS: &[c_uint] = &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD)];
+
+const fn bits(value: c_int) -> c_uint {
+    value.cast_unsigned()
+}
+
+const fn call(number: c_long, when: When) -> Call {
+    Call { number, when }
+}
+
+/// The one that is made at every exit of a guest's.
+pub(crate) const HOT: c_long = libc::SYS_ioctl;
+
+pub(crate) const CALLS: &[Call] = &[
+    // The guest runs.
+    call(HOT, OneOf(1, REQUESTS)),         // see there
+    call(libc::SYS_clock_gettime, Always), // limits, counters; no call where the vDSO has a clock
+    call(libc::SYS_poll, Always),          // stdin and stdout that are not ready
+    call(libc::SYS_read, Always),          // stdin; the image's debug information at the end
+    call(libc::SYS_write, Always),         // stdout, stderr, what --emit writes
+    call(libc::SYS_getrandom, Always),     // the stock interface; hash tables of std
+    // Ticks, limits, Ctrl-C.
+    call(libc::SYS_rt_sigreturn, Always), // back from a signal's handler
+    call(libc::SYS_restart_syscall, Always), // what a stopped and continued poll becomes
+    call(libc::SYS_timer_create, Always), // the VM's tick
+    call(libc::SYS_timer_settime, Always), // the same
+    call(libc::SYS_timer_delete, Always), // the same, at the end
+    call(libc::SYS_rt_sigaction, Always), // a second Ctrl-C is the default action again
+    call(libc::SYS_rt_sigprocmask, Always), // lets the VM's signal through; raise(3) around tgkill
+    call(libc::SYS_getpid, Always),       // whom to send the VM's signal
+    call(libc::SYS_gettid, Always),       // the thread that is to have it
+    call(libc::SYS_tgkill, OwnProcess(0)), // a stop: the VM's signal to its thread
+    call(libc::SYS_clock_nanosleep, Always), // a stopper on another thread is about to signal
+    call(libc::SYS_futex, Always),        // a lock that another thread of the host's holds
+    // Memory of our own, at an end that is explained.
+    call(libc::SYS_brk, Always), // the heap: an image's symbols and lines, a report
+    call(libc::SYS_mmap, Without(2, EXECUTABLE)), // large pieces of it, as the image's whole file
+    call(libc::SYS_munmap, Always), // the same; the guest's memory, when its VM goes
+    call(libc::SYS_mremap, Always), // a large piece that grows
+    call(libc::SYS_mprotect, Without(2, EXECUTABLE)), // the C library's heap for a second thread
+    call(libc::SYS_madvise, Always), // the same heap gives back what is free
+    // Files that are open already.
+    call(libc::SYS_close, Always), // what was opened, and the VM
+    call(libc::SYS_fcntl, OneOf(1, COMMANDS)), // see there
+    call(libc::SYS_lseek, Always), // the image from its start, a log from an entry
+    call(libc::SYS_pread64, Always), // KVM's counters; which pages were touched
+    call(libc::SYS_pwrite64, Always), // a core file
+    call(libc::SYS_ftruncate, Always), // a core file; an output in place of an older one
+    call(libc::SYS_statx, Always), // whether an output is a plain file; which KVM this is
+    call(libc::SYS_getcwd, Always), // paths as a person in this directory writes them
+    // Lines of source for a backtrace.
+    call(libc::SYS_openat, Opening(2, WRITING)), // files that a backtrace leads to
+    // The end.
+    call(libc::SYS_sigaltstack, Always), // std gives back its stack for overflows
+    call(libc::SYS_exit, Always),        // a thread's
+    call(libc::SYS_exit_group, Always),  // the process's
+];

@@ -1,0 +1,46 @@
+//! Landlock (landlock(7)): which files may be opened, and that nothing is connected to.
+
+use crate::JailError;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus,
+    PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
+};
+use std::path::{Path, PathBuf};
+
+/// The newest version whose rights are known here. Older kernels handle what they know of them.
+const NEWEST: ABI = ABI::V7;
+
+/// Denies this thread, and those that it starts, all that Landlock knows of; but for reading
+/// beneath `readable`, and reading and writing beneath `writable`. Gives the kernel's version of
+/// Landlock, if it has one.
+pub(crate) fn restrict(
+    readable: &[PathBuf],
+    writable: &[PathBuf],
+) -> Result<Option<u32>, JailError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    let read = BitFlags::from(AccessFs::ReadFile);
+    let write = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
+    let readable = readable.iter().map(|root| (root, read));
+    let writable = writable.iter().map(|root| (root, write));
+    for (root, access) in readable.chain(writable) {
+        rules = rules.add_rule(PathBeneath::new(open(root)?, access))?;
+    }
+    let status = rules.restrict_self()?;
+    match status.landlock {
+        LandlockStatus::Available { effective_abi, kernel_abi } => {
+            let version = kernel_abi.unwrap_or(effective_abi as i32);
+            Ok(u32::try_from(version).ok())
+        }
+        LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => Ok(None),
+    }
+}
+
+/// A place, to be named to the kernel.
+fn open(path: &Path) -> Result<PathFd, JailError> {
+    PathFd::new(path).map_err(|error| JailError::Root { path: path.into(), source: error })
+}
