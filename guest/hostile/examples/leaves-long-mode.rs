@@ -1,6 +1,7 @@
 //! Leaves 64-bit mode: by a table of its own into a 32-bit segment, and from there paging and long
 //! mode off. Panics there, with addresses that the host looks up all the same.
 //@ ring: 0
+//@ stderr: the guest has left 64-bit mode for 32-bit code without paging
 //@ expect: exit=101 end=panicked
 
 #![no_std]
@@ -28,7 +29,7 @@ extern "C" fn leave(_: &Pointer) {
         "push 8",
         "lea rax, [rip + 2f]",
         "push rax",
-        ".byte 0x48, 0xcb", // retfq, by which this goes into compatibility mode
+        "retfq", // into compatibility mode
         ".code32",
         "2: mov eax, 16",
         "mov ds, eax",

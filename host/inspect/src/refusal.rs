@@ -42,7 +42,8 @@ pub(crate) fn call_refused(call: &str, why: &str) -> Words {
 
 pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
     let rip = scene.registers().rip;
-    let told = disasm::decode(bytes, rip).map(|decoded| decoded.text);
+    let bits = disasm::code_bits(&scene.sregs);
+    let told = disasm::decode(bytes, rip, bits).map(|decoded| decoded.text);
     let instruction = told.or_else(|| scene.decoded.as_ref().map(|decoded| decoded.text.clone()));
     let what = instruction.map_or_else(|| "an instruction".to_owned(), |text| format!("`{text}`"));
     let mut notes = vec![format!("suberror 1, {}", name(1))];

@@ -1,6 +1,6 @@
 //! Faults in words that need no manual beside them.
 
-use crate::disasm::Decoded;
+use crate::disasm::{self, Decoded};
 use crate::explain::Scene;
 use iced_x86::{FlowControl, Mnemonic};
 use portcall::End;
@@ -356,6 +356,19 @@ fn lost_tables(scene: &Scene<'_>) -> Vec<String> {
         format!("its page tables no longer map its own entry: {walk}"),
         "memory is read below as the host had mapped it at the start".to_owned(),
     ]
+}
+
+/// What to say where the guest is no longer in the mode that it was started in.
+pub(crate) fn other_mode(scene: &Scene<'_>) -> Option<String> {
+    const PAGING: u64 = 1 << 31;
+    let bits = disasm::code_bits(&scene.sregs);
+    (bits != 64 && !scene.was_reset()).then(|| {
+        let paging = if scene.sregs.cr0 & PAGING == 0 { "without" } else { "with" };
+        format!(
+            "the guest has left 64-bit mode for {bits}-bit code {paging} paging; addresses are read \
+             here by CR3's tables as those of 64-bit mode"
+        )
+    })
 }
 
 /// What a guest may have hung in that did not end by itself.
