@@ -24,7 +24,7 @@ fn built(kvm: &Kvm, code: &[u8], ring: Ring) -> Vm {
 /// Runs it to its end, which comes.
 fn end(vm: &mut Vm, what: &str) -> End {
     let start = Instant::now();
-    let outcome = vm.run().unwrap_or_else(|error| panic!("{what}: the host failed: {error}"));
+    let outcome = vm.run().expect(what);
     assert!(start.elapsed() < DEADLINE, "{what}: {:?}", start.elapsed());
     outcome.end
 }
@@ -121,7 +121,7 @@ const WINDOW: u64 = 1 << 39;
 fn map(vm: &Vm, level: u64, entry: u64) {
     // Pages that neither image nor host uses.
     let mut free = 2 * MIB;
-    let mut slot = vm.layout().tables.start + 8;
+    let mut slot = vm.layout().tables.start + 8 * (WINDOW >> 39);
     for _ in level..4 {
         vm.memory().write(Gpa(slot), &(free | 7).to_le_bytes()).expect("RAM");
         slot = free;

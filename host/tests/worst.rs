@@ -69,12 +69,11 @@ fn call_all(interface: &Interface, ring: Ring, step: usize, afresh: bool) -> Vec
     for (method, words) in calls.step_by(step) {
         set(&vm, interface.number(method), words);
         let outcome = vm.run().expect("the host does not fail");
-        answered.push(match &outcome.end {
-            End::Halted => true,
-            End::CallRefused { .. } => false,
-            end => panic!("method {method} with {words:x?}: {end}"),
-        });
-        if afresh || outcome.end != End::Halted {
+        let halted = outcome.end == End::Halted;
+        let refused = matches!(outcome.end, End::CallRefused { .. });
+        assert!(halted || refused, "method {method} with {words:x?}: {}", outcome.end);
+        answered.push(halted);
+        if afresh || refused {
             vm = built(&kvm, &file, ring);
         }
     }

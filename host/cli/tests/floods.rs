@@ -11,8 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// A guest's code, by a function as that is no constant.
+type Code = fn() -> &'static [u8];
+
 /// Each byte an exit; strings of them; all of the window, with an exit and without one.
-const FLOODS: [(&str, fn() -> &'static [u8]); 4] = [
+const FLOODS: [(&str, Code); 4] = [
     ("bytes", || code!(flood_bytes: "2: out 0xe9, al" "jmp 2b")),
     (
         "strings",
