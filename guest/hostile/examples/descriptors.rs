@@ -13,6 +13,7 @@ guest::entry!(main);
 
 fn main(_: &Boot) {
     own_idt::load();
+    // Not 0: an emulated kvm_amd takes LTR of it, and its QEMU then aborts.
     for selector in [8u16, 0x10, 0x18, 0x20, 0x40, 0xfff0] {
         let ltr = attempt(|| {
             // SAFETY: none: that the host bears it is the point.
