@@ -32,7 +32,7 @@ fn main(_: &Boot) {
     for word in [0, 1, 0x1000, 1 << 47, u64::MAX] {
         each!(word:
             "lar eax, ecx" "lsl eax, ecx" "verr cx" "verw cx" "monitor" "mwait" "vmlaunch" "vmresume"
-            "vmxoff" "vmxon [rdi]" "vmclear [rdi]" "vmread rax, rcx" "rdtscp" "sysenter" "getsec"
+            "vmxoff" "vmxon [rdi]" "vmclear [rdi]" "vmread rax, rcx" "rdtscp" "getsec"
             "invpcid rax, [rdi]" "enter 64, 31" "int3" "int 0x80" "xgetbv" "popcnt rax, rdi"
             "cmpxchg16b [rsp - 24]" "fninit; fldpi" "mulps xmm0, xmm1" "xsave [rsp - 24]"
         );
