@@ -102,6 +102,9 @@ fn every_instruction_has_a_named_end() {
         ac: "pushfq; or qword ptr [rsp], 0x40000; popfq; mov rax, [rsp + 1]"
         nt: "pushfq; or qword ptr [rsp], 0x4000; popfq; iretq"
         vm86: "pushfq; or qword ptr [rsp], 0x20000; popfq"
+        // A breakpoint on the stack that exceptions come to, which end where the boot block begins.
+        stack_break: "lea rax, [rdi - 8]; mov dr0, rax; mov eax, 0x90401; mov dr7, rax; ud2"
+        guarded: "mov eax, 0x2400; mov dr7, rax; mov rax, dr7"
         spin: "2: pause; jmp 2b" calls: "2: call 2b" pushes: "2: pushfq; jmp 2b"
     };
     let kvm = kvm();
