@@ -5,5 +5,8 @@
 
 #![no_std]
 
+mod never;
 pub mod own_idt;
 pub mod own_tables;
+
+pub use never::Never;

@@ -6,10 +6,11 @@
 #![no_std]
 #![no_main]
 
-use calls::calc::{self, Point};
+use calls::calc;
 use core::arch::asm;
 use guest::Boot;
 use guest::abi::mailbox;
+use hostile::Never;
 
 guest::entry!(main, serves = [calc: Never]);
 
@@ -24,35 +25,5 @@ fn main(boot: &Boot) {
             // SAFETY: as above. A tag that there is, an address that there is not, and a length.
             unsafe { word.write_volatile(1) };
         }
-    }
-}
-
-/// For the mailbox: nothing is ever served by it.
-#[derive(Default)]
-struct Never;
-
-impl calc::Calc for Never {
-    fn add(&mut self, _: u64, _: u64) -> u64 {
-        0
-    }
-
-    fn divide(&mut self, _: i64, _: i64) -> Option<i64> {
-        None
-    }
-
-    fn accumulate(&mut self, value: u64) -> u64 {
-        value
-    }
-
-    fn turn(&mut self, point: Point) -> Point {
-        point
-    }
-
-    fn echo(&mut self, _: &str) -> &str {
-        ""
-    }
-
-    fn sort(&mut self, _: &mut [u8]) -> u64 {
-        0
     }
 }
