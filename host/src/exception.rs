@@ -68,14 +68,33 @@ pub(crate) const fn tss_address(layout: &Layout) -> Gpa {
     Gpa(layout.descriptors.start + TSS_OFFSET)
 }
 
+/// All of it: what it is, where it stands, and its bytes.
+fn parts(layout: &Layout) -> [(&'static str, Gpa, Vec<u8>); 5] {
+    let tss_address = tss_address(layout);
+    let end_of_bitmap = Gpa(tss_address.0 + u64::from(TSS_LIMIT));
+    [
+        ("GDT", gdt_address(layout), gdt(tss_address)),
+        ("IDT", idt_address(layout), idt(Gva(layout.stubs.start))),
+        ("TSS", tss_address, tss(layout).to_vec()),
+        ("end of the I/O bitmap", end_of_bitmap, vec![0xff]),
+        ("exception stubs", Gpa(layout.stubs.start), stubs()),
+    ]
+}
+
 /// Writes all of it.
 pub(crate) fn place(memory: &Memory, layout: &Layout) -> Result<(), MemoryError> {
-    memory.write(gdt_address(layout), &gdt(tss_address(layout)))?;
-    memory.write(idt_address(layout), &idt(Gva(layout.stubs.start)))?;
-    memory.write(tss_address(layout), &tss(layout))?;
-    let end_of_bitmap = Gpa(tss_address(layout).0 + u64::from(TSS_LIMIT));
-    memory.write(end_of_bitmap, &[0xff])?;
-    memory.write(Gpa(layout.stubs.start), &stubs())
+    parts(layout).into_iter().try_for_each(|(_, at, bytes)| memory.write(at, &bytes))
+}
+
+/// What of it is no longer as the host placed it: a guest may map those pages writable.
+#[must_use]
+pub fn overwritten(memory: &Memory, layout: &Layout) -> Vec<&'static str> {
+    let is_other = |at: Gpa, bytes: &[u8]| {
+        let mut now = vec![0; bytes.len()];
+        memory.read(at, &mut now).is_err() || now != bytes
+    };
+    let parts = parts(layout).into_iter();
+    parts.filter(|(_, at, bytes)| is_other(*at, bytes)).map(|(name, ..)| name).collect()
 }
 
 fn gdt(tss: Gpa) -> Vec<u8> {

@@ -6,8 +6,8 @@ use crate::outcome::End;
 use abi::port;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
-    KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, KVM_INTERNAL_ERROR_EMULATION,
-    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run,
+    KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN,
+    KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run,
 };
 use std::fmt;
 
@@ -79,6 +79,9 @@ pub enum Exit {
         /// The hardware's own number for it.
         reason: u64,
     },
+    /// The guest has lowered its task priority (CR8), which some KVMs tell a host without an
+    /// interrupt controller of theirs. There are no interrupts for which that would matter.
+    TaskPriority,
     /// Anything else.
     Other {
         /// KVM_EXIT_*.
@@ -176,6 +179,7 @@ impl Exit {
             KVM_EXIT_SHUTDOWN => Self::Shutdown,
             KVM_EXIT_INTR => Self::Interrupted,
             KVM_EXIT_DEBUG => Self::Debug,
+            KVM_EXIT_SET_TPR => Self::TaskPriority,
             KVM_EXIT_INTERNAL_ERROR => {
                 // SAFETY: as above.
                 let internal = unsafe { union.internal };
@@ -208,7 +212,7 @@ impl Exit {
             Self::Debug => ExitKind::Debug,
             Self::InternalError(_) => ExitKind::InternalError,
             Self::FailEntry { .. } => ExitKind::FailEntry,
-            Self::Other { .. } => ExitKind::Other,
+            Self::TaskPriority | Self::Other { .. } => ExitKind::Other,
         }
     }
 
@@ -216,7 +220,7 @@ impl Exit {
     #[must_use]
     pub fn end(&self) -> Option<End> {
         Some(match self {
-            Self::Io(_) | Self::Interrupted | Self::Debug => return None,
+            Self::Io(_) | Self::Interrupted | Self::Debug | Self::TaskPriority => return None,
             Self::Hlt => End::Halted,
             Self::Shutdown => End::TripleFault,
             Self::Mmio(mmio) => End::UnmappedAccess { gpa: mmio.gpa, write: mmio.write.is_some() },
@@ -270,6 +274,7 @@ impl fmt::Display for Exit {
             Self::Debug => f.write_str("debug"),
             Self::InternalError(error) => write!(f, "internal error {}", error.suberror),
             Self::FailEntry { reason } => write!(f, "entry failed, reason {reason:#x}"),
+            Self::TaskPriority => f.write_str("task priority lowered"),
             Self::Other { reason } => write!(f, "exit reason {reason}"),
         }
     }
@@ -282,7 +287,7 @@ mod tests {
     use crate::outcome::End;
     use kvm_bindings::{
         KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_HYPERV, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
-        KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN, kvm_run,
+        KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, kvm_run,
         kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
         kvm_run__bindgen_ty_1__bindgen_ty_4 as RawIo,
         kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio,
@@ -361,6 +366,7 @@ mod tests {
         assert_eq!(end(KVM_EXIT_HLT), Some(End::Halted));
         assert_eq!(end(KVM_EXIT_SHUTDOWN), Some(End::TripleFault));
         assert_eq!(end(KVM_EXIT_INTR), None);
+        assert_eq!(end(KVM_EXIT_SET_TPR), None);
         assert_eq!(end(KVM_EXIT_HYPERV), Some(End::UnexpectedExit { reason: KVM_EXIT_HYPERV }));
         let failed = exit(KVM_EXIT_FAIL_ENTRY, |run| {
             run.__bindgen_anon_1.fail_entry =

@@ -159,7 +159,10 @@ impl Vm {
         // 11: what it wants is answered.
         let start = self.steps.now();
         let end = match self.tape.take() {
-            Some(mut tape) if !matches!(exit, Exit::Interrupted | Exit::Debug) => {
+            // Not what KVMs differ in.
+            Some(mut tape)
+                if !matches!(exit, Exit::Interrupted | Exit::Debug | Exit::TaskPriority) =>
+            {
                 let end = self.answer_by_tape(&mut *tape, &exit);
                 self.tape = Some(tape);
                 end?

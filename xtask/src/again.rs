@@ -3,11 +3,15 @@
 
 use crate::Failure;
 use crate::cargo::{cannot_start, target_dir};
-use crate::engine::{Case, DEADLINE, Hosts, TIMEOUT, command};
+use crate::engine::{Case, DEADLINE, Hosts, command};
 use crate::process::{self, Ran};
 use std::fmt::Write;
 use std::fs;
 use std::process::Command;
+
+/// How long a replay may take: its recording's own limit is in the log, and some that ends in seconds
+/// is replayed on a machine that is busy.
+const TIMEOUT: &str = "25s";
 
 /// Records the guest as its host runs it, and replays it by the stock binary; what is wrong, if
 /// anything is.

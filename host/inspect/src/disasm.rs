@@ -3,7 +3,10 @@
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, OpKind, Register,
 };
-use portcall::kvm_bindings::kvm_regs;
+use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
+
+/// EFER.LMA (SDM vol. 3, 2.2.1).
+const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 
 /// One instruction: what it is, and what it says.
 pub(crate) struct Decoded {
@@ -11,9 +14,19 @@ pub(crate) struct Decoded {
     pub(crate) text: String,
 }
 
-/// Decodes the instruction that these bytes begin with; `None` if they do not begin one.
-pub(crate) fn decode(bytes: &[u8], rip: u64) -> Option<Decoded> {
-    let mut decoder = Decoder::with_ip(64, bytes, rip, DecoderOptions::NONE);
+/// How many bits wide the code is that a processor with these registers runs (SDM vol. 3, 5.2.1).
+pub(crate) const fn code_bits(sregs: &kvm_sregs) -> u32 {
+    match (sregs.efer & EFER_LONG_MODE_ACTIVE != 0 && sregs.cs.l != 0, sregs.cs.db != 0) {
+        (true, _) => 64,
+        (false, true) => 32,
+        (false, false) => 16,
+    }
+}
+
+/// Decodes the instruction that these bytes begin with, of code that is 16, 32 or 64 bits wide;
+/// `None` if they do not begin one.
+pub(crate) fn decode(bytes: &[u8], rip: u64, bits: u32) -> Option<Decoded> {
+    let mut decoder = Decoder::with_ip(bits, bytes, rip, DecoderOptions::NONE);
     let instruction = decoder.decode();
     if instruction.is_invalid() {
         return None;

@@ -108,7 +108,8 @@ pub fn explain(
     let mut bytes = [0; 15];
     let read = space.read(outcome.registers.rip, &mut bytes);
     let reset = was_reset(&outcome.registers, &sregs);
-    let decoded = disasm::decode(&bytes[..read], outcome.registers.rip).filter(|_| !reset);
+    let bits = disasm::code_bits(&sregs);
+    let decoded = disasm::decode(&bytes[..read], outcome.registers.rip, bits).filter(|_| !reset);
     let scene = Scene { space, symbols: &symbols, outcome, sregs, decoded, kind };
 
     let (addresses, backtrace_end) = unwind::walk(&scene.space, &symbols, &outcome.registers);
@@ -145,7 +146,8 @@ pub fn explain(
         backtrace.iter().any(|f| f.source.as_ref().is_some_and(|s| s.file == place.file))
     };
     let line = place.as_ref().filter(told).and_then(Source::text);
-    let (headline, notes) = words(&scene);
+    let (headline, mut notes) = words(&scene);
+    notes.extend(words::other_mode(&scene));
     let show_registers = !matches!(
         outcome.end,
         End::Panicked { .. }

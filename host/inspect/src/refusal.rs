@@ -42,7 +42,8 @@ pub(crate) fn call_refused(call: &str, why: &str) -> Words {
 
 pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
     let rip = scene.registers().rip;
-    let told = disasm::decode(bytes, rip).map(|decoded| decoded.text);
+    let bits = disasm::code_bits(&scene.sregs);
+    let told = disasm::decode(bytes, rip, bits).map(|decoded| decoded.text);
     let instruction = told.or_else(|| scene.decoded.as_ref().map(|decoded| decoded.text.clone()));
     let what = instruction.map_or_else(|| "an instruction".to_owned(), |text| format!("`{text}`"));
     let mut notes = vec![format!("suberror 1, {}", name(1))];
@@ -50,16 +51,23 @@ pub(crate) fn emulation_failed(scene: &Scene<'_>, bytes: &[u8]) -> Words {
         let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         notes.push(format!("bytes at RIP: {}", bytes.join(" ")));
     }
-    notes.extend(words::not_a_call(scene));
-    notes.push(match (scene.kind, scene.in_ring_3()) {
-        (KvmKind::Pvm, false) => {
+    let call = words::not_a_call(scene);
+    let is_call = call.is_some();
+    notes.extend(call);
+    match (scene.kind, scene.in_ring_3()) {
+        (KvmKind::Pvm, false) => notes.push(
             "this KVM emulates ring 0 and has no SSE, x87, POPCNT, BMI or software interrupts there; \
              build for x86_64-unknown-none (C: -mgeneral-regs-only), or run with --ring 3"
-                .to_owned()
-        }
-        _ => "this KVM runs guests natively, and emulates an instruction only where it touches what is no RAM: \
-               is its address right?".to_owned(),
-    });
+                .to_owned(),
+        ),
+        // A SYSENTER is left to the emulator by the vendor in CPUID, whatever it touches.
+        _ if is_call => {}
+        _ => notes.push(
+            "this KVM runs guests natively, and emulates an instruction only where it touches what is \
+             no RAM: is its address right?"
+                .to_owned(),
+        ),
+    }
     (format!("KVM cannot emulate {what}"), notes)
 }
 

@@ -1,10 +1,10 @@
 //! Faults in words that need no manual beside them.
 
-use crate::disasm::Decoded;
+use crate::disasm::{self, Decoded};
 use crate::explain::Scene;
 use iced_x86::{FlowControl, Mnemonic};
 use portcall::End;
-use portcall::exception::Exception;
+use portcall::exception::{self, Exception};
 use portcall::layout::{MIB, PAGE, STACK_SIZE};
 
 /// The error code of a page fault (SDM vol. 3, 5.7): present, write, user, reserved, fetch.
@@ -314,21 +314,31 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
                     KVM that keeps the registers (kvm_intel, kvm_pvm) tells more";
         return (headline, vec![note.to_owned()]);
     }
-    let (idt, layout) = (&scene.sregs.idt, scene.space.vm.layout());
+    let (sregs, layout) = (&scene.sregs, scene.space.vm.layout());
     let mut notes = Vec::new();
-    if !layout.descriptors.contains(&idt.base) {
-        let gates = (u64::from(idt.limit) + 1) / 16;
+    if !layout.descriptors.contains(&sregs.idt.base) {
+        let gates = (u64::from(sregs.idt.limit) + 1) / 16;
         let many = if gates == 1 { "" } else { "s" };
         notes.push(format!(
             "the guest has loaded an interrupt table of its own: {gates} gate{many} at {:#x}",
-            idt.base
+            sregs.idt.base
         ));
+    }
+    for (what, base) in
+        [("descriptor table", sregs.gdt.base), ("task state segment", sregs.tr.base)]
+    {
+        if !layout.descriptors.contains(&base) {
+            notes.push(format!("the guest has loaded a {what} of its own, at {base:#x}"));
+        }
+    }
+    let overwritten = exception::overwritten(scene.space.vm.memory(), layout);
+    if !overwritten.is_empty() {
+        notes.push(format!("the guest has written over the host's {}", overwritten.join(", ")));
     }
     notes.extend(lost_tables(scene));
     if notes.is_empty() {
         notes.push(
-            "interrupt table and page tables look as the host made them; its descriptors, stacks or \
-             stubs may not"
+            "descriptor tables and stubs are as the host made them; page tables may not be"
                 .to_owned(),
         );
     }
@@ -346,6 +356,19 @@ fn lost_tables(scene: &Scene<'_>) -> Vec<String> {
         format!("its page tables no longer map its own entry: {walk}"),
         "memory is read below as the host had mapped it at the start".to_owned(),
     ]
+}
+
+/// What to say where the guest is no longer in the mode that it was started in.
+pub(crate) fn other_mode(scene: &Scene<'_>) -> Option<String> {
+    const PAGING: u64 = 1 << 31;
+    let bits = disasm::code_bits(&scene.sregs);
+    (bits != 64 && !scene.was_reset()).then(|| {
+        let paging = if scene.sregs.cr0 & PAGING == 0 { "without" } else { "with" };
+        format!(
+            "the guest has left 64-bit mode for {bits}-bit code {paging} paging; addresses are read \
+             here by CR3's tables as those of 64-bit mode"
+        )
+    })
 }
 
 /// What a guest may have hung in that did not end by itself.

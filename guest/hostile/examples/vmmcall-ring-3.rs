@@ -1,0 +1,19 @@
+//! Calls a hypervisor by the instruction of AMD's processors in ring 3: KVM refuses, and the guest goes
+//! on.
+//@ ring: 3
+//@ expect: exit=0
+
+#![no_std]
+#![no_main]
+
+use core::arch::asm;
+use guest::{Boot, println};
+
+guest::entry!(main);
+
+fn main(_: &Boot) {
+    println!("before");
+    // SAFETY: none: that the host bears it is the point.
+    unsafe { asm!("vmmcall", inout("rax") u64::MAX => _, options(nostack)) };
+    println!("after");
+}
