@@ -55,7 +55,7 @@ fn page_fault(
     code: u64,
 ) -> (Option<String>, Vec<String>) {
     let address = exception.cr2.map_or(0, |address| address.0);
-    let layout = scene.space.vm.layout();
+    let layout = scene.space.layout;
     let (access, _) = access(code);
     let to = if code & (FETCH | WRITE) == 0 { "of" } else { "to" };
     if code & RESERVED != 0 {
@@ -119,7 +119,7 @@ fn page_fault(
 
 /// How many bytes below the stack an access went, if it did.
 fn below_the_stack(scene: &Scene<'_>, address: u64) -> Option<u64> {
-    let layout = scene.space.vm.layout();
+    let layout = scene.space.layout;
     let bottom = layout.stack.start;
     let (guard, rsp) = (&layout.guard, scene.registers().rsp);
     // The guard page; or what a frame larger than that reaches beyond it.
@@ -314,7 +314,7 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
                     KVM that keeps the registers (kvm_intel, kvm_pvm) tells more";
         return (headline, vec![note.to_owned()]);
     }
-    let (idt, layout) = (&scene.sregs.idt, scene.space.vm.layout());
+    let (idt, layout) = (&scene.sregs.idt, scene.space.layout);
     let mut notes = Vec::new();
     if !layout.descriptors.contains(&idt.base) {
         let gates = (u64::from(idt.limit) + 1) / 16;
