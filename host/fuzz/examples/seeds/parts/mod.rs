@@ -1,0 +1,8 @@
+//! Seeds, by target.
+
+pub(crate) mod dwarf;
+pub(crate) mod elf;
+pub(crate) mod logs;
+
+/// A seed's name and its bytes.
+pub(crate) type Seed = (String, Vec<u8>);
