@@ -90,11 +90,11 @@ pub struct Echo {
 
 impl Kinds for Echo {
     fn nothing(&mut self) {
-        self.calls += 1;
+        self.calls = self.calls.wrapping_add(1);
     }
 
     fn only_there(&mut self, value: u64) {
-        self.calls += value;
+        self.calls = self.calls.wrapping_add(value);
     }
 
     fn only_back(&mut self) -> u64 {
@@ -118,7 +118,7 @@ impl Kinds for Echo {
     }
 
     fn five(&mut self, words: [u64; 5]) -> u64 {
-        words.iter().sum()
+        words.into_iter().fold(0, u64::wrapping_add)
     }
 
     fn six(&mut self, words: [u64; 6]) -> [u64; 2] {
@@ -126,7 +126,7 @@ impl Kinds for Echo {
     }
 
     fn seven(&mut self, first: u64) -> [u64; 7] {
-        core::array::from_fn(|i| first + i as u64)
+        core::array::from_fn(|i| first.wrapping_add(i as u64))
     }
 
     fn eight(&mut self, words: [u64; 8]) -> [u64; 8] {
