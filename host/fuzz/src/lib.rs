@@ -4,16 +4,25 @@
 //! cargo-fuzz makes the bytes (fuzz/, `cargo xtask fuzz`); a test here gives every seed and every
 //! input that once found something to the same functions, on stable.
 
+pub mod calls;
 pub mod dwarf;
 pub mod elf;
+pub mod exits;
 pub mod file;
 pub mod logs;
 
 mod input;
+mod machine;
+mod services;
 
 /// A target's name, as cargo-fuzz has it, and the target.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 3] =
-    [("dwarf", dwarf::target), ("elf", elf::target), ("logs", logs::target)];
+pub const TARGETS: [Target; 5] = [
+    ("calls", calls::target),
+    ("dwarf", dwarf::target),
+    ("elf", elf::target),
+    ("exits", exits::target),
+    ("logs", logs::target),
+];

@@ -10,8 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds");
     let mut bytes = 0;
     let all = [
+        ("calls", parts::calls::seeds()),
         ("dwarf", parts::dwarf::seeds()?),
         ("elf", parts::elf::seeds()),
+        ("exits", parts::exits::seeds()),
         ("logs", parts::logs::seeds()?),
     ];
     for (target, seeds) in all {

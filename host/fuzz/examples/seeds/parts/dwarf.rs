@@ -39,8 +39,11 @@ fn compiled(
     let (name, text) = source;
     std::fs::write(directory.join(name), text)?;
     let (program, arguments) = command.split_first().ok_or("no compiler")?;
+    // The same in every run, wherever that is.
+    let prefix = if *program == "cc" { "-ffile-prefix-map" } else { "--remap-path-prefix" };
     let status = Command::new(program)
         .args(arguments)
+        .arg(format!("{prefix}={}=/guest", directory.display()))
         .args(["-o", "out", name])
         .current_dir(directory)
         .status()?;

@@ -1,7 +1,9 @@
 //! Seeds, by target.
 
+pub(crate) mod calls;
 pub(crate) mod dwarf;
 pub(crate) mod elf;
+pub(crate) mod exits;
 pub(crate) mod logs;
 
 /// A seed's name and its bytes.
