@@ -1,0 +1,1 @@
+//! Properties of Portcall's parts that hold whatever they are given: all of it is in tests/.
