@@ -15,6 +15,10 @@ const SIZES: [u64; 6] = [MIB, 2 * MIB, 4 * MIB, 16 * MIB, 3 * GIB, 3 * GIB + 4 *
 /// kind of VM it is for.
 const E_FLAGS: usize = 48;
 
+/// The most pages of page tables that are built: a segment of gigabytes that no large page fits
+/// takes a thousand, and as long as a thousand cases.
+const TABLES: u64 = 64;
+
 /// The most bytes of a segment that are compared with what was asked for.
 const COMPARED: u64 = 64 * PAGE;
 
@@ -81,6 +85,9 @@ fn loaded(image: &Image<'_>, memory: u64, ring: Ring) {
     let bound = tables_bound(memory, segments);
     let mailbox = if image.notes().serves.is_empty() { 0 } else { portcall::abi::mailbox::SIZE };
     let Ok(layout) = Layout::new(memory, bound, 0, mailbox) else { return };
+    if bound > TABLES {
+        return;
+    }
     if load::check(image, &layout).is_err() {
         return;
     }
