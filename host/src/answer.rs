@@ -12,6 +12,7 @@ use crate::vm::Vm;
 use crate::walk::read_virtual;
 use abi::calls::WORDS_MAX;
 use abi::port;
+use kvm_bindings::KVM_EXIT_IO;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -40,6 +41,10 @@ pub(crate) use guest;
 impl Vm {
     /// Step 11: answers a port access; the end it is, if it is one.
     pub(crate) fn answer(&mut self, io: &Io) -> Result<Option<End>, Error> {
+        // Elements outside the mapping, or none, are no exit of any KVM's: nobody is asked then.
+        if self.vcpu.elements(io).is_empty() {
+            return Ok(Some(End::UnexpectedExit { reason: KVM_EXIT_IO }));
+        }
         match (io.port, io.read) {
             (port::EXCEPTION, false) => {
                 if let Some(end) = self.exception()? {
@@ -184,7 +189,7 @@ impl Vm {
 
     /// The exception port: the exception whose stub the guest is in, if it is in one.
     fn exception(&mut self) -> Result<Option<End>, Error> {
-        let (registers, sregs) = (self.registers()?, self.system_registers()?);
+        let (registers, sregs) = (self.vcpu.registers()?, self.vcpu.system_registers()?);
         self.fault = exception::decode(&self.memory, &self.layout, &registers, &sregs);
         let Some(fault) = &mut self.fault else { return Ok(None) };
         // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
@@ -210,7 +215,7 @@ impl Vm {
 
     /// The panic port: the registers name the message and the place. All are claims.
     fn panicked(&self) -> Result<End, Error> {
-        let (r, cr3) = (self.registers()?, self.system_registers()?.cr3);
+        let (r, cr3) = (self.vcpu.registers()?, self.vcpu.system_registers()?.cr3);
         let text = |address: u64, size: u64| {
             let size = usize::try_from(size).unwrap_or(usize::MAX).min(port::PANIC_TEXT_MAX);
             let mut bytes = vec![0; size];

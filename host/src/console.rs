@@ -189,6 +189,15 @@ impl Console {
         result
     }
 
+    /// Begins again with an empty window.
+    pub(crate) fn forget(&mut self) {
+        self.buffer.clear();
+        (self.taken, self.received) = (0, 0);
+        if self.hash.is_some() {
+            self.start_hash(self.watched);
+        }
+    }
+
     /// Drops what no one took, and says how much it was.
     pub(crate) fn discard(&mut self) -> u64 {
         let lost = self.buffer.len() as u64;

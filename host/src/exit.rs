@@ -157,6 +157,9 @@ impl Exit {
             KVM_EXIT_IO => {
                 // SAFETY: the exit reason names this member; any bytes are valid in it.
                 let io = unsafe { union.io };
+                if !matches!(io.size, 1 | 2 | 4) {
+                    return Self::Other { reason: KVM_EXIT_IO };
+                }
                 Self::Io(Io {
                     port: io.port,
                     read: u32::from(io.direction) == KVM_EXIT_IO_IN,

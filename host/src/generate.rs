@@ -114,8 +114,10 @@ impl<'g> Generator<'g> {
         Self { places, numbers, free: 0, words, sites, memory }
     }
 
-    /// A right call: every server answers it, but for arguments in an encoding of their own
-    /// ([`Kind::Encoded`]), which are any bytes. Of an interface without methods, a wrong one.
+    /// A right call: every server answers it, but for arguments of which the table does not say all:
+    /// those in an encoding of their own ([`Kind::Encoded`]), which are any bytes, and types that
+    /// take less than their kind, as [`Level`](abi::host::Level) takes five numbers of a byte's. Of
+    /// an interface without methods, a wrong one.
     pub fn call(&mut self, interface: &Interface) -> Generated {
         let Some((place, method)) = self.one_of(interface.methods) else {
             return self.unknown_method(interface);

@@ -19,6 +19,12 @@ impl Input {
         self.at >= self.buffer.len()
     }
 
+    /// Drops what was read ahead.
+    pub(crate) fn forget(&mut self) {
+        self.buffer.clear();
+        self.at = 0;
+    }
+
     /// The next byte; `None` at the end of the source, or where the VM's signal interrupted the
     /// wait and `give_up` says so.
     pub(crate) fn next(&mut self, mut give_up: impl FnMut() -> bool) -> io::Result<Option<u8>> {

@@ -72,6 +72,7 @@ pub mod outcome;
 
 mod builder;
 mod vm;
+mod made_up;
 
 mod bounds;
 pub mod error;

@@ -64,7 +64,10 @@ pub fn argument_block(arguments: &[String]) -> Result<Vec<u8>, ConfigError> {
 
 /// Copies the segments and applies the relocations. What the file does not give (BSS) is zero
 /// already: the memory is new.
-pub(crate) fn image(memory: &Memory, image: &Image<'_>) -> Result<(), MemoryError> {
+///
+/// # Errors
+/// There is no RAM where a segment is to lie; [`check`] tells that beforehand.
+pub fn image(memory: &Memory, image: &Image<'_>) -> Result<(), MemoryError> {
     for segment in image.segments() {
         memory.write(segment.gpa, image.bytes_of(segment))?;
     }

@@ -27,8 +27,30 @@ pub struct Memory {
 
 impl Memory {
     /// Maps RAM as the layout has it: private, zero, and sparse, so that only what is touched
-    /// costs; each range between guards of its own.
-    pub(crate) fn map(layout: &Layout) -> Result<Self, MemoryError> {
+    /// costs; each range between guards of its own. It takes no KVM, so that what a VM would hold
+    /// can be built and looked at anywhere:
+    ///
+    /// ```
+    /// use portcall::address_space::address_space;
+    /// use portcall::layout::{Layout, MIB};
+    /// use portcall::paging::{Tables, tables_bound};
+    /// use portcall::{Gpa, Gva, Image, Memory, Ring, load, walk};
+    ///
+    /// let image = Image::flat(&[0xf4])?;
+    /// let layout = Layout::new(2 * MIB, tables_bound(2 * MIB, image.segments()), 0, 0)?;
+    /// load::check(&image, &layout)?;
+    /// let memory = Memory::map(&layout)?;
+    /// let space = address_space(&layout, image.segments(), Ring::Zero);
+    /// Tables::build(Gpa(layout.tables.start), &space).write(&memory, &layout.tables)?;
+    /// load::image(&memory, &image)?;
+    /// let code = walk::translate(&memory, layout.tables.start, Gva(MIB)).expect("mapped");
+    /// assert!(code.executable);
+    /// # Ok::<(), portcall::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The host has no room for it.
+    pub fn map(layout: &Layout) -> Result<Self, MemoryError> {
         let size = layout.ram.iter().map(|range| range.end - range.start).sum();
         let failed = |reason: String| MemoryError::Map { size, reason };
         let (mut regions, mut mappings) = (Vec::new(), Vec::new());

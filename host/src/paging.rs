@@ -110,8 +110,11 @@ impl Tables {
         usize::try_from(offset / PAGE).unwrap_or(usize::MAX)
     }
 
-    /// Copies the tables to their place.
-    pub(crate) fn write(&self, memory: &Memory, room: &Range<u64>) -> Result<(), MemoryError> {
+    /// Copies the tables to their place, the layout's `tables`.
+    ///
+    /// # Errors
+    /// There is no room, or no RAM.
+    pub fn write(&self, memory: &Memory, room: &Range<u64>) -> Result<(), MemoryError> {
         let size = self.pages.len() as u64 * PAGE;
         // `tables_bound` has seen to it.
         if self.start + size > room.end {

@@ -3,7 +3,7 @@
 use crate::error::KvmError;
 use crate::exit::{Exit, Io};
 use crate::observe::Observers;
-use kvm_bindings::{kvm_regs, kvm_sregs};
+use kvm_bindings::{kvm_regs, kvm_run, kvm_sregs};
 use kvm_ioctls::{Kvm, SyncReg, VcpuFd, VmFd};
 use std::sync::atomic::{Ordering, compiler_fence};
 
@@ -117,10 +117,28 @@ impl Vcpu {
         match self.fd.run() {
             // kvm-ioctls' own decoding merges size and count and drops the words of an
             // internal error, so the mapping is read here.
-            Ok(_) => Ok(Exit::decode(self.fd.get_kvm_run())),
+            Ok(_) => Ok(self.decode()),
             Err(error) if error.errno() == libc::EINTR => Ok(Exit::Interrupted),
             Err(error) => Err(KvmError::ioctl("KVM_RUN", error)),
         }
+    }
+
+    /// The exit that stands in the mapping.
+    pub(crate) fn decode(&mut self) -> Exit {
+        Exit::decode(self.fd.get_kvm_run())
+    }
+
+    /// The mapping: kvm_run, and what lies behind it.
+    pub(crate) fn parts(&mut self) -> (&mut kvm_run, &mut [u8]) {
+        let behind = self.mapping.saturating_sub(size_of::<kvm_run>());
+        let run: *mut kvm_run = self.fd.get_kvm_run();
+        // SAFETY: the mapping is at least as large as the structure at its start.
+        let rest: *mut u8 = unsafe { run.add(1) }.cast();
+        // SAFETY: `behind` bytes from there on are inside the mapping, which lives as long as
+        // `self` and is borrowed with it; the kernel touches it only during ioctls on this vCPU.
+        let rest = unsafe { std::slice::from_raw_parts_mut(rest, behind) };
+        // SAFETY: the structure ends where `rest` begins, so the two do not overlap; else as above.
+        (unsafe { &mut *run }, rest)
     }
 
     /// The elements of a port access, in the mapping. Empty where they would not be inside.

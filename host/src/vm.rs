@@ -149,6 +149,11 @@ impl Vm {
         // 10: the guest runs.
         let entered = self.steps.now();
         let exit = self.vcpu.run()?;
+        self.answered(exit, entered)
+    }
+
+    /// What comes of an exit, for which the guest was entered then.
+    pub(crate) fn answered(&mut self, exit: Exit, entered: Option<Instant>) -> Result<Stop, Error> {
         self.stats.count(exit.kind());
         self.steps.exit(&exit, entered);
         if exit != Exit::Interrupted

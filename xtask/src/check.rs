@@ -31,6 +31,8 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
     let words = |text: &'static str| text.split(' ').collect::<Vec<_>>();
     let mut stages = vec![
         ("format", words("fmt --all --check")),
+        // Another workspace, of which stable cannot build more.
+        ("format (fuzz)", words("fmt --check --manifest-path fuzz/Cargo.toml")),
         (
             "lints (host)",
             words("clippy --quiet --keep-going --workspace --all-targets -- -D warnings"),

@@ -7,6 +7,7 @@ mod build;
 mod new;
 mod test;
 mod check;
+mod fuzz;
 mod doctor;
 
 mod programs;
@@ -79,6 +80,8 @@ enum Command {
     Test(test::Args),
     /// Check formatting, lints, documentation and links
     Check,
+    /// Give the fuzz targets inputs without end, and say which one fails
+    Fuzz(fuzz::Args),
     /// Say whether this machine can build and run guests, and what to do if not
     Doctor,
 }
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         Command::New(args) => new::new(&args),
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Doctor => doctor::doctor(),
     };
     result.unwrap_or_else(|Failure(message)| {

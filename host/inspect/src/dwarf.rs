@@ -16,6 +16,14 @@ const MAX_BYTES: usize = 128 << 20;
 const MAX_DEPTH: isize = 200;
 /// The most bytes of line programs, each unit's counted. A row of a program is some 32 bytes.
 const MAX_LINES: usize = 64 << 20;
+/// How often that may be the bytes that there are, beyond a MiB: compilers give each unit a
+/// program of its own.
+const MAX_SHARED: usize = 4;
+/// The most files that line programs name, each unit's counted; parsed, they take some 100 bytes.
+const MAX_FILES: usize = 1 << 20;
+/// The most bytes of their paths, each unit's counted: a path is put together from three names,
+/// which may be shared by all.
+const MAX_PATHS: usize = 64 << 20;
 /// The most bytes of abbreviations, each unit's counted; parsed, they take several times that.
 const MAX_ABBREVIATIONS: usize = 32 << 20;
 /// The most address ranges, each entry's counted.
@@ -52,7 +60,8 @@ pub(crate) fn context<'a>(sections: &Sections<'a>) -> Result<Context<Reader<'a>>
 
 /// Whether looking addresses up stays within bounds.
 fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
-    let (mut lines, mut ranges, mut abbreviations) = (0usize, 0usize, 0usize);
+    let (mut ranges, mut abbreviations) = (0usize, 0usize);
+    let mut lines = Lines::new(dwarf.debug_line.reader().len());
     let mut units = dwarf.units();
     while let Some(header) = units.next()? {
         // Units may share a table, or begin anywhere in one; each parses its own.
@@ -64,8 +73,10 @@ fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
         }
         // A unit that cannot be read is skipped by those who look up as well.
         let Ok(unit) = dwarf.unit(header) else { continue };
-        if let Some(program) = &unit.line_program {
-            lines = lines.saturating_add(program.header().raw_program_buf().len());
+        if let Some(program) = &unit.line_program
+            && !lines.take(dwarf, &unit, program.header())
+        {
+            return Ok(false);
         }
         let mut entries = unit.entries();
         // As far as it can be read; no further is it looked up.
@@ -76,12 +87,53 @@ fn is_bounded(dwarf: &gimli::Dwarf<Reader<'_>>) -> Result<bool, gimli::Error> {
             if let Some(value) = entry.attr_value(gimli::DW_AT_ranges) {
                 ranges = ranges.saturating_add(count_ranges(dwarf, &unit, value, MAX_RANGES));
             }
-            if lines > MAX_LINES || ranges > MAX_RANGES {
+            if ranges > MAX_RANGES {
                 return Ok(false);
             }
         }
     }
-    Ok(lines <= MAX_LINES)
+    Ok(true)
+}
+
+/// What line programs ask for, each unit's counted.
+struct Lines {
+    /// The most bytes of programs in this file.
+    most: usize,
+    programs: usize,
+    files: usize,
+    paths: usize,
+}
+
+impl Lines {
+    const fn new(section: usize) -> Self {
+        let shared = section.saturating_mul(MAX_SHARED).saturating_add(1 << 20);
+        let most = if shared < MAX_LINES { shared } else { MAX_LINES };
+        Self { most, programs: 0, files: 0, paths: 0 }
+    }
+
+    /// Counts a unit's; whether that is still within bounds.
+    fn take<'a>(
+        &mut self,
+        dwarf: &gimli::Dwarf<Reader<'a>>,
+        unit: &gimli::Unit<Reader<'a>>,
+        header: &gimli::LineProgramHeader<Reader<'a>>,
+    ) -> bool {
+        self.programs = self.programs.saturating_add(header.raw_program_buf().len());
+        self.files = self.files.saturating_add(header.file_names().len());
+        if self.programs > self.most || self.files > MAX_FILES {
+            return false;
+        }
+        let length =
+            |value| dwarf.attr_string(unit, value).map_or(0, |text: Reader<'_>| text.len());
+        let folder = unit.comp_dir.map_or(0, |folder| folder.len());
+        // To find a name's end takes a look at all of it, so what was looked at is what counts.
+        header.file_names().iter().all(|file| {
+            let directory = file.directory(header).map_or(0, length);
+            let path = folder + directory + length(file.path_name());
+            self.paths = self.paths.saturating_add(path);
+            self.paths <= MAX_PATHS
+        })
+    }
 }
 
 /// Bytes from the start of a table of abbreviations to its end (DWARF 5, 7.5.3), as far as it can

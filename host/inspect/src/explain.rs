@@ -104,7 +104,7 @@ pub fn explain(
 ) -> Result<Explanation, Error> {
     let sregs = vm.system_registers()?;
     let symbols = Symbols::new(elf, image.bias());
-    let space = Space { vm, image, cr3: sregs.cr3 };
+    let space = Space { memory: vm.memory(), layout: vm.layout(), image, cr3: sregs.cr3 };
     let mut bytes = [0; 15];
     let read = space.read(outcome.registers.rip, &mut bytes);
     let reset = was_reset(&outcome.registers, &sregs);

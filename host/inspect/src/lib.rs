@@ -24,4 +24,4 @@ pub use explain::{Explanation, explain};
 pub use kind::KvmKind;
 pub use render::{Style, printable};
 pub use symbols::{DebugInfo, Frame, Source, Symbols};
-pub use unwind::WalkEnd;
+pub use unwind::{WalkEnd, backtrace};

@@ -1,25 +1,23 @@
 //! Guest-virtual memory, as well as it can still be read.
 
+use portcall::layout::Layout;
 use portcall::segment::Permissions;
-use portcall::{Gpa, Gva, Image, Memory, Vm, walk};
+use portcall::{Gpa, Gva, Image, Memory, walk};
 
 /// The guest's address space at its end.
 pub(crate) struct Space<'a> {
-    pub(crate) vm: &'a Vm,
+    pub(crate) memory: &'a Memory,
+    pub(crate) layout: &'a Layout,
     pub(crate) image: &'a Image<'a>,
     /// The root of its page tables now.
     pub(crate) cr3: u64,
 }
 
 impl Space<'_> {
-    fn memory(&self) -> &Memory {
-        self.vm.memory()
-    }
-
     /// Where an address leads: by the guest's page tables, or where those are broken, as the
     /// host had set it up.
     pub(crate) fn translate(&self, gva: u64) -> Option<Gpa> {
-        let by_tables = walk::translate(self.memory(), self.cr3, Gva(gva)).map(|t| t.gpa);
+        let by_tables = walk::translate(self.memory, self.cr3, Gva(gva)).map(|t| t.gpa);
         by_tables.or_else(|| {
             if self.tables_lead_somewhere() {
                 return None;
@@ -27,14 +25,14 @@ impl Space<'_> {
             let segments = self.image.segments().iter();
             let inside = segments.filter(|s| s.virtual_range().contains(&gva));
             let moved = inside.map(|s| Gpa(s.gpa.0 + (gva - s.gva.0))).next();
-            let ram = || self.vm.layout().ram.iter().any(|range| range.contains(&gva));
+            let ram = || self.layout.ram.iter().any(|range| range.contains(&gva));
             moved.or_else(|| ram().then_some(Gpa(gva)))
         })
     }
 
     /// Whether the guest's tables still map anything of ours: the image's own entry.
     pub(crate) fn tables_lead_somewhere(&self) -> bool {
-        walk::translate(self.memory(), self.cr3, self.image.entry()).is_some()
+        walk::translate(self.memory, self.cr3, self.image.entry()).is_some()
     }
 
     /// Copies as much of guest-virtual memory as there is.
@@ -45,7 +43,7 @@ impl Space<'_> {
             let Some(gpa) = self.translate(at) else { break };
             let to_page_end = usize::try_from(4096 - at % 4096).unwrap_or(1);
             let now = to_page_end.min(bytes.len() - done);
-            if self.memory().read(gpa, &mut bytes[done..done + now]).is_err() {
+            if self.memory.read(gpa, &mut bytes[done..done + now]).is_err() {
                 break;
             }
             done += now;
@@ -61,7 +59,7 @@ impl Space<'_> {
 
     /// The permissions of the page at an address, and whether ring 3 may use it.
     pub(crate) fn permissions(&self, gva: u64) -> Option<(Permissions, bool)> {
-        let found = walk::translate(self.memory(), self.cr3, Gva(gva))?;
+        let found = walk::translate(self.memory, self.cr3, Gva(gva))?;
         let permissions = Permissions { write: found.writable, execute: found.executable };
         Some((permissions, found.user))
     }
@@ -72,7 +70,7 @@ impl Space<'_> {
         let mut text = format!("CR3 {table:#x}");
         for (name, shift) in [("PML4", 39), ("PDPT", 30), ("PD", 21), ("PT", 12)] {
             let index = gva >> shift & 0x1ff;
-            let Ok(entry) = self.memory().load_u64(Gpa(table + 8 * index)) else {
+            let Ok(entry) = self.memory.load_u64(Gpa(table + 8 * index)) else {
                 return text + ", which is not RAM";
             };
             text += &format!(", {name}[{index}]");
@@ -92,7 +90,7 @@ impl Space<'_> {
 
     /// What lies at an address, of what the host knows: a part of the image or of its own range.
     pub(crate) fn region(&self, gva: u64) -> Option<&'static str> {
-        let layout = self.vm.layout();
+        let layout = self.layout;
         let ours = [
             (&layout.tables, "the page tables"),
             (&layout.descriptors, "the descriptor tables (GDT, IDT, TSS)"),

@@ -5,6 +5,7 @@ use addr2line::Context;
 use goblin::elf::section_header::SHF_ALLOC;
 use goblin::elf::sym;
 use portcall::sections::Sections;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -52,6 +53,9 @@ pub enum DebugInfo {
 
 /// The most symbols that are looked at; the rest of a larger table is left out.
 const MAX_SYMBOLS: usize = 1 << 20;
+
+/// The most bytes of a name that are shown.
+const LONGEST_NAME: usize = 4096;
 
 /// How far behind a symbol without a size an address may be: a label in an assembly file.
 const LABEL_REACH: u64 = 0x1000;
@@ -162,7 +166,9 @@ impl<'a> Symbols<'a> {
     }
 
     fn by_lines(&self, address: u64, probe: u64) -> Option<Vec<Frame>> {
-        let mut found = self.lines.as_ref()?.find_frames(probe).skip_all_loads().ok()?;
+        // The last address of all is nobody's, and addr2line would look for one behind it.
+        let lines = self.lines.as_ref().filter(|_| probe != u64::MAX)?;
+        let mut found = lines.find_frames(probe).skip_all_loads().ok()?;
         let mut frames = Vec::new();
         while frames.len() < MAX_INLINED {
             let Ok(Some(frame)) = found.next() else { break };
@@ -184,12 +190,28 @@ impl<'a> Symbols<'a> {
     }
 }
 
-/// A name as its author wrote it; Rust's names without their hashes.
+/// A name as its author wrote it; Rust's names without their hashes. No more of it than a person
+/// reads: a name may be as long as its file, one in Rust's form make a thousand times its own
+/// length, and a backtrace have thousands of them.
 fn demangled(name: &[u8]) -> String {
-    let name = String::from_utf8_lossy(name);
-    match rustc_demangle::try_demangle(&name) {
-        Ok(demangled) => format!("{demangled:#}"),
-        Err(_) => name.into_owned(),
+    let name = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
+    let mut shown = Bounded(String::new());
+    // The error is that there is more.
+    let _ = match rustc_demangle::try_demangle(&name) {
+        Ok(demangled) => write!(shown, "{demangled:#}"),
+        Err(_) => shown.write_str(&name),
+    };
+    shown.0
+}
+
+/// Takes the first of what is written to it.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = LONGEST_NAME - self.0.len();
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
     }
 }
 

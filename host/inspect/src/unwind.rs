@@ -13,6 +13,8 @@ use gimli::{
     UnwindSection, X86_64,
 };
 use portcall::kvm_bindings::kvm_regs;
+use portcall::layout::Layout;
+use portcall::{Image, Memory};
 
 /// The most return addresses that are followed.
 const MAX_DEPTH: usize = 256;
@@ -30,6 +32,23 @@ pub enum WalkEnd {
     Lost,
     /// At the most frames that are followed.
     Cut,
+}
+
+/// The addresses on the way to where a guest is, innermost first: RIP itself, then what is returned
+/// to. It takes no VM that runs, so that a guest can be looked at in the midst of its life, or one
+/// that was only put together: its memory and layout, its image, and CR3 and the general registers
+/// at that moment. [`Symbols::frames`] has the names; all but the first address are returned to.
+///
+/// At most 256 of them, each further up the stack than the one before.
+#[must_use]
+pub fn backtrace(
+    (memory, layout): (&Memory, &Layout),
+    image: &Image<'_>,
+    symbols: &Symbols<'_>,
+    cr3: u64,
+    registers: &kvm_regs,
+) -> (Vec<u64>, WalkEnd) {
+    walk(&Space { memory, layout, image, cr3 }, symbols, registers)
 }
 
 /// What a function's caller needs.

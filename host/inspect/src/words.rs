@@ -55,7 +55,7 @@ fn page_fault(
     code: u64,
 ) -> (Option<String>, Vec<String>) {
     let address = exception.cr2.map_or(0, |address| address.0);
-    let layout = scene.space.vm.layout();
+    let layout = scene.space.layout;
     let (access, _) = access(code);
     let to = if code & (FETCH | WRITE) == 0 { "of" } else { "to" };
     if code & RESERVED != 0 {
@@ -119,7 +119,7 @@ fn page_fault(
 
 /// How many bytes below the stack an access went, if it did.
 fn below_the_stack(scene: &Scene<'_>, address: u64) -> Option<u64> {
-    let layout = scene.space.vm.layout();
+    let layout = scene.space.layout;
     let bottom = layout.stack.start;
     let (guard, rsp) = (&layout.guard, scene.registers().rsp);
     // The guard page; or what a frame larger than that reaches beyond it.
@@ -314,7 +314,7 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
                     KVM that keeps the registers (kvm_intel, kvm_pvm) tells more";
         return (headline, vec![note.to_owned()]);
     }
-    let (sregs, layout) = (&scene.sregs, scene.space.vm.layout());
+    let (sregs, layout) = (&scene.sregs, scene.space.layout);
     let mut notes = Vec::new();
     if !layout.descriptors.contains(&sregs.idt.base) {
         let gates = (u64::from(sregs.idt.limit) + 1) / 16;
@@ -331,7 +331,7 @@ pub(crate) fn triple_fault(scene: &Scene<'_>) -> Words {
             notes.push(format!("the guest has loaded a {what} of its own, at {base:#x}"));
         }
     }
-    let overwritten = exception::overwritten(scene.space.vm.memory(), layout);
+    let overwritten = exception::overwritten(scene.space.memory, layout);
     if !overwritten.is_empty() {
         notes.push(format!("the guest has written over the host's {}", overwritten.join(", ")));
     }

@@ -235,6 +235,74 @@ fn units_that_parse_one_table_again_and_again_are_refused() {
     assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
 }
 
+/// Units that all have the one line program, of so many files in a folder with so long a name.
+fn sharing(units: usize, files: usize, folder: usize, rows: usize) -> String {
+    let units: String = (0..units)
+        .map(|_| ".long 7f - 6f\n6: .value 4\n.long table\n.byte 8\n.uleb128 1\n.long 0\n.quad 0\n7:\n")
+        .collect();
+    let files: String = (0..files).map(|_| ".asciz \"f\"\n.byte 1,0,0\n").collect();
+    format!(
+        ".text\n.globl _start\n_start: ud2\n\
+         .section .debug_abbrev\ntable: .uleb128 1\n.uleb128 0x11\n.byte 0\n\
+         .uleb128 0x10\n.uleb128 0x17\n.uleb128 0x11\n.uleb128 1\n.byte 0,0,0\n\
+         .section .debug_info\n{units}\
+         .section .debug_line\n.long 9f - 8f\n8: .value 4\n.long 5f - 4f\n\
+         4: .byte 1,1,1,-5,14,13,0,1,1,1,1,0,0,0,1,0,0,1\n\
+         .fill {folder},1,0x61\n.byte 0,0\n{files}.byte 0\n5: .fill {rows},1,0x20\n9:\n"
+    )
+}
+
+#[test]
+fn a_line_program_that_all_units_have_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let built = |units, files, length, rows| {
+        let (source, image) = (folder.path().join("s.S"), folder.path().join("s"));
+        std::fs::write(&source, sharing(units, files, length, rows)).expect("written");
+        let mut cc = Command::new("cc");
+        let built = cc.args(["-static", "-nostdlib", "-o"]).args([&image, &source]).status();
+        assert!(built.expect("this test needs a C compiler (apt-get install gcc)").success());
+        std::fs::read(&image).expect("read")
+    };
+    let few = built(4, 10, 100, 1000);
+    assert_eq!(*Symbols::new(&few, 0).debug_info(), DebugInfo::Lines);
+    // In 100 KB: 40 million rows, six million files, and 3 GB of paths.
+    for (units, files, length, rows) in
+        [(2000, 1, 10, 20_000), (2000, 3000, 10, 1), (500, 300, 20_000, 1)]
+    {
+        let many = built(units, files, length, rows);
+        assert!(many.len() < 120_000, "{}", many.len());
+        let symbols = Symbols::new(&many, 0);
+        let info = symbols.debug_info();
+        assert!(matches!(info, DebugInfo::Symbols(why) if why.contains("more work")), "{info:?}");
+    }
+}
+
+#[test]
+fn an_address_that_no_code_can_have_and_names_that_no_one_reads_are_nothing_special() {
+    let folder = TempDir::new().expect("a folder");
+    // Rust's v0 names lead back to what they have named: each `T` tuple here doubles.
+    let doubling: String = (0..30).map(|_| "TB0_B0_E").collect();
+    let long = "n".repeat(100_000);
+    let (source, image) = (folder.path().join("l.S"), folder.path().join("l"));
+    let text = format!(".globl _start\n_start: nop\n{long}: nop\n_RINvC1a1b{doubling}E: ud2\n");
+    std::fs::write(&source, text).expect("written");
+    let built = Command::new("cc")
+        .args(["-g", "-static", "-nostdlib", "-Wl,-Ttext=0x100000", "-o"])
+        .args([&image, &source])
+        .status();
+    assert!(built.expect("this test needs a C compiler (apt-get install gcc)").success());
+    let bytes = std::fs::read(&image).expect("read");
+    let symbols = Symbols::new(&bytes, 0);
+    for (address, call) in [(0, true), (u64::MAX, false), (u64::MAX, true)] {
+        let frames = symbols.frames(address, call);
+        assert_eq!((frames.len(), &frames[0].function), (1, &None), "{address:#x}");
+    }
+    let (name, _) = symbols.symbol_at(0x10_0001).expect("there");
+    assert!(name.len() == 4096 && long.starts_with(&name), "{}", name.len());
+    let (name, _) = symbols.symbol_at(0x10_0002).expect("there");
+    assert!(name.len() <= 4096, "{}", name.len());
+}
+
 #[test]
 fn only_source_is_read_for_a_line_of_source() {
     let line = |file: &str| inspect::Source { file: file.into(), line: 1, column: 0 }.text();

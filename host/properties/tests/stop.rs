@@ -135,7 +135,9 @@ fn two_stoppers_stop_once() {
             thread::spawn(move || model.stop())
         });
         assert!(model.run(0, true));
-        stoppers.map(|stopper| stopper.join().expect("no panics"));
+        for stopper in stoppers {
+            stopper.join().expect("no panics");
+        }
         assert!(model.signals.load(Ordering::Relaxed) <= 1);
     });
 }
