@@ -58,7 +58,7 @@ impl Console {
     pub(crate) fn push<'b>(&mut self, bytes: impl Iterator<Item = &'b u8>, stats: &mut Stats) {
         let before = self.buffer.len();
         self.buffer.extend(bytes);
-        self.receive(before, stats);
+        stats.console_bytes += self.receive(before);
     }
 
     /// Takes what stands in the window. Its write index is a claim: whatever it says, at most
@@ -84,7 +84,7 @@ impl Console {
             }
         }
         self.taken = written;
-        self.receive(before, stats);
+        stats.console_bytes += self.receive(before);
     }
 
     /// Shows the guest how much room there is, in answer to an exit of its own: at a tick this
@@ -100,8 +100,9 @@ impl Console {
         self.start = self.hash.filter(|_| watched == Some(0));
     }
 
-    /// What has come into the buffer behind `before`, as far as the limit allows.
-    fn receive(&mut self, before: usize, stats: &mut Stats) {
+    /// What has come into the buffer behind `before`, as far as the limit allows; how much of it
+    /// that is.
+    fn receive(&mut self, before: usize) -> u64 {
         let there = (self.buffer.len() - before) as u64;
         if there > self.left {
             self.over = true;
@@ -117,9 +118,9 @@ impl Console {
         }
         let count = new.len() as u64;
         self.left -= count;
-        stats.console_bytes += count;
         self.received += count;
         self.hash = self.hash.map(|hash| new.iter().fold(hash, step));
+        count
     }
 
     /// What was received so far.
@@ -137,7 +138,7 @@ impl Console {
         self.take(memory, stats);
         let before = self.buffer.len();
         self.buffer.extend_from_slice(text);
-        self.receive(before, stats);
+        self.receive(before);
     }
 
     /// The limit begins anew.
