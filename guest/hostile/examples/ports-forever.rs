@@ -1,7 +1,7 @@
 //! Uses the ports of the contract that do not end it, without an end: flushes what is empty, reads
 //! an input that has ended, says that it faulted and that it waits for calls, and does not.
-//@ timeout: 300ms
-//@ expect: exit=124 end=limit-reached exits.port[0xf6]>100 exits.port[0xf8]>100
+//@ options: --limit exits=2000
+//@ expect: exit=122 end=limit-reached exits.port[0xf6]>100 exits.port[0xf8]>100
 
 #![no_std]
 #![no_main]

@@ -1,7 +1,7 @@
 //! Prints without an end, a byte an exit.
-//@ timeout: 300ms
+//@ options: --limit exits=1000
 //@ output: ignored
-//@ expect: exit=124 end=limit-reached exits.port[0xe9]>=100
+//@ expect: exit=122 end=limit-reached exits.port[0xe9]=1001
 
 #![no_std]
 #![no_main]

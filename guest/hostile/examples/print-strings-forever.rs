@@ -1,7 +1,7 @@
 //! Prints by string instructions of as much as there is memory for.
-//@ timeout: 300ms
+//@ options: --limit console=64KiB
 //@ output: ignored
-//@ expect: exit=124 end=limit-reached
+//@ expect: exit=122 end=limit-reached
 
 #![no_std]
 #![no_main]

@@ -1,7 +1,7 @@
 //! Jumps into a stub with a stack at the very end of the host's own, where half a frame is.
 //@ ring: 0
-//@ timeout: 300ms
-//@ expect: exit=124 end=limit-reached
+//@ options: --limit exits=1000
+//@ expect: exit=122 end=limit-reached
 
 #![no_std]
 #![no_main]

@@ -10,10 +10,10 @@ pub mod elf;
 pub mod exits;
 pub mod file;
 pub mod logs;
+pub mod services;
 
 mod input;
 mod machine;
-mod services;
 
 /// A target's name, as cargo-fuzz has it, and the target.
 pub type Target = (&'static str, fn(&[u8]));

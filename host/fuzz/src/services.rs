@@ -13,7 +13,7 @@ use portcall::{Builder, Guest, abi};
 use std::collections::BTreeMap;
 
 /// All interfaces, the host's own among them.
-pub(crate) const ALL: [&Interface; 8] = [
+pub const ALL: [&Interface; 8] = [
     &kinds::INTERFACE,
     &store::INTERFACE,
     &calc::INTERFACE,
@@ -25,7 +25,7 @@ pub(crate) const ALL: [&Interface; 8] = [
 ];
 
 /// Serves all of them.
-pub(crate) fn serve(builder: Builder<'_>) -> Builder<'_> {
+pub fn serve(builder: Builder<'_>) -> Builder<'_> {
     builder
         .serve(Fresh::of(|| kinds::Server(kinds::Echo::default())))
         .serve(Fresh::of(|| store::Server(Values::default())))
