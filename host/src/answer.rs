@@ -176,6 +176,8 @@ impl Vm {
                     return Ok(Some(end));
                 }
             }
+            let waits = self.input.would_wait();
+            let _interrupts = waits.then(|| self.bounds.interrupt_wait());
             let byte = self.input.next(|| self.bounds.reached().is_some()).map_err(Error::Input)?;
             if byte.is_none()
                 && let Some(end) = self.bounds.reached()

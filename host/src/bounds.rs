@@ -4,11 +4,15 @@
 use crate::error::ConfigError;
 use crate::limit::{Limit, Limits};
 use crate::outcome::End;
-use crate::stop::{StopState, ThreadToken, Watchdog};
+use crate::stop::{StopState, Watchdog};
 use std::time::{Duration, Instant};
 
 /// How often a VM with a limit of time or text looks at it.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
+
+/// How often a sink or a source of the host's that blocks is interrupted, where there are no ticks:
+/// a stop's own signal may come right before it blocks.
+const WAIT_TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
 pub(crate) struct Bounds {
@@ -20,13 +24,10 @@ pub(crate) struct Bounds {
     /// What is left to it of exits and calls.
     exits_left: u64,
     calls_left: u64,
-    /// How often the caller wants a tick, and how often there is one.
+    /// How often the caller wants a tick.
     tick: Option<Duration>,
-    period: Option<Duration>,
     /// Set at the first KVM_RUN of a run or call, with a time limit.
     deadline: Option<Instant>,
-    /// The timer of the thread that runs the VM.
-    watchdog: Option<(ThreadToken, Watchdog)>,
     /// When the next tick is due, for those who step.
     next_tick: Option<Instant>,
 }
@@ -44,44 +45,54 @@ impl Bounds {
         self.time_limit = limit.or(self.limits.time);
         self.exits_left = self.limits.exits.unwrap_or(u64::MAX);
         self.calls_left = self.limits.calls.unwrap_or(u64::MAX);
-        self.deadline = None;
-        let looks = self.time_limit.is_some() || self.limits.console.is_some();
-        self.period = match self.tick {
-            Some(tick) if looks => Some(tick.min(CLOCK_TICK)),
-            None if looks => Some(CLOCK_TICK),
-            tick => tick,
-        };
+        (self.deadline, self.next_tick) = (None, None);
     }
 
-    /// Starts the clock, the first time, and has this thread interrupted at every tick from here
-    /// on.
-    pub(crate) fn watch(&mut self) -> Result<(), ConfigError> {
-        let Some(period) = self.period else { return Ok(()) };
-        let token = ThreadToken::current();
-        if self.watchdog.as_ref().is_some_and(|(watched, _)| *watched == token) {
-            return Ok(());
+    /// Whether something has to be looked at while the guest makes no exit.
+    const fn looks(&self) -> bool {
+        self.time_limit.is_some() || self.limits.console.is_some()
+    }
+
+    /// How often there is a tick.
+    fn period(&self) -> Option<Duration> {
+        match self.tick {
+            Some(tick) if self.looks() => Some(tick.min(CLOCK_TICK)),
+            None if self.looks() => Some(CLOCK_TICK),
+            tick => tick,
         }
+    }
+
+    /// Starts the clock, the first time. This thread is interrupted at every tick as long as what
+    /// is returned lives; nowhere else are ticks any use.
+    pub(crate) fn start(&mut self) -> Result<Option<Watchdog>, ConfigError> {
+        let Some(period) = self.period() else { return Ok(None) };
         let now = Instant::now();
-        let mut first = period;
         if let Some(limit) = self.time_limit {
             // A limit beyond the clock's own end is none.
             self.deadline = self.deadline.or_else(|| now.checked_add(limit));
-            let left = self.deadline.map(|deadline| deadline.saturating_duration_since(now));
-            first = left.unwrap_or(period).min(period);
         }
-        self.next_tick = now.checked_add(first);
-        self.watchdog = Some((token, Watchdog::start(first, period)?));
-        Ok(())
+        let due = *self.next_tick.get_or_insert(now + period);
+        let first = self.deadline.map_or(due, |deadline| deadline.min(due));
+        match Watchdog::start(first.saturating_duration_since(now), period) {
+            Ok(watchdog) => Ok(Some(watchdog)),
+            // Text that appears later is no reason not to run.
+            Err(_) if !self.looks() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Leaves this thread alone again.
-    pub(crate) fn unwatch(&mut self) {
-        self.watchdog = None;
+    /// Interrupts this thread while it waits for a sink or a source, if ticks do not.
+    pub(crate) fn interrupt_wait(&self) -> Option<Watchdog> {
+        if self.period().is_some() {
+            return None;
+        }
+        // Without one a stop still holds, but for its very first microseconds.
+        Watchdog::start(WAIT_TICK, WAIT_TICK).ok()
     }
 
     /// Whether a tick is due by the clock.
     pub(crate) fn is_due(&mut self) -> bool {
-        let (Some(next), Some(period)) = (self.next_tick, self.period) else { return false };
+        let (Some(next), Some(period)) = (self.next_tick, self.period()) else { return false };
         let now = Instant::now();
         if now < next {
             return false;

@@ -33,7 +33,7 @@
 //! | 12 | `vm`, [`outcome`] | KVM_GET_REGS, and what it came to |
 //!
 //! The library never prints and never exits. What a guest does is an [`End`], never an error.
-//! It installs a handler for one signal, SIGRTMIN unless [`stop::use_signal`] says otherwise,
+//! It installs a handler for one signal, SIGURG unless [`stop::use_signal`] says otherwise,
 //! which ends KVM_RUN at a tick, a limit or a stop; threads that run VMs must not block it.
 
 pub mod layout;

@@ -12,9 +12,11 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Limit {
     /// Wall-clock time from the first KVM_RUN on. It is seen at the next tick of a timer, at
-    /// most 20 ms late, or as soon as a handler that is at work by then has answered.
+    /// most 20 ms late, or as soon as a handler that is at work by then has answered: one that
+    /// runs another VM gives that a limit of its own.
     Time(Duration),
-    /// Exits of the guest's, as [`Stats::exits`](crate::Stats::exits) counts them.
+    /// Exits of the guest's own: not those that the host asked for by a signal or for debugging,
+    /// nor those that only some KVMs make ([`Exit::TaskPriority`](crate::Exit::TaskPriority)).
     Exits(u64),
     /// Bytes of console text, the host's own words among it. What is beyond is not handed on. A
     /// run that has printed more ends so even where its guest had ended otherwise by then.

@@ -42,10 +42,12 @@ impl Vm {
         self.answered(exit, entered)
     }
 
-    /// Forgets what came of the guest so far: counts, text, input that was read ahead, annotations
-    /// and the end, so that one row of made-up exits begins as another did. Memory stays as it is,
+    /// Forgets what came of the guest so far: counts, limits, text, input that was read ahead,
+    /// annotations and the end, so that one row of made-up exits begins as another did. Memory stays as it is,
     /// and so do registers, and what handlers and services keep.
     pub fn forget(&mut self) {
+        self.bounds.start_afresh(None);
+        self.console.start_afresh();
         self.console.forget();
         self.input.forget();
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());

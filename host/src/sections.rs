@@ -31,9 +31,13 @@ pub struct Sections<'a> {
     sections: Vec<Section<'a>>,
 }
 
-/// The bytes up to the first NUL.
+/// The most bytes of a name that are read: a million symbols may share one as long as their file.
+pub const LONGEST_NAME: usize = 4096;
+
+/// The bytes up to the first NUL, or as many as a name may have.
 fn name_at(strings: &[u8], offset: usize) -> &[u8] {
     let rest = strings.get(offset..).unwrap_or_default();
+    let rest = &rest[..rest.len().min(LONGEST_NAME)];
     rest.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
@@ -83,7 +87,8 @@ impl<'a> Sections<'a> {
         self.sections.iter().any(|section| section.flags & u64::from(SHF_COMPRESSED) != 0)
     }
 
-    /// The symbols that are defined, with their names as the bytes in the file.
+    /// The symbols that are defined, with their names as the bytes in the file, up to
+    /// [`LONGEST_NAME`].
     pub fn symbols(&self) -> impl Iterator<Item = (&'a [u8], Sym)> {
         let table = self.sections.iter().find(|section| section.header.sh_type == SHT_SYMTAB);
         let strings = table
@@ -108,4 +113,19 @@ fn bytes_of<'a>(file: &'a [u8], header: &SectionHeader) -> Option<&'a [u8]> {
     }
     let start = usize::try_from(header.sh_offset).ok()?;
     file.get(start..start.checked_add(usize::try_from(header.sh_size).ok()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST_NAME, name_at};
+
+    #[test]
+    fn a_name_ends_with_its_nul_its_table_or_at_the_longest() {
+        let long = [b'a'; 2 * LONGEST_NAME];
+        assert_eq!(name_at(b"one\0two\0", 4), b"two");
+        assert_eq!(name_at(b"one", 1), b"ne");
+        assert_eq!(name_at(b"one", 4), b"");
+        assert_eq!(name_at(&long, 0).len(), LONGEST_NAME);
+        assert_eq!(name_at(&long, long.len() - 1), b"a");
+    }
 }

@@ -11,6 +11,8 @@
 //! | while the host is at work between two KVM_RUNs | the handler has set `immediate_exit`, which is looked at before each |
 //! | between that look and KVM_RUN | the same, and KVM_RUN returns at once |
 //! | in KVM_RUN | it returns, and `immediate_exit` is cleared |
+//! | while a sink or a source of the host's blocks | its system call is interrupted, and the request looked at |
+//! | right before that blocks | a timer interrupts it again: while there are no ticks, one is set around each |
 //!
 //! `immediate_exit` is cleared only where it was seen set, and what it stands for is looked at
 //! after that: a second signal in between sets it again. The thread id is published before the
@@ -28,9 +30,9 @@ mod sync {
 
 pub(crate) use signal::install;
 pub use signal::{signal, unblock, use_signal};
-pub(crate) use watchdog::{ThreadToken, Watchdog};
+pub(crate) use watchdog::Watchdog;
 
-use protocol::Protocol;
+use protocol::{Look, Protocol};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -42,7 +44,8 @@ use std::time::Duration;
 const SIGNAL_TIME: Duration = Duration::from_micros(20);
 
 thread_local! {
-    static THREAD: Cell<u32> = const { Cell::new(0) };
+    /// Whether the signal is let through to this thread.
+    static UNBLOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Stops a VM from any thread, or from a signal handler: the run ends as
@@ -51,13 +54,13 @@ thread_local! {
 pub struct Stopper(Arc<Protocol>);
 
 impl Stopper {
-    /// Stops the VM now, or as soon as it is run. Only atomic accesses and one tgkill: it may
+    /// Stops the VM now, or as soon as it is run. Only atomic accesses and one system call: it may
     /// be called from a signal handler.
+    ///
+    /// A handler of the host's that is at work answers first: one that runs another VM has to stop
+    /// that by a stopper of its own.
     pub fn stop(&self) {
-        self.0.stop(|thread| {
-            // SAFETY: the call touches no memory of ours.
-            unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal()) };
-        });
+        self.0.stop(signal::send);
     }
 }
 
@@ -80,22 +83,23 @@ impl StopState {
         self.0.requested()
     }
 
+    /// What there is to know before KVM_RUN.
+    pub(crate) fn look(&self, take_signal: impl FnOnce() -> bool) -> Look {
+        self.0.look(take_signal)
+    }
+
     /// Publishes this thread and `immediate_exit` until the guard is dropped. Of a VM that was
     /// stopped there is nothing left to signal.
     ///
     /// # Safety
     /// `immediate_exit` stays writable while the guard lives.
     pub(crate) unsafe fn running(&self, immediate_exit: *mut u8) -> Running {
-        let thread = THREAD.with(|cached| {
-            if cached.get() == 0 {
-                // SAFETY: the call touches no memory of ours.
-                let thread = unsafe { libc::gettid() };
-                // An id is positive.
-                cached.set(thread.unsigned_abs());
-                unblock(signal());
-            }
-            cached.get()
-        });
+        if !UNBLOCKED.replace(true) {
+            unblock(signal());
+        }
+        // Asked for each time: a fork leaves a thread with another.
+        // SAFETY: the call touches no memory of ours.
+        let thread = unsafe { libc::gettid() }.unsigned_abs();
         // SAFETY: it stays writable, as the caller says, until the guard puts back the one before.
         let outer = unsafe { signal::publish(immediate_exit) };
         compiler_fence(Ordering::SeqCst);

@@ -89,7 +89,10 @@ impl Vm {
 
     /// Steps 10 and 11, again and again up to the end.
     fn run_on(&mut self) -> Result<End, Error> {
-        self.bounds.watch()?;
+        if let Some(end) = self.ended() {
+            return Ok(end);
+        }
+        let _ticks = self.bounds.start()?;
         // SAFETY: the vCPU, and so its mapping, outlives the guard: both are of this call.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
         loop {
@@ -97,6 +100,12 @@ impl Vm {
                 return Ok(end);
             }
         }
+    }
+
+    /// The end of a run that does not go on from there, as it would behind HLT in ring 0.
+    fn ended(&self) -> Option<End> {
+        let goes_on = |end: &&End| **end == End::Halted && self.fault.is_none();
+        self.end.as_ref().filter(|end| !goes_on(end)).cloned()
     }
 
     /// Lets a guest that waits for a call go on, until it waits again or ends; in `limit`, or in
@@ -115,7 +124,10 @@ impl Vm {
     /// # Errors
     /// The host failed.
     pub fn step(&mut self) -> Result<Stop, Error> {
-        self.bounds.watch()?;
+        if let Some(end) = self.ended() {
+            return Ok(Stop::End(end));
+        }
+        let _ticks = self.bounds.start()?;
         // SAFETY: as in `run_on`.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
         // Ticks that came since the last step found nobody to interrupt.
@@ -129,21 +141,17 @@ impl Vm {
     }
 
     fn once(&mut self) -> Result<Stop, Error> {
-        let goes_on = |end: &&End| **end == End::Halted && self.fault.is_none();
-        if let Some(end) = self.end.as_ref().filter(|end| !goes_on(end)) {
-            return Ok(Stop::End(end.clone()));
-        }
         self.end = None;
         // Before anything ends the run: what the host did came first.
         self.tell_between();
-        // A signal that came while the host was at work.
-        if self.vcpu.take_signal()
+        // A signal that came while the host was at work, and a stop.
+        let look = self.bounds.stop.look(|| self.vcpu.take_signal());
+        if look.signalled
             && let Some(end) = self.tick()?
         {
             return self.finish(end);
         }
-        // After the signal is taken: a request that comes from here on has a signal of its own.
-        if self.bounds.stop.requested() {
+        if look.stopped {
             return self.finish(End::Stopped);
         }
         // 10: the guest runs.
@@ -156,18 +164,15 @@ impl Vm {
     pub(crate) fn answered(&mut self, exit: Exit, entered: Option<Instant>) -> Result<Stop, Error> {
         self.stats.count(exit.kind());
         self.steps.exit(&exit, entered);
-        if exit != Exit::Interrupted
-            && let Some(end) = self.beyond_limits(&exit)
-        {
+        // What the host asked for itself, or only some KVMs say, is neither counted nor recorded.
+        let is_guests = !matches!(exit, Exit::Interrupted | Exit::Debug | Exit::TaskPriority);
+        if is_guests && let Some(end) = self.beyond_limits(&exit)? {
             return self.finish(end);
         }
         // 11: what it wants is answered.
         let start = self.steps.now();
         let end = match self.tape.take() {
-            // Not what KVMs differ in.
-            Some(mut tape)
-                if !matches!(exit, Exit::Interrupted | Exit::Debug | Exit::TaskPriority) =>
-            {
+            Some(mut tape) if is_guests => {
                 let end = self.answer_by_tape(&mut *tape, &exit);
                 self.tape = Some(tape);
                 end?
@@ -188,13 +193,18 @@ impl Vm {
     }
 
     /// The end that it is where the guest has printed, called or exited more than it may.
-    fn beyond_limits(&mut self, exit: &Exit) -> Option<End> {
+    fn beyond_limits(&mut self, exit: &Exit) -> Result<Option<End>, Error> {
         let is_call = matches!(exit, Exit::Io(io) if io.is_call());
         self.stats.calls += u64::from(is_call);
         if self.console.is_limited() {
             self.console.take(&self.memory, &mut self.stats);
+            if self.console.is_full()
+                && let Some(end) = self.hand_on()?
+            {
+                return Ok(Some(end));
+            }
         }
-        self.console.limit_reached().or_else(|| self.bounds.count(is_call))
+        Ok(self.bounds.count(is_call))
     }
 
     /// Step 11: the answer to an exit; the end it is, if it is one.
@@ -235,19 +245,24 @@ impl Vm {
     fn finish(&mut self, end: End) -> Result<Stop, Error> {
         self.take_text();
         // Whether a tick has seen it before the guest ended is a matter of time; this is not.
-        let end = self.console.limit_reached().unwrap_or(end);
-        let end = self.end_by_tape(end);
+        let mut end = self.console.limit_reached().unwrap_or(end);
         if !self.console.is_empty() {
             // A sink that takes nothing must not hold up a run that was to end.
             let patience = Instant::now() + LAST_WORDS;
-            let _interrupts = Watchdog::start(LAST_WORDS, LAST_WORDS)?;
+            // Where there can be no timer, the sink has the time that it takes.
+            let _interrupts = Watchdog::start(LAST_WORDS, LAST_WORDS).ok();
             let was_ended = matches!(end, End::LimitReached(_) | End::Stopped);
             let given_up =
                 || Instant::now() >= patience && (was_ended || self.bounds.reached().is_some());
             self.console.flush(given_up).map_err(Error::Console)?;
-            self.stats.console_lost += self.console.discard();
+            let lost = self.console.discard();
+            self.stats.console_lost += lost;
+            // An end is a good one once its text has been taken; this took longer than it may.
+            if lost > 0 && end.is_normal() {
+                end = self.bounds.reached().unwrap_or(end);
+            }
         }
-        self.bounds.unwatch();
+        let end = self.end_by_tape(end);
         self.steps.end(&end);
         self.end = Some(end.clone());
         Ok(Stop::End(end))
@@ -272,8 +287,15 @@ impl Vm {
     /// looks at stops and limits.
     pub(crate) fn hand_on(&mut self) -> Result<Option<End>, Error> {
         self.console.take(&self.memory, &mut self.stats);
-        self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)?;
-        Ok(self.console.limit_reached().or_else(|| self.bounds.reached()))
+        // There is to be no more text, and what there is has its time at the end.
+        if let Some(end) = self.console.limit_reached() {
+            return Ok(Some(end));
+        }
+        if !self.console.is_empty() {
+            let _interrupts = self.bounds.interrupt_wait();
+            self.console.flush(|| self.bounds.reached().is_some()).map_err(Error::Console)?;
+        }
+        Ok(self.bounds.reached())
     }
 
     /// A handle by which other threads stop this VM.

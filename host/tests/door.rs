@@ -13,7 +13,7 @@ use common::kvm;
 use portcall::error::InterfaceError;
 use portcall::layout::MIB;
 use portcall::{
-    Builder, CallError, End, Error, Gpa, Guest, Image, Limit, Outcome, Place, Ports, Ring, Vm,
+    Builder, CallError, End, Error, Gpa, Guest, Image, Limit, Outcome, Place, Ports, Ring, Stop, Vm,
 };
 use serving::{Client, descriptor, elf, guest, host};
 use std::time::{Duration, Instant};
@@ -131,6 +131,19 @@ fn the_vms_own_limit_is_each_calls() {
     assert_eq!(Client(vm.door()).slow().expect("answers"), 7);
     let end = ended(Client(vm.door()).spin());
     assert_eq!(end, End::LimitReached(Limit::Time(own)));
+}
+
+#[test]
+fn a_limit_holds_for_calls_behind_runs_and_steps_that_came_to_nothing() {
+    let own = Duration::from_millis(300);
+    let mut vm = built(|builder| builder.limit(Limit::Time(own)));
+    for _ in 0..2 {
+        assert_eq!(vm.run().expect("runs").end, End::Serving);
+        assert_eq!(vm.step().expect("has ended"), Stop::End(End::Serving));
+    }
+    let start = Instant::now();
+    assert_eq!(ended(Client(vm.door()).spin()), End::LimitReached(Limit::Time(own)));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]

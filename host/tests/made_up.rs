@@ -6,7 +6,7 @@ use common::kvm;
 use portcall::abi::port;
 use portcall::kvm_bindings::{KVM_EXIT_IO, kvm_run};
 use portcall::layout::MIB;
-use portcall::{Capture, End, Guest, Image, Ports, Stop, Vm};
+use portcall::{Capture, End, Guest, Image, Limit, Ports, Stop, Vm};
 
 /// Where KVM has the elements of a port access.
 const ELEMENTS: usize = 4096;
@@ -98,4 +98,18 @@ fn an_access_that_no_kvm_makes_is_an_end_and_asks_nobody() {
         }
     }
     assert!(vm.stats().unanswered.is_empty() && vm.stats().console_bytes == 0);
+}
+
+#[test]
+fn limits_begin_again_with_each_row() {
+    let image = Image::flat(&[0xf4]).expect("an image");
+    let kvm = kvm();
+    let builder = Vm::builder(&kvm, &image).memory(2 * MIB).limit(Limit::Console(1));
+    let mut vm = builder.limit(Limit::Exits(2)).build().expect("builds");
+    for _ in 0..3 {
+        let print = |vm: &mut Vm| access(vm, (1, 1, port::CONSOLE), 1, 4096);
+        assert!(matches!(print(&mut vm), Stop::Exit(_)));
+        assert_eq!(print(&mut vm), Stop::End(End::LimitReached(Limit::Console(1))));
+        vm.forget();
+    }
 }

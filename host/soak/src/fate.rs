@@ -19,10 +19,13 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
+    /// To run for as long as any guest may.
+    pub(crate) const LONG: Self = Self::Runs(Limit::Time(TIME));
+
     pub(crate) fn draw(random: &mut Random) -> Self {
         let micros = Duration::from_micros(random.within(0..8000));
         match random.within(0..8) {
-            0..4 => Self::Runs(Limit::Time(TIME)),
+            0..4 => Self::LONG,
             4 => Self::Runs(match random.within(0..4) {
                 0 => Limit::Time(micros),
                 1 => Limit::Exits(random.within(0..20)),

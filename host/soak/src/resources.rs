@@ -9,6 +9,8 @@ pub(crate) struct Resources {
     files: usize,
     threads: usize,
     mappings: usize,
+    /// POSIX timers.
+    timers: usize,
     /// Kilobytes.
     resident: u64,
 }
@@ -31,6 +33,9 @@ impl Resources {
             files: count("/proc/self/fd")?,
             threads: count("/proc/self/task")?,
             mappings: fs::read_to_string("/proc/self/maps").map_err(failed)?.lines().count(),
+            // A kernel may be built without the list.
+            timers: fs::read_to_string("/proc/self/timers")
+                .map_or(0, |it| it.matches("ID:").count()),
             resident: resident.ok_or("/proc/self/status has no VmRSS")?,
         })
     }
@@ -38,6 +43,7 @@ impl Resources {
     pub(crate) fn no_more_than(&self, before: &Self) -> Result<(), String> {
         let more = self.files != before.files
             || self.threads != before.threads
+            || self.timers != before.timers
             || self.mappings > before.mappings + MAPPINGS_SLACK
             || self.resident > before.resident + RESIDENT_SLACK;
         if more { Err(format!("something stayed behind: {before}, then {self}")) } else { Ok(()) }
@@ -46,7 +52,8 @@ impl Resources {
 
 impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { files, threads, mappings, resident } = self;
-        write!(f, "{files} files, {threads} threads, {mappings} mappings, {resident} KiB resident")
+        let Self { files, threads, mappings, timers, resident } = self;
+        write!(f, "{files} files, {threads} threads, {timers} timers, ")?;
+        write!(f, "{mappings} mappings, {resident} KiB resident")
     }
 }

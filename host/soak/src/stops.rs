@@ -1,25 +1,54 @@
-//! Stops at random moments: before a run, in it, between its exits, behind it.
+//! Stops at random moments: before a run, in it, between its exits, while the host waits for its
+//! sink or its source, behind it.
 
 use crate::random::Random;
-use portcall::{End, Image, Kvm, Limit, Ring, Vm};
+use portcall::{Builder, End, Image, Kvm, Ring, Vm};
+use std::io::{PipeReader, PipeWriter, Write, pipe};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Guests that never end: without an exit (jmp), with one after the other (out 0x80, al; jmp), and
-/// with text (out 0xe9, al; jmp).
-const GUESTS: [&[u8]; 3] = [&[0xeb, 0xfe], &[0xe6, 0x80, 0xeb, 0xfc], &[0xe6, 0xe9, 0xeb, 0xfc]];
+/// Guests that never end: without an exit (jmp), with one after the other (out 0x80, al; jmp), with
+/// text (out 0xe9, al; out 0xe8, al; jmp) and waiting for input (in eax, 0xea; jmp).
+const GUESTS: [&[u8]; 4] = [
+    &[0xeb, 0xfe],
+    &[0xe6, 0x80, 0xeb, 0xfc],
+    &[0xe6, 0xe9, 0xe6, 0xe8, 0xeb, 0xfa],
+    &[0xe5, 0xea, 0xeb, 0xfc],
+];
 
-/// A stop that got lost would end like this.
-const LOST: Limit = Limit::Time(Duration::from_secs(20));
+/// A stop that has not ended its VM by then is lost: there is no limit that would end it instead.
+const LOST: Duration = Duration::from_secs(20);
 
 /// The latest moment, from the run's start on.
 const LATEST: u64 = 400_000;
 
+/// Ends that block: a pipe that is full, and one that stays empty.
+struct Stuck {
+    sink: PipeWriter,
+    source: PipeReader,
+    _others: (PipeReader, PipeWriter),
+}
+
+impl Stuck {
+    fn new() -> std::io::Result<Self> {
+        let ((reader, mut sink), (source, writer)) = (pipe()?, pipe()?);
+        // As much as a pipe holds (pipe(7)).
+        sink.write_all(&[0; 65536])?;
+        Ok(Self { sink, source, _others: (reader, writer) })
+    }
+
+    fn equip<'a>(&self, builder: Builder<'a>) -> std::io::Result<Builder<'a>> {
+        Ok(builder.console(self.sink.try_clone()?).input(self.source.try_clone()?))
+    }
+}
+
 /// Stops so many VMs, from so many pairs of threads: one runs it, the other stops it.
 pub(crate) fn run(kvm: &Kvm, stops: u64, pairs: u64, seed: u64) -> Result<(), String> {
     let next = AtomicU64::new(0);
+    let stuck = Stuck::new().map_err(|error| format!("no pipes: {error}"))?;
     thread::scope(|scope| {
         let pair = || {
             loop {
@@ -27,7 +56,8 @@ pub(crate) fn run(kvm: &Kvm, stops: u64, pairs: u64, seed: u64) -> Result<(), St
                 if number >= stops {
                     return Ok(());
                 }
-                one(kvm, &mut Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number)))?;
+                let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
+                one(kvm, &mut random, &stuck)?;
             }
         };
         let pairs: Vec<_> = (0..pairs).map(|_| scope.spawn(pair)).collect();
@@ -37,17 +67,18 @@ pub(crate) fn run(kvm: &Kvm, stops: u64, pairs: u64, seed: u64) -> Result<(), St
     })
 }
 
-fn one(kvm: &Kvm, random: &mut Random) -> Result<(), String> {
-    let guest = GUESTS[usize::try_from(random.within(0..3)).unwrap_or(0)];
+fn one(kvm: &Kvm, random: &mut Random, stuck: &Stuck) -> Result<(), String> {
+    let guest = usize::try_from(random.within(0..GUESTS.len() as u64)).unwrap_or(0);
     let ring = if random.within(0..2) == 0 { Ring::Zero } else { Ring::Three };
     // Half of them close to the start, where states change.
     let latest = if random.within(0..2) == 0 { LATEST / 20 } else { LATEST };
     let after = Duration::from_nanos(random.within(0..latest));
     let say = |error: portcall::Error| error.to_string();
-    let image = Image::flat(guest).map_err(|error| error.to_string())?;
-    let vm = Vm::builder(kvm, &image).memory(2 << 20).ring(ring).limit(LOST).build();
-    let mut vm = vm.map_err(say)?;
-    let (stopper, start) = (vm.stopper(), Barrier::new(2));
+    let image = Image::flat(GUESTS[guest]).map_err(|error| error.to_string())?;
+    let builder = Vm::builder(kvm, &image).memory(2 << 20).ring(ring);
+    let builder = stuck.equip(builder).map_err(|error| error.to_string())?;
+    let mut vm = builder.build().map_err(say)?;
+    let (stopper, start, (ended, has_ended)) = (vm.stopper(), Barrier::new(2), channel());
     let end = thread::scope(|scope| {
         scope.spawn(|| {
             start.wait();
@@ -57,9 +88,13 @@ fn one(kvm: &Kvm, random: &mut Random) -> Result<(), String> {
                 std::hint::spin_loop();
             }
             stopper.stop();
+            watch(has_ended, &format!("guest {guest} in {ring:?}, stopped after {after:?}"));
         });
         start.wait();
-        Ok(vm.run().map_err(say)?.end)
+        let outcome = vm.run();
+        // Nobody listens where nobody waits.
+        let _ = ended.send(());
+        Ok(outcome.map_err(say)?.end)
     })
     .map_err(|error: String| error)?;
     // The same from then on.
@@ -68,4 +103,14 @@ fn one(kvm: &Kvm, random: &mut Random) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("a VM that was stopped after {after:?} ended as {end}, and then as {again}"))
+}
+
+/// Waits for the end. A VM that does not come to it holds its thread, so nothing but the end of the
+/// process is left.
+#[expect(clippy::needless_pass_by_value, reason = "a receiver is not shared")]
+fn watch(has_ended: Receiver<()>, what: &str) {
+    if has_ended.recv_timeout(LOST).is_err() {
+        eprintln!("soak: a stop was lost: {what}");
+        std::process::exit(1);
+    }
 }

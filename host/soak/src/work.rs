@@ -82,9 +82,8 @@ pub(crate) fn run(
                 if number >= vms {
                     return Ok(());
                 }
-                // Of its own, so that a failure comes again with the same seed.
-                let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
-                let ending = one(kvm, guests, &mut random, &to_stop)?;
+                let plan = plan(guests.len(), number, seed);
+                let ending = one(kvm, &guests[plan.guest], plan, &to_stop)?;
                 tally.lock().map_err(|_| "another thread panicked")?.add(ending);
             }
         };
@@ -103,17 +102,38 @@ fn stop_all(stoppers: Receiver<(Stopper, Duration)>) {
     }
 }
 
+/// What is to become of which guest.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    guest: usize,
+    ring: Ring,
+    fate: Fate,
+}
+
+/// First each guest in each ring for as long as it may; then by chance.
+fn plan(guests: usize, number: u64, seed: u64) -> Plan {
+    let rings = [Ring::Zero, Ring::Three];
+    let index = usize::try_from(number).unwrap_or(usize::MAX);
+    if index / 2 < guests {
+        return Plan { guest: index / 2, ring: rings[index % 2], fate: Fate::LONG };
+    }
+    // Of its own, so that a failure comes again with the same seed.
+    let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
+    let mut one_of = |count: usize| {
+        let index = random.within(0..count as u64);
+        usize::try_from(index).unwrap_or(0)
+    };
+    let (guest, ring) = (one_of(guests), rings[one_of(2)]);
+    Plan { guest, ring, fate: Fate::draw(&mut random) }
+}
+
 /// One VM, from its making to its end; `None` if it was dropped before that.
 fn one(
     kvm: &Kvm,
-    guests: &[Guest<'_>],
-    random: &mut Random,
+    guest: &Guest<'_>,
+    Plan { ring, fate, .. }: Plan,
     to_stop: &Sender<(Stopper, Duration)>,
 ) -> Result<Option<Ending>, String> {
-    let index = random.within(0..guests.len() as u64);
-    let guest = &guests[usize::try_from(index).unwrap_or(0)];
-    let ring = if random.within(0..2) == 0 { Ring::Zero } else { Ring::Three };
-    let fate = Fate::draw(random);
     let about = |what: &str| format!("{} in {ring:?}, {fate:?}: {what}", guest.name);
 
     let mut builder = Vm::builder(kvm, &guest.image).ring(ring);

@@ -27,6 +27,15 @@ const WAKING: u64 = 3;
 const STATE_BITS: u32 = 2;
 const STATE: u64 = (1 << STATE_BITS) - 1;
 
+/// What there is to know before KVM_RUN.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// A signal came: a tick, a stop, or one of the caller's own.
+    pub(crate) signalled: bool,
+    /// A stop was asked for.
+    pub(crate) stopped: bool,
+}
+
 /// The states of one VM.
 #[derive(Debug)]
 pub(crate) struct Protocol(AtomicU64);
@@ -77,6 +86,14 @@ impl Protocol {
         // It was made of a u32.
         signal(u32::try_from(now >> STATE_BITS).unwrap_or(0));
         self.0.store(STOPPED, Ordering::SeqCst);
+    }
+
+    /// What the thread that runs the VM looks at before each KVM_RUN: whether a signal came since
+    /// the last time, which `take_signal` says and forgets; and then, whether a stop was asked for.
+    /// In this order: a request that was too late for the look has its signal still to come.
+    pub(crate) fn look(&self, take_signal: impl FnOnce() -> bool) -> Look {
+        let signalled = take_signal();
+        Look { signalled, stopped: self.requested() }
     }
 
     /// Whether a stop was asked for.

@@ -26,7 +26,9 @@ pub fn unblock(signal: i32) {
     unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
 }
 
-/// Chooses the signal that ends KVM_RUN; SIGRTMIN if it is never called.
+/// Chooses the signal that ends KVM_RUN; SIGURG if it is never called: one that is ignored by
+/// default harms no process that it reaches by mistake, a debugger passes it on without a word, and
+/// one that is no real-time signal arrives also where no more can be queued (RLIMIT_SIGPENDING).
 ///
 /// # Errors
 /// A VM was built already, with another signal: its stoppers would send the wrong one.
@@ -43,7 +45,7 @@ pub fn use_signal(signal: i32) -> Result<(), ConfigError> {
 #[must_use]
 pub fn signal() -> i32 {
     match SIGNAL.load(Ordering::Relaxed) {
-        0 => libc::SIGRTMIN(),
+        0 => libc::SIGURG,
         chosen => chosen,
     }
 }
@@ -56,11 +58,24 @@ pub(super) unsafe fn publish(immediate_exit: *mut u8) -> *mut u8 {
     IMMEDIATE_EXIT.with(|it| it.swap(immediate_exit, Ordering::Relaxed))
 }
 
+/// Sends the signal to a thread of this process. May be called from a signal handler.
+pub(super) fn send(thread: u32) {
+    // SAFETY: errno is this thread's own.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above. What a signal handler interrupts may be about to look at it.
+    let before = unsafe { errno.read() };
+    // SAFETY: the call touches no memory but errno.
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal()) };
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
+}
+
 extern "C" fn handler(_: libc::c_int) {
     let immediate_exit = IMMEDIATE_EXIT.with(|address| address.load(Ordering::Relaxed));
     if !immediate_exit.is_null() {
         // SAFETY: `publish` was promised that the address is writable until it is replaced, which
-        // happens on this very thread.
+        // happens on this very thread. The byte is one that the kernel shares; this library itself
+        // reads and writes it by volatile accesses alone, never through a reference.
         unsafe { immediate_exit.write_volatile(1) };
     }
 }

@@ -2,31 +2,9 @@
 
 use super::signal;
 use crate::error::ConfigError;
-use std::cell::Cell;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-
-thread_local! {
-    static TOKEN: Cell<u64> = const { Cell::new(0) };
-}
-
-/// A number for a thread that no other thread ever has, unlike its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadToken(u64);
-
-impl ThreadToken {
-    pub(crate) fn current() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(TOKEN.with(|token| {
-            if token.get() == 0 {
-                token.set(NEXT.fetch_add(1, Ordering::Relaxed));
-            }
-            token.get()
-        }))
-    }
-}
 
 /// A timer that sends its thread the signal again and again.
 #[derive(Debug)]
