@@ -4,6 +4,7 @@ use crate::code::Failure;
 use portcall::elf;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The largest image that is read. None is near it; a wrong file may be.
@@ -23,7 +24,9 @@ impl ImageFile {
             let remedy = "give the ELF file that the guest was linked to";
             Failure::Message(format!("cannot read {name}: {error}; {remedy}"))
         };
-        let file = File::open(path).map_err(failed)?;
+        // A pipe that nobody writes to is an error, not a wait.
+        let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let file = file.map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
             let message =

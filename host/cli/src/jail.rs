@@ -25,12 +25,15 @@ pub(crate) fn enter(jail: Option<Jail>, common: &Common, input: &Path) -> Result
 ///
 /// The image has no say in it. Its debug information names the directories that it was compiled
 /// in, and a hostile one would name those that are worth reading; these three hold the sources
-/// wherever cargo built the image, and what they leave out shows no line. Home directories are
-/// left out for what else is in them, and all that is above.
+/// wherever cargo built the image, and what they leave out shows no line. Left out as well are home
+/// directories, for what else is in them, and those of the whole system.
 fn source_places(input: &Path) -> Vec<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    let home = home.map(|home| home.canonicalize().unwrap_or(home));
-    let may_be_read = |it: &PathBuf| may_be_read(it, home.as_deref());
+    // Without a home nobody knows what is one.
+    let Some(home) = home.map(|home| home.canonicalize().unwrap_or(home)) else {
+        return Vec::new();
+    };
+    let may_be_read = |it: &PathBuf| may_be_read(it, &home);
     let here = std::env::current_dir().ok().filter(may_be_read);
     // What was built beneath the directory that we are in has its sources there.
     let beneath = here.as_ref().is_some_and(|here| {
@@ -41,22 +44,24 @@ fn source_places(input: &Path) -> Vec<PathBuf> {
     let workspace = if beneath { None } else { workspace() };
     let mut places: Vec<PathBuf> = here.into_iter().chain(workspace).collect();
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    if let Some(cargo) = cargo.or_else(|| Some(home?.join(".cargo"))) {
-        let unpacked = ["registry/src", "git/checkouts"].map(|it| cargo.join(it));
-        places.extend(unpacked.into_iter().filter(|it| it.is_dir()));
-    }
+    let cargo = cargo.unwrap_or_else(|| home.join(".cargo"));
+    let unpacked = ["registry/src", "git/checkouts"].map(|it| cargo.join(it));
+    places.extend(unpacked.into_iter().filter(|it| it.is_dir()));
     places
 }
 
-/// The directory that cargo's `target` is in, of a file that was built there.
+/// The directory that cargo's `target` is in, of a file that was built there: it has cargo's manifest.
 fn workspace_of(file: &Path) -> Option<PathBuf> {
     let target = file.ancestors().find(|it| it.ends_with("target"))?;
-    target.parent().map(Path::to_owned)
+    let workspace = target.parent()?;
+    workspace.join("Cargo.toml").is_file().then(|| workspace.to_owned())
 }
 
-/// Whether a directory may hold sources: not the root, a home directory, or where those are.
-fn may_be_read(place: &Path, home: Option<&Path>) -> bool {
-    place.parent().is_some() && home.is_none_or(|home| !home.starts_with(place))
+/// Whether a directory may hold sources: not the root or a directory in it (/etc, /proc, /home),
+/// not our home or what is above it, nor the home of someone else beside it.
+fn may_be_read(place: &Path, home: &Path) -> bool {
+    let is_systems = place.parent().is_none_or(|above| above.parent().is_none());
+    !is_systems && !home.starts_with(place) && place.parent() != home.parent()
 }
 
 #[cfg(test)]
@@ -65,23 +70,26 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn neither_the_root_nor_a_home_directory_is_read() {
-        let home = Some(Path::new("/home/ada"));
-        for place in ["/", "/home", "/home/ada"] {
-            assert!(!may_be_read(Path::new(place), home), "{place}");
+    fn neither_homes_nor_what_is_the_systems_is_read() {
+        let ada = Path::new("/home/ada");
+        for place in ["/", "/home", "/home/ada", "/home/bob", "/etc", "/proc", "/root", "/tmp"] {
+            assert!(!may_be_read(Path::new(place), ada), "{place}");
         }
-        for place in ["/home/ada/guests", "/work", "/tmp/a"] {
-            assert!(may_be_read(Path::new(place), home), "{place}");
+        for place in ["/home/ada/guests", "/work/guests", "/tmp/a"] {
+            assert!(may_be_read(Path::new(place), ada), "{place}");
+            assert!(may_be_read(Path::new(place), Path::new("/root")), "{place}");
         }
-        assert!(!may_be_read(Path::new("/"), None));
+        assert!(!may_be_read(Path::new("/root"), Path::new("/root")));
     }
 
     #[test]
-    fn an_images_workspace_is_where_its_target_directory_is() {
-        let of = |path: &str| workspace_of(Path::new(path));
-        let image = "/home/ada/guests/target/x86_64-unknown-none/release/examples/hello";
-        assert_eq!(of(image).as_deref(), Some(Path::new("/home/ada/guests")));
-        assert_eq!(of("/home/ada/hello"), None);
-        assert_eq!(of("/home/ada/my-target/hello"), None);
+    fn an_images_workspace_is_where_its_target_directory_and_the_manifest_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let image = folder.path().join("target/x86_64-unknown-none/release/examples/hello");
+        assert_eq!(workspace_of(&image), None);
+        std::fs::write(folder.path().join("Cargo.toml"), "").expect("written");
+        assert_eq!(workspace_of(&image).as_deref(), Some(folder.path()));
+        assert_eq!(workspace_of(Path::new("/home/ada/hello")), None);
+        assert_eq!(workspace_of(&folder.path().join("my-target/hello")), None);
     }
 }

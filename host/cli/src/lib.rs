@@ -92,6 +92,7 @@ fn start<C: Parser>(
     run: impl FnOnce(C) -> Result<u8, Failure>,
 ) -> ExitCode {
     std::panic::set_hook(Box::new(say_panic));
+    signals::outlive_file_limits();
     let command = match C::try_parse_from(words) {
         Ok(command) => command,
         Err(error) => {

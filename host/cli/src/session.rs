@@ -26,7 +26,8 @@ pub(crate) struct Common {
     timeout: Option<Duration>,
 
     /// Ends a guest that goes beyond: exits=1000, console=1MiB (bytes of text), calls=10, time=2s
-    /// (as --timeout). May be repeated; the least of each counts.
+    /// (as --timeout). May be repeated; the least of each counts. A guest that a host half calls has
+    /// all of it for each call.
     #[arg(long, value_name = "KEY=N", value_parser = limit::parse)]
     limit: Vec<Limit>,
 

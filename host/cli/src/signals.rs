@@ -12,15 +12,31 @@ const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 /// What is held after the run: the next signal is no stop any more.
 const OVER: i32 = -1;
 
+/// Has a file that outgrows its limit (ulimit -f) be an error that is said, as a full disk is, and
+/// not the end of the process.
+pub(crate) fn outlive_file_limits() {
+    // SAFETY: to be ignored is what the signal is set to; nothing of ours runs by it.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// Whether a parent has the signal ignored, as nohup and a shell's background do: so it stays then.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all-zero bytes are a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: `action` is writable for the call's duration.
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Which signal came.
 pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
-    /// SIGINT, SIGTERM and SIGHUP end the run as stopped. A second one, or one after the run,
+    /// SIGINT, SIGTERM and SIGHUP end the run as stopped, unless they are ignored. A second one, or one after the run,
     /// does what it does to any process.
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
         let came = Arc::new(AtomicI32::new(0));
-        for signal in STOP_SIGNALS {
+        for signal in STOP_SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)) {
             let (came, stopper) = (Arc::clone(&came), stopper.clone());
             let stop = move || {
                 if came.swap(signal, Ordering::Relaxed) != 0 {

@@ -398,6 +398,25 @@ fn ended(mut child: Child) -> Option<std::process::ExitStatus> {
 }
 
 #[test]
+fn text_that_nobody_takes_does_not_hold_up_a_limit_and_is_no_good_end() {
+    // Two bytes and an end: mov al, 'x'; out 0xe9, al; out 0xe9, al; xor eax, eax; out 0xf4, eax
+    const TWO: &[u8] = &[0xb0, b'x', 0xe6, 0xe9, 0xe6, 0xe9, 0x31, 0xc0, 0xe7, 0xf4];
+    let bench = Bench::new();
+    for (code, option, wanted) in [
+        (FLOOD, "--limit=console=2", 122),
+        (TWO, "--limit=console=1", 122),
+        (FLOOD, "--limit=exits=2", 122),
+        (TWO, "--timeout=100ms", 124),
+    ] {
+        let (_reader, writer) = full_pipe();
+        let mut command = portcall(["run", option, "--quiet"]);
+        let child = command.arg(bench.guest(code)).stdout(writer).spawn().expect("starts");
+        let status = ended(child);
+        assert_eq!(status.and_then(|status| status.code()), Some(wanted), "{option}");
+    }
+}
+
+#[test]
 fn a_reader_of_our_own_words_that_takes_nothing_does_not_hold_up_a_deadline() {
     let bench = Bench::new();
     let guest = bench.guest(SPIN);

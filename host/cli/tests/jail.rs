@@ -228,7 +228,10 @@ fn lines_of_source_are_shown_from_here_and_from_the_images_workspace_only() {
     // A home directory is not read because one is in it, nor is what is above.
     assert!(!shows(&image, &here, &here, &[]));
     assert!(!shows(&image, &here, &bench.path("images"), &[]));
-    assert!(shows(&bench.divides("target/release"), elsewhere, home, &[]));
+    let built = bench.divides("target/release");
+    assert!(!shows(&built, elsewhere, home, &[]));
+    std::fs::write(bench.path("Cargo.toml"), "").expect("written");
+    assert!(shows(&built, elsewhere, home, &[]));
 }
 
 #[test]

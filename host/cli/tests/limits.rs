@@ -57,3 +57,27 @@ fn what_is_no_limit_is_said() {
     assert_says(&flood(&["--limit=exits"]), 125, &["KEY=N"]);
     assert_says(&flood(&["--limit=exits=many"]), 125, &["\"many\" is no number of exits"]);
 }
+
+/// Runs it by a shell that has set a limit of the system's.
+fn limited(ulimit: &str, options: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("guest");
+    // mov al, 'H'; out 0xe9, al; hlt
+    std::fs::write(&image, Elf::new(&[0xb0, b'H', 0xe6, 0xe9, 0xf4]).bytes()).expect("written");
+    let (portcall, image) = (env!("CARGO_BIN_EXE_portcall"), image.display());
+    let script = format!("ulimit {ulimit}; exec {portcall} run {image} {options}");
+    Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().expect("starts")
+}
+
+#[test]
+fn limits_of_the_system_are_said_and_cost_no_text() {
+    // Files of no bytes: an output is an error, where a signal would have ended the process.
+    let output = limited("-f 0", "--emit=json=out");
+    assert_says(&output, 125, &["cannot write out: File too large"]);
+    assert_eq!(output.stdout, b"H");
+    // No signals in a queue, and so no timers: a run needs none, a limit of time does.
+    let output = limited("-i 0", "");
+    assert_says(&output, 0, &["halted"]);
+    assert_eq!(output.stdout, b"H");
+    assert_says(&limited("-i 0", "--timeout=1s"), 125, &["timer_create", "ulimit -i"]);
+}

@@ -3,8 +3,8 @@
 //! Found by measurement: strace over every kind of run (good, panicked with a backtrace, each
 //! `--emit`, steps and counters, expectations, limits, input from pipes and terminals, signals,
 //! replays, hosts with handlers), from the first KVM_RUN to the end of the process. A test of the
-//! command line runs them again and fails where one is refused. What is here for other threads of a
-//! host (futex, mprotect, madvise, exit) the binary, which has none, was not seen to call.
+//! command line runs them again and fails where one is refused. What only hosts with threads were
+//! seen to call, or may, is let through for them alone.
 
 use When::{Always, OneOf, Opening, OwnProcess, Without};
 use std::ffi::{c_int, c_long, c_uint};
@@ -13,6 +13,8 @@ use std::ffi::{c_int, c_long, c_uint};
 pub(crate) struct Call {
     pub(crate) number: c_long,
     pub(crate) when: When,
+    /// Only where there are other threads, or may be: a lone one makes no such call.
+    pub(crate) threads: bool,
 }
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
@@ -69,7 +71,11 @@ const fn bits(value: c_int) -> c_uint {
 }
 
 const fn call(number: c_long, when: When) -> Call {
-    Call { number, when }
+    Call { number, when, threads: false }
+}
+
+const fn of_threads(number: c_long, when: When) -> Call {
+    Call { number, when, threads: true }
 }
 
 /// The one that is made at every exit of a guest's.
@@ -94,15 +100,17 @@ pub(crate) const CALLS: &[Call] = &[
     call(libc::SYS_getpid, Always),       // whom to send the VM's signal
     call(libc::SYS_gettid, Always),       // the thread that is to have it
     call(libc::SYS_tgkill, OwnProcess(0)), // a stop: the VM's signal to its thread
-    call(libc::SYS_clock_nanosleep, Always), // a stopper on another thread is about to signal
-    call(libc::SYS_futex, Always),        // a lock that another thread of the host's holds
     // Memory of our own, at an end that is explained.
     call(libc::SYS_brk, Always), // the heap: an image's symbols and lines, a report
     call(libc::SYS_mmap, Without(2, EXECUTABLE)), // large pieces of it, as the image's whole file
     call(libc::SYS_munmap, Always), // the same; the guest's memory, when its VM goes
     call(libc::SYS_mremap, Always), // a large piece that grows
-    call(libc::SYS_mprotect, Without(2, EXECUTABLE)), // the C library's heap for a second thread
-    call(libc::SYS_madvise, Always), // the same heap gives back what is free
+    // Hosts with threads of their own.
+    of_threads(libc::SYS_futex, Always), // a lock that another thread holds
+    of_threads(libc::SYS_clock_nanosleep, Always), // a stopper that is about to signal is waited for
+    of_threads(libc::SYS_mprotect, Without(2, EXECUTABLE)), // the C library's heap of another thread grows
+    of_threads(libc::SYS_madvise, Always),                  // it gives back what is free
+    of_threads(libc::SYS_exit, Always),                     // the end of one
     // Files that are open already.
     call(libc::SYS_close, Always), // what was opened, and the VM
     call(libc::SYS_fcntl, OneOf(1, COMMANDS)), // see there
@@ -116,6 +124,5 @@ pub(crate) const CALLS: &[Call] = &[
     call(libc::SYS_openat, Opening(2, WRITING)), // files that a backtrace leads to
     // The end.
     call(libc::SYS_sigaltstack, Always), // std gives back its stack for overflows
-    call(libc::SYS_exit, Always),        // a thread's
     call(libc::SYS_exit_group, Always),  // the process's
 ];

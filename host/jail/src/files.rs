@@ -11,17 +11,22 @@ use std::path::{Path, PathBuf};
 const NEWEST: ABI = ABI::V7;
 
 /// Denies this thread, and those that it starts, all that Landlock knows of; but for reading
-/// beneath `readable`, and reading and writing beneath `writable`. Gives the kernel's version of
+/// beneath `readable`, and reading and writing beneath `writable`. `alone` says that there are no
+/// other threads. Gives the kernel's version of
 /// Landlock, if it has one.
 pub(crate) fn restrict(
     readable: &[PathBuf],
     writable: &[PathBuf],
+    alone: bool,
 ) -> Result<Option<u32>, JailError> {
+    // Between Linux 6.12 and a fix of 6.15 a thread inside may not signal one of its own process
+    // outside, as a stopper does; seccomp keeps signals to the process in any case.
+    let scopes = if alone { Scope::from_all(NEWEST) } else { Scope::AbstractUnixSocket.into() };
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
+        .scope(scopes)?
         .create()?;
     let read = BitFlags::from(AccessFs::ReadFile);
     let write = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;

@@ -36,6 +36,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) reading: bool,
     /// Whether files are opened for writing as well, in the same way.
     pub(crate) writing: bool,
+    /// Whether there are other threads, or may be.
+    pub(crate) threads: bool,
     /// Further calls, whatever their arguments.
     pub(crate) also: &'a [c_long],
 }
@@ -62,7 +64,8 @@ pub(crate) fn install(wanted: &Wanted<'_>) -> Result<(), JailError> {
 /// The table as it is wanted, by number.
 fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
     let also = wanted.also.iter().map(|number| (*number, None));
-    let table = CALLS.iter().filter_map(|call| {
+    let table = CALLS.iter().filter(|call| wanted.threads || !call.threads);
+    let table = table.filter_map(|call| {
         let test = match call.when {
             When::Always => None,
             When::OneOf(argument, values) => Some(Test::OneOf(argument, values)),

@@ -119,13 +119,15 @@ impl Jail {
         if !self.beside_threads {
             threads::alone()?;
         }
-        let landlock = files::restrict(&self.readable, &self.writable)?;
+        let landlock = files::restrict(&self.readable, &self.writable, !self.beside_threads)?;
         // Without Landlock nothing would keep opens to the named places.
         let (reading, writing) = match landlock {
             Some(_) => (!self.readable.is_empty(), !self.writable.is_empty()),
             None => (false, false),
         };
-        filter::install(&filter::Wanted { reading, writing, also: &self.also })?;
+        let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
+        let threads = self.beside_threads || self.also.iter().any(starts);
+        filter::install(&filter::Wanted { reading, writing, threads, also: &self.also })?;
         Ok(Covers { landlock })
     }
 }

@@ -92,7 +92,13 @@ fn the_program_decides_as_seccompilers_does() {
     for wanted in [
         Wanted::default(),
         Wanted { reading: true, ..Wanted::default() },
-        Wanted { reading: true, writing: true, also: &[libc::SYS_ioctl, libc::SYS_socket] },
+        Wanted { threads: true, ..Wanted::default() },
+        Wanted {
+            reading: true,
+            writing: true,
+            threads: true,
+            also: &[libc::SYS_ioctl, libc::SYS_socket],
+        },
         Wanted { also: &many, ..Wanted::default() },
     ] {
         let (ours, theirs) = (program(&rules(&wanted)), reference(&wanted));
