@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// How long each target runs: 60s, 5min, 2h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     time: Duration,
+    /// Options of libFuzzer's, after --: -seed=7, -runs=1000000, -fork=2
+    #[arg(last = true)]
+    options: Vec<String>,
 }
 
 /// What a target is run with.
@@ -68,7 +71,7 @@ pub(crate) fn fuzz(args: &Args) -> Result<ExitCode, Failure> {
     tools()?;
     let mut found = false;
     for target in chosen {
-        found |= !run(target, args.time)?;
+        found |= !run(target, args)?;
     }
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -122,7 +125,8 @@ fn nightly(words: &[&str]) -> Command {
 }
 
 /// Builds a target and runs it; whether nothing was found.
-fn run(target: &str, time: Duration) -> Result<bool, Failure> {
+fn run(target: &str, args: &Args) -> Result<bool, Failure> {
+    let time = args.time;
     let base = target_dir().join("fuzz");
     let binary = build(target, &base)?;
     let (corpus, artifacts) =
@@ -133,7 +137,7 @@ fn run(target: &str, time: Duration) -> Result<bool, Failure> {
     }
     let log = base.join(format!("{target}.log"));
     let mut command = Command::new(&binary);
-    command.args(words(target, time, &artifacts)).arg(&corpus);
+    command.args(words(target, time, &artifacts)).args(&args.options).arg(&corpus);
     command.arg(root().join("fuzz/seeds").join(target));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     crate::err!("fuzz {target}: {} s, its log is {}", time.as_secs().max(1), shown(&log));
@@ -277,7 +281,8 @@ mod tests {
 
     #[test]
     fn an_unknown_target_is_answered_with_the_known() {
-        let args = Args { target: Some("exit".to_owned()), time: Duration::from_secs(1) };
+        let (target, time) = (Some("exit".to_owned()), Duration::from_secs(1));
+        let args = Args { target, time, options: Vec::new() };
         let Failure(message) = fuzz(&args).expect_err("there is none");
         assert_eq!(
             message,

@@ -4,7 +4,7 @@ use crate::dwarf::{self, Reader};
 use addr2line::Context;
 use goblin::elf::section_header::SHF_ALLOC;
 use goblin::elf::sym;
-use portcall::sections::Sections;
+use portcall::sections::{LONGEST_NAME, Sections};
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::Read;
@@ -54,9 +54,6 @@ pub enum DebugInfo {
 /// The most symbols that are looked at; the rest of a larger table is left out.
 const MAX_SYMBOLS: usize = 1 << 20;
 
-/// The most bytes of a name that are shown.
-const LONGEST_NAME: usize = 4096;
-
 /// How far behind a symbol without a size an address may be: a label in an assembly file.
 const LABEL_REACH: u64 = 0x1000;
 
@@ -85,7 +82,8 @@ impl<'a> Symbols<'a> {
             .take(MAX_SYMBOLS)
             .map(|(name, symbol)| (symbol.st_value, symbol.st_size, name))
             .collect();
-        symbols.sort_unstable();
+        // Not by their names, which could be long and all the same.
+        symbols.sort_by_key(|(start, size, _)| (*start, *size));
         let lines = dwarf::context(&sections);
         let debug_info = match (&lines, symbols.is_empty()) {
             (Ok(_), _) => DebugInfo::Lines,
