@@ -6,6 +6,7 @@ mod said;
 
 use common::elf::Elf;
 use said::assert_says;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
 /// Writes 'H' for ever: mov al, 'H'; out 0xe9, al; jmp back.
@@ -58,26 +59,36 @@ fn what_is_no_limit_is_said() {
     assert_says(&flood(&["--limit=exits=many"]), 125, &["\"many\" is no number of exits"]);
 }
 
-/// Runs it by a shell that has set a limit of the system's.
-fn limited(ulimit: &str, options: &str) -> Output {
+/// Runs it with none of something that the system limits.
+fn without(what: libc::__rlimit_resource_t, options: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().join("guest");
     // mov al, 'H'; out 0xe9, al; hlt
     std::fs::write(&image, Elf::new(&[0xb0, b'H', 0xe6, 0xe9, 0xf4]).bytes()).expect("written");
-    let (portcall, image) = (env!("CARGO_BIN_EXE_portcall"), image.display());
-    let script = format!("ulimit {ulimit}; exec {portcall} run {image} {options}");
-    Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().expect("starts")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+    command.arg("run").arg(image).args(options).current_dir(folder.path());
+    let limit = move || {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `none` is readable for the call's duration.
+        match unsafe { libc::setrlimit(what, &raw const none) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: one system call, which may be made between fork and exec.
+    unsafe { command.pre_exec(limit) }.output().expect("starts")
 }
 
 #[test]
 fn limits_of_the_system_are_said_and_cost_no_text() {
     // Files of no bytes: an output is an error, where a signal would have ended the process.
-    let output = limited("-f 0", "--emit=json=out");
+    let output = without(libc::RLIMIT_FSIZE, &["--emit=json=out"]);
     assert_says(&output, 125, &["cannot write out: File too large"]);
     assert_eq!(output.stdout, b"H");
     // No signals in a queue, and so no timers: a run needs none, a limit of time does.
-    let output = limited("-i 0", "");
+    let output = without(libc::RLIMIT_SIGPENDING, &[]);
     assert_says(&output, 0, &["halted"]);
     assert_eq!(output.stdout, b"H");
-    assert_says(&limited("-i 0", "--timeout=1s"), 125, &["timer_create", "ulimit -i"]);
+    let output = without(libc::RLIMIT_SIGPENDING, &["--timeout=1s"]);
+    assert_says(&output, 125, &["timer_create", "ulimit -i"]);
 }
