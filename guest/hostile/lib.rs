@@ -5,6 +5,7 @@
 
 #![no_std]
 
+pub mod modes;
 mod never;
 pub mod own_idt;
 pub mod own_tables;

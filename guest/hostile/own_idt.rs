@@ -138,3 +138,17 @@ extern "C" fn handlers() {
         leave = sym leave,
     )
 }
+
+/// Tries each line by itself; the registers that most instructions take hold `$word`.
+#[macro_export]
+macro_rules! attempt_each {
+    ($word:ident: $($line:literal)*) => {$(
+        $crate::own_idt::attempt(|| {
+            // SAFETY: none: that the host bears it is the point.
+            unsafe {
+                core::arch::asm!($line, inout("rax") $word => _, inout("rcx") $word => _,
+                    inout("rdx") $word => _, in("rdi") $word);
+            }
+        });
+    )*};
+}

@@ -5,29 +5,15 @@
 #![no_std]
 #![no_main]
 
-use core::arch::asm;
 use guest::{Boot, println};
-use hostile::own_idt::{self, attempt};
+use hostile::{attempt_each, own_idt};
 
 guest::entry!(main);
-
-/// Tries each line by itself; the registers that instructions like these take hold `$word`.
-macro_rules! each {
-    ($word:ident: $($line:literal)*) => {$(
-        attempt(|| {
-            // SAFETY: none: that the host bears it is the point.
-            unsafe {
-                asm!($line, inout("rax") $word => _, inout("rcx") $word => _,
-                    inout("rdx") $word => _, in("rdi") $word);
-            }
-        });
-    )*};
-}
 
 fn main(_: &Boot) {
     own_idt::load();
     for word in [0, 1, 0x1000, 1 << 47, u64::MAX] {
-        each!(word:
+        attempt_each!(word:
             "invd" "wbinvd" "wbnoinvd" "clts" "smsw eax" "rdtsc" "rdpmc" "cpuid" "invlpg [rdi]"
             "str eax" "sldt eax" "sgdt [rsp - 24]" "sidt [rsp - 24]" "mov rax, cr2" "mov cr2, rax"
             "mov rax, cr8" "ud2" ".byte 0x0f, 0x22, 0xc8" ".byte 0x0f, 0x23, 0xe0" "pause"

@@ -8,42 +8,19 @@
 #![no_std]
 #![no_main]
 
-use core::arch::naked_asm;
 use guest::{Boot, println};
-use hostile::own_idt::Pointer;
+use hostile::modes::flat_segments;
+use hostile::out_of_long_mode;
 
 guest::entry!(main);
 
-/// Nothing, and flat code and data of 32 bits (SDM vol. 3, 3.4.5).
-static GDT: [u64; 3] = [0, 0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
+out_of_long_mode!(
+    leave:
+    "3: .fill 4096, 1, 0x40" // inc eax; in 64-bit mode a prefix
+    "jmp 3b"
+);
 
 fn main(_: &Boot) {
     println!("before");
-    let limit = 3 * 8 - 1;
-    leave(&Pointer { limit, base: (&raw const GDT).addr() as u64 });
-}
-
-#[unsafe(naked)]
-extern "C" fn leave(_: &Pointer) {
-    naked_asm!(
-        "lgdt [rdi]",
-        "push 8",
-        "lea rax, [rip + 2f]",
-        "push rax",
-        "retfq", // into compatibility mode
-        ".code32",
-        "2: mov eax, 16",
-        "mov ds, eax",
-        "mov ss, eax",
-        "mov eax, cr0",
-        "and eax, 0x7fffffff",
-        "mov cr0, eax", // paging off, and long mode with it
-        "mov ecx, 0xc0000080",
-        "xor eax, eax",
-        "xor edx, edx",
-        "wrmsr",
-        "3: .fill 4096, 1, 0x40", // inc eax; in 64-bit mode a prefix
-        "jmp 3b",
-        ".code64",
-    )
+    leave(&flat_segments());
 }
