@@ -1,5 +1,5 @@
 //! Prints by string instructions of as much as there is memory for.
-//@ options: --limit console=64KiB
+//@ options: --limit console=8KiB
 //@ output: ignored
 //@ expect: exit=122 end=limit-reached
 
