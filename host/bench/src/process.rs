@@ -91,7 +91,7 @@ impl Kept {
 
 fn one_line(role: &Role) -> Result<Sample, String> {
     let mut command = playing(role)?;
-    command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.stdout(Stdio::piped());
     let output = command.output().map_err(cannot_start)?;
     let line = String::from_utf8_lossy(&output.stdout);
     Sample::parse(&line)

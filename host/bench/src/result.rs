@@ -32,7 +32,8 @@ pub(crate) struct Measured {
     pub(crate) figure: Summary,
     pub(crate) ours: Summary,
     pub(crate) floor: Option<Summary>,
-    /// Guest instructions that KVM emulated in a round: their median, where they are counted.
+    /// Guest instructions that KVM emulated for each call or byte: their median, where they are
+    /// counted.
     pub(crate) our_instructions: Option<f64>,
     pub(crate) floor_instructions: Option<f64>,
     /// The figure of each pair, in the order in which they came.
@@ -49,8 +50,7 @@ pub(crate) struct Values {
 impl Values {
     pub(crate) fn push(&mut self, sample: Sample) {
         self.values.push(sample.value);
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52 in a round")]
-        self.instructions.extend(sample.instructions.map(|count| count as f64));
+        self.instructions.extend(sample.instructions);
     }
 
     /// None counted is as good as not counted: on a processor that runs ring 0 by itself the
@@ -136,7 +136,7 @@ pub(crate) mod tests {
             figure: summary.clone(),
             ours: summary.clone(),
             floor: Some(summary),
-            our_instructions: Some(2000.0),
+            our_instructions: Some(5.0),
             floor_instructions: None,
             samples: samples.to_vec(),
         }
@@ -175,9 +175,9 @@ pub(crate) mod tests {
     #[test]
     fn instructions_that_are_none_are_not_counted() {
         let mut values = Values::default();
-        values.push(Sample { value: 1.0, instructions: Some(0) });
+        values.push(Sample { value: 1.0, instructions: Some(0.0) });
         assert_eq!(values.emulated(), None);
-        values.push(Sample { value: 1.0, instructions: Some(8) });
+        values.push(Sample { value: 1.0, instructions: Some(8.0) });
         assert_eq!(values.emulated(), Some(4.0));
     }
 }

@@ -38,8 +38,8 @@ fn calls(places: &Places) -> Vec<Row> {
         budget: Some(Budget::AtMost(1.02)),
         ours: Work::Role(Role::Call { whose: Whose::Ours, ring }),
         floor: Some(Work::Role(Role::Call { whose: Whose::Bare, ring })),
-        pairs: Pairs { quick: 40, full: 400 },
-        cost: if ring == 3 { 40 } else { 16 },
+        pairs: Pairs { quick: 100, full: 1000 },
+        cost: if ring == 3 { 12 } else { 5 },
     };
     let door = |name, text, ring| Row {
         name,
@@ -50,8 +50,8 @@ fn calls(places: &Places) -> Vec<Row> {
         },
         budget: None,
         ours: Work::Role(Role::Door { text, ring, image: places.guests.join("calc") }),
-        pairs: Pairs { quick: 10, full: 100 },
-        cost: 60,
+        pairs: Pairs { quick: 40, full: 400 },
+        cost: 6,
         ..call(name, ring)
     };
     vec![
@@ -81,7 +81,7 @@ fn programs(places: &Places) -> Vec<Row> {
         budget,
         ours: Work::ToExit(ours.clone()),
         floor: Some(Work::ToExit(floor)),
-        pairs: Pairs { quick: 100, full: 1000 },
+        pairs: Pairs { quick: 60, full: 1000 },
         cost: 6,
     };
     vec![
@@ -146,41 +146,55 @@ fn lives() -> Vec<Row> {
             budget: Some(Budget::AtMost(60.0)),
             ours: idle(Whose::Ours),
             floor: Some(idle(Whose::Bare)),
-            pairs: Pairs { quick: 3, full: 10 },
+            pairs: Pairs { quick: 6, full: 12 },
             cost: 400,
         },
     ]
 }
 
+/// Lines of the guest `text` that are 1 MiB.
+const MIB_OF_LINES: u32 = 16384;
+
 fn consoles(places: &Places) -> Vec<Row> {
     let image = || places.guests.join("text");
-    let exits = |name, ring| Row {
-        name,
-        what: "exits of a guest that prints 1 MiB",
-        unit: Unit::Exits,
-        figure: Figure::Ours,
-        budget: Some(Budget::AtMost(300.0)),
-        ours: Work::Role(Role::Exits { ring, image: image() }),
-        floor: None,
-        pairs: Pairs { quick: 1, full: 6 },
-        cost: 300,
-    };
-    let rate = |name, ring| Row {
-        name,
-        what: "1 MiB of text by println!, in the jail, over an exit a byte by bare ioctls",
-        unit: Unit::MebibytesPerSecond,
-        figure: Figure::Ratio,
-        budget: Some(Budget::AtLeast(100.0)),
-        ours: Work::Role(Role::Console { whose: Whose::Ours, ring, image: image() }),
-        floor: Some(Work::Role(Role::Console { whose: Whose::Bare, ring, image: image() })),
-        pairs: Pairs { quick: 2, full: 20 },
-        cost: 400,
+    let rate = |name, ring, lines, what| {
+        let side = |whose| Work::Role(Role::Console { whose, ring, image: image(), lines });
+        Row {
+            name,
+            what,
+            unit: Unit::MebibytesPerSecond,
+            figure: Figure::Ratio,
+            budget: Some(Budget::AtLeast(100.0)),
+            ours: side(Whose::Ours),
+            floor: Some(side(Whose::Bare)),
+            pairs: Pairs { quick: 2, full: 20 },
+            cost: 400,
+        }
     };
     vec![
-        exits("console-exits-ring-0", 0),
-        exits("console-exits-ring-3", 3),
-        rate("console-ring-0", 0),
-        rate("console-ring-3", 3),
+        Row {
+            name: "console-exits",
+            what: "exits of a guest that prints 1 MiB by println!; they are the same in both rings",
+            unit: Unit::Exits,
+            figure: Figure::Ours,
+            budget: Some(Budget::AtMost(300.0)),
+            ours: Work::Role(Role::Exits { ring: 3, image: image(), lines: MIB_OF_LINES }),
+            floor: None,
+            pairs: Pairs { quick: 6, full: 6 },
+            cost: 10,
+        },
+        rate(
+            "console-ring-0",
+            0,
+            MIB_OF_LINES / 8,
+            "text by println!, an eighth of a MiB, in the jail, over an exit a byte by bare ioctls",
+        ),
+        rate(
+            "console-ring-3",
+            3,
+            MIB_OF_LINES,
+            "1 MiB of text by println!, in the jail, over an exit a byte by bare ioctls",
+        ),
     ]
 }
 

@@ -2,7 +2,6 @@
 
 use crate::result::{Measured, Report};
 use crate::row::{Figure, Unit};
-use crate::sides::CALLS;
 use crate::statistics::Summary;
 use std::fmt::Write;
 
@@ -69,12 +68,12 @@ pub(crate) fn row(row: &Measured) -> String {
     text
 }
 
-/// What KVM counted, a call.
+/// What KVM counted.
 fn instructions(row: &Measured) -> Option<String> {
-    let each = |count: f64| number(count / f64::from(CALLS));
-    let ours = each(row.our_instructions?);
-    let bare = row.floor_instructions.map_or(String::new(), |it| format!(", bare {}", each(it)));
-    Some(format!("guest instructions that KVM emulated, a call: ours {ours}{bare}"))
+    let each = if row.unit == Unit::MebibytesPerSecond { "byte" } else { "call" };
+    let ours = number(row.our_instructions?);
+    let bare = row.floor_instructions.map_or(String::new(), |it| format!(", bare {}", number(it)));
+    Some(format!("guest instructions that KVM emulated, a {each}: ours {ours}{bare}"))
 }
 
 /// What became of the budget.

@@ -2,15 +2,13 @@
 //! vCPU that is kept or memory that was not given back belongs to that side alone.
 //!
 //! A side says a line for each round: what was measured, in its row's unit, and how many guest
-//! instructions KVM emulated in it, where that is counted.
+//! instructions KVM emulated for each call or byte, where that is counted.
 
 mod call;
 mod console;
 mod door;
 mod idle;
 mod life;
-
-pub(crate) use call::CALLS;
 
 use portcall::Ring;
 use portcall::sys::KvmStats;
@@ -36,10 +34,11 @@ pub(crate) enum Role {
     Life { whose: Whose, vms: u32 },
     /// The same, with nothing said: how long the process takes is what is measured.
     Many { whose: Whose, vms: u32 },
-    /// Console text of the guest `text`, in the jail, or a byte an exit: MiB a second.
-    Console { whose: Whose, ring: u8, image: PathBuf },
+    /// Console text of the guest `text`, `lines` of 64 bytes in the jail, or a byte an exit: MiB a
+    /// second.
+    Console { whose: Whose, ring: u8, image: PathBuf, lines: u32 },
     /// Exits of the guest `text`.
-    Exits { ring: u8, image: PathBuf },
+    Exits { ring: u8, image: PathBuf, lines: u32 },
     /// VMs that have run and stay: KiB resident each, without the pages that their guests touched.
     Idle { whose: Whose, vms: u32 },
 }
@@ -58,9 +57,11 @@ impl Role {
             Self::Door { text, ring, image } => door::play(*text, of(*ring), image),
             Self::Life { whose, vms } => life::one_by_one(*whose, *vms),
             Self::Many { whose, vms } => life::many(*whose, *vms),
-            Self::Console { whose: Whose::Ours, ring, image } => console::ours(of(*ring), image),
             Self::Console { whose: Whose::Bare, ring, .. } => console::bare(of(*ring)),
-            Self::Exits { ring, image } => console::exits(of(*ring), image),
+            Self::Console { whose: Whose::Ours, ring, image, lines } => {
+                console::ours(of(*ring), image, *lines)
+            }
+            Self::Exits { ring, image, lines } => console::exits(of(*ring), image, *lines),
             Self::Idle { whose, vms } => idle::play(*whose, *vms),
         }
     }
@@ -74,7 +75,8 @@ fn of(ring: u8) -> Ring {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) value: f64,
-    pub(crate) instructions: Option<u64>,
+    /// Emulated for each call or byte.
+    pub(crate) instructions: Option<f64>,
 }
 
 impl Sample {
@@ -107,6 +109,13 @@ fn emulated(stats: Option<&KvmStats>) -> Option<u64> {
     stats?.get("insn_emulation")
 }
 
+/// How many it were for each of `count`, since there were `before`.
+fn emulated_since(before: Option<u64>, stats: Option<&KvmStats>, count: u32) -> Option<f64> {
+    let since = emulated(stats)?.checked_sub(before?)?;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 in a round")]
+    Some(since as f64 / f64::from(count))
+}
+
 /// An error of ours, as text.
 fn words(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -124,7 +133,7 @@ mod tests {
     #[test]
     fn a_line_is_a_value_and_perhaps_instructions() {
         let sample = |value, instructions| Some(Sample { value, instructions });
-        assert_eq!(Sample::parse("1.5 800\n"), sample(1.5, Some(800)));
+        assert_eq!(Sample::parse("1.5 5.01\n"), sample(1.5, Some(5.01)));
         assert_eq!(Sample::parse("0.001"), sample(0.001, None));
         for line in ["", "x", "1 x"] {
             assert_eq!(Sample::parse(line), None, "{line}");
