@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Rounds of each side before the first that counts; of the rows that take seconds a round, none.
-pub(crate) const WARM_UP: u32 = 2;
+const WARM_UP: usize = 2;
 const LONG: u64 = 1000;
 
 /// What all rows share.
@@ -24,7 +24,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// For rows that are to be measured one after the other.
     pub(crate) fn new(rows: &[Row], quick: bool, stop: Arc<AtomicBool>) -> Self {
-        let all = rows.iter().map(|row| row.cost * u64::from(pairs(row, quick))).sum();
+        let all = rows.iter().map(|row| row.cost * pairs(row, quick) as u64).sum();
         let progress = ProgressBar::with_draw_target(Some(all), ProgressDrawTarget::stderr());
         let style = "{bar:24} {msg}, {eta} left";
         progress.set_style(ProgressStyle::with_template(style).unwrap_or_else(|error| {
@@ -48,39 +48,48 @@ impl Bench {
         if !std::io::stderr().is_terminal() {
             crate::err!("{}: {pairs} rounds", row.name);
         }
+        let mut all = Values::default();
+        let batch = Side::batch(&row.ours);
+        if batch == 1 && row.cost <= LONG {
+            self.batch(row, WARM_UP, 0, &mut Values::default())?;
+        }
+        while all.figures.len() < pairs && !self.is_stopped() {
+            self.progress.set_message(format!("{} {}/{pairs}", row.name, all.figures.len()));
+            let warm_up = if batch == 1 { 0 } else { WARM_UP };
+            self.batch(row, batch.min(pairs - all.figures.len()), warm_up, &mut all)?;
+        }
+        Ok(Measured::of(row, batch, all))
+    }
+
+    /// Some rounds of sides that are started for them.
+    fn batch(
+        &self,
+        row: &Row,
+        rounds: usize,
+        warm_up: usize,
+        all: &mut Values,
+    ) -> Result<(), String> {
         let mut ours = Side::start(&row.ours)?;
         let mut floor = row.floor.as_ref().map(Side::start).transpose()?;
-        let warm_up = if row.cost > LONG { 0 } else { WARM_UP };
-        let (mut our_values, mut floor_values) = (Values::default(), Values::default());
-        let mut figures = Vec::new();
-        for round in 0..warm_up + pairs {
+        for round in 0..warm_up + rounds {
             if self.is_stopped() {
                 break;
             }
-            self.progress.set_message(format!("{} {}/{pairs}", row.name, figures.len()));
             // Each is first in every other round.
-            let (a, b) = if round % 2 == 0 {
+            let (a, b) = if all.figures.len().is_multiple_of(2) {
                 let a = ours.round()?;
                 (a, one(floor.as_mut())?)
             } else {
                 let b = one(floor.as_mut())?;
                 (ours.round()?, b)
             };
-            if round < warm_up {
-                continue;
+            if round >= warm_up {
+                all.push(row.figure, a, b);
+                self.progress.inc(row.cost);
             }
-            self.progress.inc(row.cost);
-            our_values.push(a);
-            if let Some(b) = b {
-                floor_values.push(b);
-            }
-            figures.extend(row.figure.of(a.value, b.map(|b| b.value)));
         }
         ours.end()?;
-        if let Some(floor) = floor {
-            floor.end()?;
-        }
-        Ok(Measured::of(row, figures, &our_values, &floor_values))
+        floor.map_or(Ok(()), Side::end)
     }
 
     /// No more rows.
@@ -89,7 +98,7 @@ impl Bench {
     }
 }
 
-const fn pairs(row: &Row, quick: bool) -> u32 {
+const fn pairs(row: &Row, quick: bool) -> usize {
     if quick { row.pairs.quick } else { row.pairs.full }
 }
 

@@ -12,7 +12,7 @@ use std::error::Error;
 use std::path::Path;
 
 const SIZE: (u32, u32) = (800, 400);
-const BINS: usize = 40;
+const BINS: u8 = 40;
 const OURS: RGBColor = RGBColor(70, 110, 180);
 const LIMIT: RGBColor = RGBColor(200, 60, 40);
 
@@ -57,13 +57,16 @@ fn draw(row: &Measured, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(),
     });
     chart.draw_series(bars)?;
     if let Some((from, to)) = row.figure.interval {
+        let (from, to) = (from.max(low), to.min(high));
         chart.draw_series([Rectangle::new([(from, 0), (to, top)], BLACK.mix(0.2).filled())])?;
     }
     let line = |at: f64, style: RGBColor| {
         PathElement::new(vec![(at, 0), (at, top)], style.stroke_width(2))
     };
     chart.draw_series([line(row.figure.median, BLACK)])?;
-    chart.draw_series(budget.map(|at| line(at, LIMIT)))?;
+    // Far outside its range plotters' integers overflow.
+    let shown = budget.filter(|at| (low..=high).contains(at));
+    chart.draw_series(shown.map(|at| line(at, LIMIT)))?;
     area.present()?;
     Ok(())
 }
@@ -85,15 +88,15 @@ fn range(row: &Measured, budget: Option<f64>) -> (f64, f64) {
 
 /// The bounds of all bins.
 fn edges(low: f64, high: f64) -> Vec<f64> {
-    let width = (high - low) / f64::from(u32::try_from(BINS).unwrap_or(1));
-    (0..=BINS).scan(low, |at, _| Some(std::mem::replace(at, *at + width))).collect()
+    let width = (high - low) / f64::from(BINS);
+    (0..=BINS).map(|bin| low + width * f64::from(bin)).collect()
 }
 
 fn histogram(samples: &[f64], low: f64, high: f64) -> Vec<usize> {
     let edges = edges(low, high);
-    let mut heights = vec![0; BINS];
+    let mut heights = vec![0; BINS.into()];
     for sample in samples {
-        let bin = edges[1..BINS].partition_point(|edge| edge <= sample);
+        let bin = edges[1..usize::from(BINS)].partition_point(|edge| edge <= sample);
         heights[bin] += 1;
     }
     heights
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_in_a_bin() {
-        let heights = histogram(&[-5.0, 0.0, 0.5, 0.99, 1.0, 7.0], 0.0, 1.0);
+        let heights = histogram(&[-5.0, 0.0, 0.51, 0.99, 1.0, 7.0], 0.0, 1.0);
         assert_eq!(heights.iter().sum::<usize>(), 6);
         assert_eq!((heights[0], heights[20], heights[39]), (2, 1, 3));
     }

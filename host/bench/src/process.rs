@@ -21,6 +21,10 @@ pub(crate) enum Work {
     Peak(Vec<OsString>),
 }
 
+/// Rounds of a process that is kept: where it lies in memory, and what else is its own, is to be
+/// another often enough.
+const BATCH: usize = 10;
+
 /// A side that rounds can be had of.
 pub(crate) enum Side {
     Kept(Kept),
@@ -45,6 +49,14 @@ impl Side {
                 let kib = peak::of(&mut command(words)?)?;
                 Ok(Sample { value: kib, instructions: None })
             }
+        }
+    }
+
+    /// Rounds after which its process is started anew.
+    pub(crate) const fn batch(work: &Work) -> usize {
+        match work {
+            Work::Role(role) if role.is_kept() => BATCH,
+            _ => 1,
         }
     }
 

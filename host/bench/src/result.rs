@@ -40,41 +40,50 @@ pub(crate) struct Measured {
     pub(crate) samples: Vec<f64>,
 }
 
-/// A side's rounds.
+/// All rounds of a row, in the order in which they came.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Values {
-    values: Vec<f64>,
-    instructions: Vec<f64>,
+    pub(crate) figures: Vec<f64>,
+    ours: Vec<Sample>,
+    floor: Vec<Sample>,
 }
 
 impl Values {
-    pub(crate) fn push(&mut self, sample: Sample) {
-        self.values.push(sample.value);
-        self.instructions.extend(sample.instructions);
-    }
-
-    /// None counted is as good as not counted: on a processor that runs ring 0 by itself the
-    /// counter is there, and stays 0.
-    fn emulated(&self) -> Option<f64> {
-        Summary::of(&self.instructions).map(|all| all.median).filter(|median| *median > 0.0)
+    /// A pair; or a round, where there is no floor.
+    pub(crate) fn push(&mut self, kind: Figure, ours: Sample, floor: Option<Sample>) {
+        self.figures.extend(kind.of(ours.value, floor.map(|it| it.value)));
+        self.ours.push(ours);
+        self.floor.extend(floor);
     }
 }
 
+/// What a side's values come to.
+fn summary(side: &[Sample]) -> Option<Summary> {
+    Summary::of(&side.iter().map(|it| it.value).collect::<Vec<_>>())
+}
+
+/// None counted is as good as not counted: on a processor that runs ring 0 by itself the counter is
+/// there, and stays 0.
+fn emulated(side: &[Sample]) -> Option<f64> {
+    let counts: Vec<f64> = side.iter().filter_map(|it| it.instructions).collect();
+    Summary::of(&counts).map(|all| all.median).filter(|median| *median > 0.0)
+}
+
 impl Measured {
-    /// `None` if no round came to its end.
-    pub(crate) fn of(row: &Row, samples: Vec<f64>, ours: &Values, floor: &Values) -> Option<Self> {
+    /// Of rounds in batches of that size. `None` if no round came to its end.
+    pub(crate) fn of(row: &Row, batch: usize, values: Values) -> Option<Self> {
         Some(Self {
             name: row.name.to_owned(),
             what: row.what.to_owned(),
             unit: row.unit,
             kind: row.figure,
             budget: row.budget,
-            figure: Summary::of(&samples)?,
-            ours: Summary::of(&ours.values)?,
-            floor: Summary::of(&floor.values),
-            our_instructions: ours.emulated(),
-            floor_instructions: floor.emulated(),
-            samples,
+            figure: Summary::of_batches(&values.figures, batch)?,
+            ours: summary(&values.ours)?,
+            floor: summary(&values.floor),
+            our_instructions: emulated(&values.ours),
+            floor_instructions: emulated(&values.floor),
+            samples: values.figures,
         })
     }
 
@@ -174,10 +183,8 @@ pub(crate) mod tests {
 
     #[test]
     fn instructions_that_are_none_are_not_counted() {
-        let mut values = Values::default();
-        values.push(Sample { value: 1.0, instructions: Some(0.0) });
-        assert_eq!(values.emulated(), None);
-        values.push(Sample { value: 1.0, instructions: Some(8.0) });
-        assert_eq!(values.emulated(), Some(4.0));
+        let sample = |instructions| Sample { value: 1.0, instructions };
+        assert_eq!(emulated(&[sample(Some(0.0)), sample(None)]), None);
+        assert_eq!(emulated(&[sample(Some(0.0)), sample(Some(8.0))]), Some(4.0));
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Row {
 /// Rounds of both sides: with `--quick`, and else.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pairs {
-    pub(crate) quick: u32,
-    pub(crate) full: u32,
+    pub(crate) quick: usize,
+    pub(crate) full: usize,
 }
 
 /// What a side's value is.

@@ -50,7 +50,7 @@ fn calls(places: &Places) -> Vec<Row> {
         },
         budget: None,
         ours: Work::Role(Role::Door { text, ring, image: places.guests.join("calc") }),
-        pairs: Pairs { quick: 40, full: 400 },
+        pairs: Pairs { quick: 60, full: 400 },
         cost: 6,
         ..call(name, ring)
     };

@@ -54,11 +54,11 @@ pub(crate) fn row(row: &Measured) -> String {
         if row.floor.is_some() { "pairs" } else { "rounds" },
     );
     let unit = row.unit;
-    let _ = write!(text, ", ours {} {unit}", whole(unit, row.ours.median));
+    let _ = writeln!(text, "\n  ours {}", side(unit, &row.ours));
     if let Some(floor) = &row.floor {
-        let _ = write!(text, ", bare {} {unit}", whole(unit, floor.median));
+        text.truncate(text.len() - 1);
+        let _ = writeln!(text, ", bare {}", side(unit, floor));
     }
-    text.push('\n');
     if let Some(line) = instructions(row) {
         let _ = writeln!(text, "  {line}");
     }
@@ -66,6 +66,17 @@ pub(crate) fn row(row: &Measured) -> String {
         let _ = writeln!(text, "  {line}");
     }
     text
+}
+
+/// A side's median; of times also how short they are where nothing came between.
+fn side(unit: Unit, values: &Summary) -> String {
+    let median = whole(unit, values.median);
+    match unit {
+        Unit::Microseconds | Unit::Milliseconds => {
+            format!("{median} {unit} (p10 {})", number(values.p10))
+        }
+        _ => format!("{median} {unit}"),
+    }
 }
 
 /// What KVM counted.
@@ -157,7 +168,7 @@ mod tests {
         assert_eq!(
             text,
             "call: does what it does\n  ratio 1.000 (1.000 to 1.000; p10 1.000, p90 1.000; 10 \
-             pairs), ours 1.000 us, bare 1.000 us\n  guest instructions that KVM emulated, a call: \
+             pairs)\n  ours 1.000 us (p10 1.000), bare 1.000 us (p10 1.000)\n  guest instructions that KVM emulated, a call: \
              ours 5.000\n  budget at most 1.02: met\n"
         );
         let missed = row(&measured("call", &[2.0]));

@@ -23,12 +23,30 @@ pub(crate) struct Summary {
 impl Summary {
     /// `None` where there are no samples.
     pub(crate) fn of(samples: &[f64]) -> Option<Self> {
+        Self::with_interval(samples, samples)
+    }
+
+    /// Of samples that came in batches, of `size` each. What a batch has in common, as where its
+    /// processes lie in memory, is noise as well, of which all its samples tell no more than one:
+    /// the interval is that of the batches' medians. The median is that of all samples.
+    pub(crate) fn of_batches(samples: &[f64], size: usize) -> Option<Self> {
+        let medians = samples.chunks(size.max(1)).filter_map(|it| Some(Self::of(it)?.median));
+        Self::with_interval(samples, &medians.collect::<Vec<_>>())
+    }
+
+    fn with_interval(samples: &[f64], independent: &[f64]) -> Option<Self> {
+        let mut independent = independent.to_vec();
+        independent.sort_by(f64::total_cmp);
         let mut sorted = samples.to_vec();
         sorted.sort_by(f64::total_cmp);
         let count = sorted.len();
         let last = count.checked_sub(1)?;
         let median = f64::midpoint(sorted[last / 2], sorted[count / 2]);
-        let interval = outermost(count).map(|rank| (sorted[rank], sorted[last - rank]));
+        // Batches that differ a lot may have all of their middle beside that of the samples.
+        let interval = outermost(independent.len()).map(|rank| {
+            let (low, high) = (independent[rank], independent[independent.len() - 1 - rank]);
+            (low.min(median), high.max(median))
+        });
         // The nearest rank.
         let tenth = count.div_ceil(10) - 1;
         Some(Self { count, median, interval, p10: sorted[tenth], p90: sorted[last - tenth] })
@@ -93,6 +111,16 @@ mod tests {
         assert_eq!(of(100), Some((40.0, 61.0)));
         let (low, high) = of(5000).expect("enough");
         assert!((2428.0..=2433.0).contains(&low) && (5000.0 - high + 1.0 - low).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_batch_counts_once() {
+        // Ten batches of ten, each all alike: as much as ten samples say.
+        let samples: Vec<f64> = (0..100).map(|i| f64::from(i / 10 + 1)).collect();
+        let batches = Summary::of_batches(&samples, 10).expect("samples");
+        assert_eq!((batches.count, batches.interval), (100, Some((2.0, 9.0))));
+        assert_eq!(Summary::of_batches(&samples, 20).expect("samples").interval, None);
+        assert_eq!(Summary::of_batches(&samples, 1), Summary::of(&samples));
     }
 
     #[test]
