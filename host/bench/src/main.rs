@@ -51,6 +51,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Measures this project beside the same work in bare ioctls, by turns, and states the budgets.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", max_term_width = 100)]
+#[command(override_usage = "cargo xtask bench [OPTIONS] [ROW]...")]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "\
 ROW chooses the rows whose names contain it; all if none is given. A budget that is missed is a \

@@ -36,10 +36,17 @@ fn calls(places: &Places) -> Vec<Row> {
         unit: Unit::Microseconds,
         figure: Figure::Ratio,
         budget: Some(Budget::AtMost(1.02)),
-        ours: Work::Role(Role::Call { whose: Whose::Ours, ring }),
-        floor: Some(Work::Role(Role::Call { whose: Whose::Bare, ring })),
+        ours: Work::Role(Role::Call { whose: Whose::Ours, ring, jail: true }),
+        floor: Some(Work::Role(Role::Call { whose: Whose::Bare, ring, jail: false })),
         pairs: Pairs { quick: 100, full: 1000 },
         cost: if ring == 3 { 12 } else { 5 },
+    };
+    let no_jail = |name, ring| Row {
+        name,
+        what: "the same without the jail",
+        budget: None,
+        ours: Work::Role(Role::Call { whose: Whose::Ours, ring, jail: false }),
+        ..call(name, ring)
     };
     let door = |name, text, ring| Row {
         name,
@@ -57,6 +64,8 @@ fn calls(places: &Places) -> Vec<Row> {
     vec![
         call("call-ring-0", 0),
         call("call-ring-3", 3),
+        no_jail("call-no-jail-ring-0", 0),
+        no_jail("call-no-jail-ring-3", 3),
         door("door-ring-0", false, 0),
         door("door-ring-3", false, 3),
         door("door-text-ring-0", true, 0),

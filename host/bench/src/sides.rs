@@ -26,8 +26,8 @@ pub(crate) enum Whose {
 /// What a side does in a round. `ring` is 0 or 3.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// Calls by a guest: microseconds a call, in the jail if they are ours.
-    Call { whose: Whose, ring: u8 },
+    /// Calls by a guest: microseconds a call. There is no jail around the bare side.
+    Call { whose: Whose, ring: u8, jail: bool },
     /// Calls into the guest `calc`, of two numbers or of a text: microseconds a call, in the jail.
     Door { text: bool, ring: u8, image: PathBuf },
     /// VMs created, run to their first exit and dropped: microseconds each, their median.
@@ -53,7 +53,8 @@ impl Role {
     /// Does it, in a process that is there for nothing else.
     pub(crate) fn play(&self) -> Result<(), String> {
         match self {
-            Self::Call { whose, ring } => call::play(*whose, of(*ring)),
+            Self::Call { whose: Whose::Ours, ring, jail } => call::ours(of(*ring), *jail),
+            Self::Call { whose: Whose::Bare, ring, .. } => call::bare(of(*ring)),
             Self::Door { text, ring, image } => door::play(*text, of(*ring), image),
             Self::Life { whose, vms } => life::one_by_one(*whose, *vms),
             Self::Many { whose, vms } => life::many(*whose, *vms),

@@ -1,8 +1,8 @@
-//! A call of the guest's: the same instructions, answered by the library in the jail or by a loop
+//! A call of the guest's: the same instructions, answered by the library or by a loop
 //! of bare ioctls. The guest asks for its next round by an access to a port, so that one KVM_RUN
 //! loop, and one process in the jail, does all of them.
 
-use super::{Sample, Whose, asked, emulated, emulated_since, enter_jail, words};
+use super::{Sample, asked, emulated, emulated_since, enter_jail, words};
 use crate::{guests, naive};
 use portcall::abi::calls::Interface;
 use portcall::sys::KvmStats;
@@ -71,14 +71,7 @@ impl Ports for Pace {
     }
 }
 
-pub(super) fn play(whose: Whose, ring: Ring) -> Result<(), String> {
-    match whose {
-        Whose::Ours => ours(ring),
-        Whose::Bare => bare(ring),
-    }
-}
-
-fn ours(ring: Ring) -> Result<(), String> {
+pub(super) fn ours(ring: Ring, jail: bool) -> Result<(), String> {
     let kvm = Kvm::open().map_err(words)?;
     let code = guest();
     let image = Image::flat(&code).map_err(words)?;
@@ -90,7 +83,9 @@ fn ours(ring: Ring) -> Result<(), String> {
     if let Ok(open) = KvmStats::open(vm.vcpu_fd()) {
         let _ = stats.set(open);
     }
-    enter_jail()?;
+    if jail {
+        enter_jail()?;
+    }
     let outcome = vm.run().map_err(words)?;
     let calls = outcome.stats.calls;
     // Whole rounds were made, and the counter is what they come to.
@@ -102,7 +97,7 @@ fn ours(ring: Ring) -> Result<(), String> {
     Err(format!("{}: {calls} calls, rax {}", outcome.end, outcome.registers.rax))
 }
 
-fn bare(ring: Ring) -> Result<(), String> {
+pub(super) fn bare(ring: Ring) -> Result<(), String> {
     let kvm = naive::Kvm::open();
     let mut vm = naive::Vm::create(&kvm, &guest(), ring);
     vm.sync();
