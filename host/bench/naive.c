@@ -99,6 +99,8 @@ int main(int count, char **words) {
         fprintf(stderr, "usage: naive GUEST\n");
         return 125;
     }
+    // A guest that goes on for ever is not to hold up what measures this.
+    alarm(60);
     // 1: a VM.
     int kvm = must(open("/dev/kvm", O_RDWR | O_CLOEXEC), "/dev/kvm");
     int vm = must(ioctl(kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");

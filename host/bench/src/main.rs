@@ -249,8 +249,12 @@ fn places(options: &Options, directory: &Path) -> Result<Places, String> {
     std::fs::create_dir_all(directory)
         .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
     let minimal = directory.join("minimal");
-    std::fs::write(&minimal, guests::minimal_elf())
-        .map_err(|error| format!("cannot write {}: {error}", minimal.display()))?;
+    // A file that is right already may be in use by another run of the bench.
+    let file = guests::minimal_elf();
+    if std::fs::read(&minimal).ok().as_ref() != Some(&file) {
+        std::fs::write(&minimal, file)
+            .map_err(|error| format!("cannot write {}: {error}", minimal.display()))?;
+    }
     Ok(Places {
         portcall: options.portcall.clone().unwrap_or_default(),
         naive: options.naive.clone().unwrap_or_default(),
