@@ -166,7 +166,7 @@ const MIB_OF_LINES: u32 = 16384;
 
 fn consoles(places: &Places) -> Vec<Row> {
     let image = || places.guests.join("text");
-    let rate = |name, ring, lines, what| {
+    let rate = |name, ring, lines, pairs, what| {
         let side = |whose| Work::Role(Role::Console { whose, ring, image: image(), lines });
         Row {
             name,
@@ -176,7 +176,7 @@ fn consoles(places: &Places) -> Vec<Row> {
             budget: Some(Budget::AtLeast(100.0)),
             ours: side(Whose::Ours),
             floor: Some(side(Whose::Bare)),
-            pairs: Pairs { quick: 2, full: 20 },
+            pairs,
             cost: 400,
         }
     };
@@ -196,12 +196,14 @@ fn consoles(places: &Places) -> Vec<Row> {
             "console-ring-0",
             0,
             MIB_OF_LINES / 8,
+            Pairs { quick: 2, full: 20 },
             "text by println!, an eighth of a MiB, in the jail, over an exit a byte by bare ioctls",
         ),
         rate(
             "console-ring-3",
             3,
             MIB_OF_LINES,
+            Pairs { quick: 6, full: 40 },
             "1 MiB of text by println!, in the jail, over an exit a byte by bare ioctls",
         ),
     ]
