@@ -85,6 +85,11 @@ pub(crate) fn build_soak() -> Result<PathBuf, Failure> {
     build_program(&["--package", "portcall-soak"], "portcall-soak", "the soak")
 }
 
+/// Builds the program that measures, and says where it is.
+pub(crate) fn build_bench() -> Result<PathBuf, Failure> {
+    build_program(&["--package", "portcall-bench"], "portcall-bench", "the bench")
+}
+
 /// Builds a program that runs here, `what` to cargo, which ends up as `place`.
 fn build_program(what: &[&str], place: &str, name: &str) -> Result<PathBuf, Failure> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {

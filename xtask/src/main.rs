@@ -7,6 +7,7 @@ mod build;
 mod new;
 mod test;
 mod check;
+mod bench;
 mod fuzz;
 mod doctor;
 
@@ -80,6 +81,8 @@ enum Command {
     Test(test::Args),
     /// Check formatting, lints, documentation and links
     Check,
+    /// Measure this project beside the same work in bare ioctls
+    Bench(bench::Args),
     /// Give the fuzz targets inputs without end, and say which one fails
     Fuzz(fuzz::Args),
     /// Say whether this machine can build and run guests, and what to do if not
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::New(args) => new::new(&args),
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),
+        Command::Bench(args) => bench::bench(&args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Doctor => doctor::doctor(),
     };
