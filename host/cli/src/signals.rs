@@ -19,7 +19,7 @@ pub(crate) fn outlive_file_limits() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// Whether a parent has the signal ignored, as nohup and a shell's background do: so it stays then.
+/// Whether a parent has the signal ignored.
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: all-zero bytes are a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -32,11 +32,13 @@ fn is_ignored(signal: i32) -> bool {
 pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
-    /// SIGINT, SIGTERM and SIGHUP end the run as stopped, unless they are ignored. A second one, or one after the run,
+    /// SIGINT, SIGTERM and SIGHUP end the run as stopped. A second one, or one after the run,
     /// does what it does to any process.
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
         let came = Arc::new(AtomicI32::new(0));
-        for signal in STOP_SIGNALS.into_iter().filter(|signal| !is_ignored(*signal)) {
+        // What nohup has ignored stays so. The others are asked for, whoever started us.
+        let hangs_up = !is_ignored(SIGHUP);
+        for signal in STOP_SIGNALS.into_iter().filter(|signal| *signal != SIGHUP || hangs_up) {
             let (came, stopper) = (Arc::clone(&came), stopper.clone());
             let stop = move || {
                 if came.swap(signal, Ordering::Relaxed) != 0 {
