@@ -1,2 +1,2 @@
-//! What holds for every input and every order of events: the tests beside this file. They are a
+//! What is to hold for every input and every order of events: the tests beside this file. They are a
 //! crate of their own for what they need.
