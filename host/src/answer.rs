@@ -28,7 +28,7 @@ macro_rules! guest {
         Guest {
             memory: &$vm.memory,
             vcpu: &$vm.vcpu,
-            arguments: &$vm.arguments,
+            arguments: &$vm.origin.arguments,
             stats: &mut $vm.stats,
             console: &mut $vm.console,
             annotations: &mut $vm.annotations,
@@ -68,7 +68,7 @@ impl Vm {
             (port::INPUT, true) => return self.give_input(io),
             (port::EXIT, false) => return Ok(Some(End::Exited(self.vcpu.element(io, 0)))),
             (port::CALL, false) => return self.call(io),
-            (port::SERVE, false) if !self.layout.mailbox.is_empty() => {
+            (port::SERVE, false) if !self.origin.layout.mailbox.is_empty() => {
                 return Ok(Some(self.serving(io)));
             }
             (port::PANIC, false) => return Ok(Some(self.panicked()?)),
@@ -192,7 +192,7 @@ impl Vm {
     /// The exception port: the exception whose stub the guest is in, if it is in one.
     fn exception(&mut self) -> Result<Option<End>, Error> {
         let (registers, sregs) = (self.vcpu.registers()?, self.vcpu.system_registers()?);
-        self.fault = exception::decode(&self.memory, &self.layout, &registers, &sregs);
+        self.fault = exception::decode(&self.memory, &self.origin.layout, &registers, &sregs);
         let Some(fault) = &mut self.fault else { return Ok(None) };
         // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
         let mut at = fault.rip;

@@ -4,10 +4,10 @@ use crate::address_space::address_space;
 use crate::bounds::Bounds;
 use crate::console::Console;
 use crate::elf::Image;
-use crate::error::Error;
+use crate::error::{Error, SnapshotError};
 use crate::input::Input;
 use crate::kvm::Kvm;
-use crate::layout::{Gpa, Layout, MEMORY_DEFAULT, TSS_ADDRESS};
+use crate::layout::{Gpa, MEMORY_DEFAULT, TSS_ADDRESS};
 use crate::limit::{Limit, Limits};
 use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
@@ -15,6 +15,8 @@ use crate::outcome::{Annotations, Stats};
 use crate::ports::{Log, PortTable, Ports};
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
+use crate::snapshot::{Origin, Snapshot};
+use crate::state::Clock;
 use crate::tape::Tape;
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
@@ -27,10 +29,10 @@ use std::time::Duration;
 /// A VM in the making.
 pub struct Builder<'a> {
     kvm: &'a Kvm,
-    image: &'a Image<'a>,
-    memory: u64,
-    ring: Ring,
-    arguments: Vec<String>,
+    source: Source<'a>,
+    memory: Option<u64>,
+    ring: Option<Ring>,
+    arguments: Option<Vec<String>>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
     services: Vec<Box<dyn Service>>,
     log: Log,
@@ -42,14 +44,28 @@ pub struct Builder<'a> {
     tape: Option<Box<dyn Tape>>,
 }
 
+/// What the VM begins with.
+enum Source<'a> {
+    Image(&'a Image<'a>),
+    Snapshot(&'a Snapshot),
+}
+
 impl<'a> Builder<'a> {
     pub(crate) fn new(kvm: &'a Kvm, image: &'a Image<'a>) -> Self {
+        Self::of(kvm, Source::Image(image))
+    }
+
+    pub(crate) fn from_snapshot(kvm: &'a Kvm, snapshot: &'a Snapshot) -> Self {
+        Self::of(kvm, Source::Snapshot(snapshot))
+    }
+
+    fn of(kvm: &'a Kvm, source: Source<'a>) -> Self {
         Self {
             kvm,
-            image,
-            memory: MEMORY_DEFAULT,
-            ring: Ring::Zero,
-            arguments: Vec::new(),
+            source,
+            memory: None,
+            ring: None,
+            arguments: None,
             ports: Vec::new(),
             services: Vec::new(),
             log: Log(Box::new(|_, _| {})),
@@ -65,21 +81,21 @@ impl<'a> Builder<'a> {
     /// Bytes of RAM: whole pages, at least 1 MiB, at most 63 GiB. 16 MiB if not said.
     #[must_use]
     pub const fn memory(mut self, bytes: u64) -> Self {
-        self.memory = bytes;
+        self.memory = Some(bytes);
         self
     }
 
     /// The ring that the guest starts in; ring 0 if not said.
     #[must_use]
     pub const fn ring(mut self, ring: Ring) -> Self {
-        self.ring = ring;
+        self.ring = Some(ring);
         self
     }
 
     /// The guest's arguments.
     #[must_use]
     pub fn arguments<A: Into<String>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments = arguments.into_iter().map(Into::into).collect();
+        self.arguments = Some(arguments.into_iter().map(Into::into).collect());
         self
     }
 
@@ -153,27 +169,22 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Steps 1 to 9: everything up to the guest's first instruction. One long function, since the
-    /// straight line is what it is there to show.
+    /// Steps 1 to 9: everything up to the guest's first instruction. Of a snapshot: steps 1 to 4,
+    /// and then all that it has.
     ///
     /// # Errors
     /// The image does not fit, the host or KVM refuse something, or the configuration
     /// contradicts itself.
-    pub fn build(self) -> Result<Vm, Error> {
-        let mut steps = self.observers;
-        let arguments = load::argument_block(&self.arguments)?;
+    pub fn build(mut self) -> Result<Vm, Error> {
+        let origin = self.origin()?;
+        let layout = &origin.layout;
+        let mut steps = std::mem::take(&mut self.observers);
         let mut ports = PortTable::default();
         for (range, handler) in self.ports {
             ports.insert(range, handler)?;
         }
-        let calls = Calls::new(self.services, self.image.notes())?;
+        let calls = Calls::new(self.services, &origin.notes)?;
         stop::install()?;
-        let segments = self.image.segments();
-        let tables = paging::tables_bound(self.memory, segments);
-        let serves = &self.image.notes().serves;
-        let mailbox = if serves.is_empty() { 0 } else { abi::mailbox::SIZE };
-        let layout = Layout::new(self.memory, tables, arguments.len() as u64, mailbox)?;
-        load::check(self.image, &layout)?;
 
         // 1: a VM.
         let kvm = self.kvm.fd();
@@ -187,8 +198,11 @@ impl<'a> Builder<'a> {
 
         // 2: its memory.
         let start = steps.now();
-        let ram = Memory::map(&layout)?;
-        steps.done(2, "mmap", start, || format!("{} bytes, sparse", self.memory));
+        let mut ram = Memory::map(layout)?;
+        if let Source::Snapshot(snapshot) = self.source {
+            ram.show(&snapshot.0.frozen).map_err(SnapshotError::Show)?;
+        }
+        steps.done(2, "mmap", start, || format!("{} bytes, sparse", origin.memory));
         for slot in ram.slots()? {
             let start = steps.now();
             memory::set_slot(&vm, slot)?;
@@ -201,79 +215,125 @@ impl<'a> Builder<'a> {
         // 3 and 4: a vCPU and its kvm_run.
         let mut vcpu = Vcpu::create(kvm, &vm, &mut steps)?;
         let mut wanted = match () {
-            () if !serves.is_empty() => Synced { general: true, system: true },
-            () if !self.image.notes().calls.is_empty() => calls.needs(),
+            () if !origin.notes.serves.is_empty() => Synced { general: true, system: true },
+            () if !origin.notes.calls.is_empty() => calls.needs(),
             () => Synced::default(),
         };
         wanted.general |= self.tape.is_some();
         vcpu.sync(wanted);
 
-        // 5: its system registers as the processor comes out of reset.
-        let mut sregs =
-            steps.ioctl(5, "KVM_GET_SREGS", || vcpu.fd.get_sregs(), registers::describe)?;
+        let mut console = Console::new(self.console, layout, self.limits.console);
+        let mut answered = 0;
+        match self.source {
+            Source::Image(image) => boot(&origin, image, &ram, &vcpu, &mut steps)?,
+            Source::Snapshot(snapshot) => {
+                let start = steps.now();
+                snapshot.0.state.write(&vcpu.fd, Clock::Set)?;
+                steps.done(8, "KVM_SET_*", start, || "all of the snapshot's vCPU".to_owned());
+                console.resume_at(snapshot.0.taken);
+                answered = snapshot.0.answered;
+            }
+        }
 
-        // 6: long mode by hand.
-        let start = steps.now();
-        let space = address_space(&layout, segments, self.ring);
-        let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
-        tables.write(&ram, &layout.tables)?;
-        steps.done(6, "page tables", start, || tables.to_string());
-        exception::place(&ram, &layout)?;
-        registers::long_mode(&mut sregs, &layout, self.ring);
-
-        // 7: the segments, and all of it into the vCPU.
-        steps.ioctl(
-            7,
-            "KVM_SET_SREGS",
-            || vcpu.fd.set_sregs(&sregs),
-            |()| registers::describe(&sregs),
-        )?;
-
-        // 8: the general registers.
-        let entry = registers::at_entry(self.image.entry(), &layout, self.ring);
-        steps.ioctl(
-            8,
-            "KVM_SET_REGS",
-            || vcpu.fd.set_regs(&entry),
-            |()| format!("rip {:#x}, rsp {:#x}, rdi {:#x}", entry.rip, entry.rsp, entry.rdi),
-        )?;
-
-        // 9: the image.
-        let start = steps.now();
-        load::image(&ram, self.image)?;
-        let info = load::boot_info(self.image, &layout, arguments.len() as u64);
-        load::boot_block(&ram, &layout, &info, &arguments)?;
-        steps.done(9, "load", start, || load::describe(self.image));
-
-        let console = Console::new(self.console, &layout, self.limits.console);
         let mut vm = Vm {
             vcpu,
             vm,
             memory: ram,
-            layout,
+            kvm: self.kvm.share(),
+            origin,
             console,
             input: Input::new(self.input),
             ports,
             calls,
-            serves: serves.clone(),
             checked: None,
-            answered: 0,
+            answered,
             steps,
             bounds: Bounds::new(self.limits, self.tick),
-            arguments: self.arguments,
             log: self.log,
             stats: Stats::default(),
             annotations: Annotations::default(),
             end: None,
             fault: None,
             tape: None,
+            restored: None,
         };
         if let Some(tape) = self.tape {
-            let (memory, ring) = (self.memory, self.ring);
-            vm.put_in(tape, memory, ring);
+            vm.put_in(tape);
         }
         Ok(vm)
     }
+
+    /// What the VM is to be made with, checked.
+    fn origin(&mut self) -> Result<Origin, Error> {
+        let image = match self.source {
+            Source::Image(image) => image,
+            Source::Snapshot(snapshot) => {
+                let chosen = [
+                    ("memory", self.memory.is_some()),
+                    ("ring", self.ring.is_some()),
+                    ("arguments", self.arguments.is_some()),
+                ];
+                if let Some((what, _)) = chosen.into_iter().find(|(_, chosen)| *chosen) {
+                    return Err(SnapshotError::Chosen { what }.into());
+                }
+                if self.tape.is_some() {
+                    return Err(SnapshotError::Taped.into());
+                }
+                return Ok(snapshot.0.origin.clone());
+            }
+        };
+        let (ring, memory) = (self.ring.unwrap_or_default(), self.memory.unwrap_or(MEMORY_DEFAULT));
+        Origin::of(image, memory, ring, self.arguments.take().unwrap_or_default())
+    }
+}
+
+/// Steps 5 to 9: from a processor out of reset to the image's first instruction. One long function,
+/// since the straight line is what it is there to show.
+fn boot(
+    origin: &Origin,
+    image: &Image<'_>,
+    ram: &Memory,
+    vcpu: &Vcpu,
+    steps: &mut Observers,
+) -> Result<(), Error> {
+    let Origin { layout, ring, .. } = origin;
+    // 5: its system registers as the processor comes out of reset.
+    let mut sregs = steps.ioctl(5, "KVM_GET_SREGS", || vcpu.fd.get_sregs(), registers::describe)?;
+
+    // 6: long mode by hand.
+    let start = steps.now();
+    let space = address_space(layout, image.segments(), *ring);
+    let tables = paging::Tables::build(Gpa(layout.tables.start), &space);
+    tables.write(ram, &layout.tables)?;
+    steps.done(6, "page tables", start, || tables.to_string());
+    exception::place(ram, layout)?;
+    registers::long_mode(&mut sregs, layout, *ring);
+
+    // 7: the segments, and all of it into the vCPU.
+    steps.ioctl(
+        7,
+        "KVM_SET_SREGS",
+        || vcpu.fd.set_sregs(&sregs),
+        |()| registers::describe(&sregs),
+    )?;
+
+    // 8: the general registers.
+    let entry = registers::at_entry(image.entry(), layout, *ring);
+    steps.ioctl(
+        8,
+        "KVM_SET_REGS",
+        || vcpu.fd.set_regs(&entry),
+        |()| format!("rip {:#x}, rsp {:#x}, rdi {:#x}", entry.rip, entry.rsp, entry.rdi),
+    )?;
+
+    // 9: the image.
+    let start = steps.now();
+    load::image(ram, image)?;
+    let arguments = load::argument_block(&origin.arguments)?;
+    let info = load::boot_info(image, layout, arguments.len() as u64);
+    load::boot_block(ram, layout, &info, &arguments)?;
+    steps.done(9, "load", start, || load::describe(image));
+    Ok(())
 }
 
 impl std::fmt::Debug for Builder<'_> {

@@ -141,6 +141,18 @@ impl Console {
         self.receive(before);
     }
 
+    /// How much was ever taken from the window.
+    pub(crate) const fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// The window is as it was when so much had been taken from it; text that was not handed on is
+    /// gone.
+    pub(crate) fn resume_at(&mut self, taken: u64) {
+        self.buffer.clear();
+        self.taken = taken;
+    }
+
     /// The limit begins anew.
     pub(crate) fn start_afresh(&mut self) {
         self.left = self.limit.unwrap_or(u64::MAX);

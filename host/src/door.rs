@@ -105,7 +105,7 @@ impl Door<'_> {
     }
 
     const fn place(&self, offset: u64) -> Gpa {
-        Gpa(self.vm.layout.mailbox.start + offset)
+        Gpa(self.vm.origin.layout.mailbox.start + offset)
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -262,7 +262,7 @@ impl Vm {
         if self.checked.is_some_and(|checked| std::ptr::eq(checked, interface)) {
             return Ok(());
         }
-        let noted = self.serves.iter().find(|noted| noted.name == interface.name);
+        let noted = self.origin.notes.serves.iter().find(|noted| noted.name == interface.name);
         let noted = noted.ok_or(InterfaceError::NotServed { interface: interface.name })?;
         noted.is_answered_as(interface)?;
         self.checked = Some(interface);

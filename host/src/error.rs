@@ -27,6 +27,9 @@ pub enum Error {
     /// The image and the host define an interface differently.
     #[error(transparent)]
     Interface(#[from] InterfaceError),
+    /// There is no snapshot, or it is not for this VM.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The console's sink did not take the guest's text.
     #[error("cannot write the guest's console output: {0}")]
     Console(#[source] io::Error),
@@ -85,6 +88,23 @@ pub enum KvmError {
         /// How it shows.
         reason: String,
     },
+    /// KVM does not take an MSR's value.
+    #[error(
+        "KVM does not take {value:#x} for MSR {index:#x} (KVM_SET_MSRS), which the snapshot has: \
+         it was taken on another kernel, or its VM was another kind"
+    )]
+    Msr {
+        /// The MSR's number.
+        index: u32,
+        /// Its value in the snapshot.
+        value: u64,
+    },
+    /// An instruction goes on making exits.
+    #[error(
+        "KVM does not come to the end of the instruction that the guest is in (KVM_RUN with \
+         immediate_exit): drop this VM, and make another"
+    )]
+    Endless,
     /// An ioctl failed.
     #[error("{ioctl} failed: {source}{hint}", hint = hint(ioctl, source))]
     Ioctl {
@@ -117,6 +137,41 @@ fn hint(ioctl: &str, source: &io::Error) -> &'static str {
         ("KVM_SET_USER_MEMORY_REGION", _) => " (try less memory)",
         _ => "",
     }
+}
+
+/// Why there is no snapshot, or no VM of one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The guest will not run again.
+    #[error("the guest has ended ({end}): a snapshot is of one that goes on")]
+    Ended {
+        /// How.
+        end: String,
+    },
+    /// The VM has a tape.
+    #[error("the VM is recorded or replayed, and a tape cannot go back: make it without one")]
+    Taped,
+    /// The VM is another.
+    #[error(
+        "the snapshot is of a VM that was made otherwise: the image, the memory and the arguments \
+         have to be the same. Make a VM of the snapshot (Vm::from_snapshot)"
+    )]
+    OtherVm,
+    /// A VM of a snapshot is as the snapshot has it.
+    #[error(
+        "the {what} of a VM that is made of a snapshot cannot be chosen: it is in the snapshot"
+    )]
+    Chosen {
+        /// What was chosen.
+        what: &'static str,
+    },
+    /// The memory cannot be mapped.
+    #[error("cannot map the memory of a snapshot: {0}")]
+    Show(#[source] io::Error),
+    /// The memory cannot be copied.
+    #[error("cannot keep a copy of the guest's memory: {0}")]
+    Memory(#[source] io::Error),
 }
 
 /// Why a guest cannot have its memory.

@@ -1,6 +1,8 @@
 //! Memory of this process with nothing of its own on either side of it.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr;
 
 /// Bytes on each side that nobody may touch. Address space costs nothing, and this is more than
@@ -39,6 +41,35 @@ impl Guarded {
             return Err(io::Error::last_os_error());
         }
         Ok(mapping)
+    }
+
+    /// Shows a file's bytes from `offset` on in the place of the `size` bytes at `at`, both whole
+    /// pages: what is written there stays here.
+    pub(crate) fn show(&self, at: usize, size: usize, file: &File, offset: u64) -> io::Result<()> {
+        let outside = || io::Error::from(io::ErrorKind::InvalidInput);
+        at.checked_add(size).filter(|end| *end <= self.size).ok_or_else(outside)?;
+        let offset = libc::off_t::try_from(offset).map_err(|_| outside())?;
+        let place = self.start().wrapping_add(at).cast();
+        let flags = libc::MAP_PRIVATE | libc::MAP_NORESERVE | libc::MAP_FIXED;
+        // SAFETY: the pages are between the guards, as was just checked, and so are nobody else's.
+        let there =
+            unsafe { libc::mmap(place, size, Self::ACCESS, flags, file.as_raw_fd(), offset) };
+        if there == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Makes all of it as it was when it was mapped: zero, no file.
+    pub(crate) fn renew(&self) -> io::Result<()> {
+        let (place, flags) = (self.start().cast(), Self::FLAGS | libc::MAP_FIXED);
+        // SAFETY: as above.
+        let there = unsafe { libc::mmap(place, self.size, Self::ACCESS, flags, -1, 0) };
+        if there == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Drops what was written to it: zero again, or as the file has it that is shown there.
+    pub(crate) fn drop_writes(&self) -> io::Result<()> {
+        // SAFETY: the pages are between the guards, and this process holds no reference into them.
+        let done = unsafe { libc::madvise(self.start().cast(), self.size, libc::MADV_DONTNEED) };
+        if done != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// What may be done with the memory (mmap(2), prot).

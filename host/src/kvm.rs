@@ -6,11 +6,12 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The KVM device, from which any number of VMs are made.
 #[derive(Debug)]
 pub struct Kvm {
-    fd: kvm_ioctls::Kvm,
+    fd: Arc<kvm_ioctls::Kvm>,
 }
 
 impl Kvm {
@@ -44,12 +45,17 @@ impl Kvm {
             let reason = "it is no character device 10:232".to_owned();
             return Err(KvmError::NotKvm { path: path.into(), reason });
         }
-        Ok(Self { fd })
+        Ok(Self { fd: Arc::new(fd) })
     }
 
     /// The file descriptor, for system ioctls of your own.
     #[must_use]
-    pub const fn fd(&self) -> &kvm_ioctls::Kvm {
+    pub fn fd(&self) -> &kvm_ioctls::Kvm {
         &self.fd
+    }
+
+    /// The same, for a VM to keep.
+    pub(crate) fn share(&self) -> Arc<kvm_ioctls::Kvm> {
+        Arc::clone(&self.fd)
     }
 }

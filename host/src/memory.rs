@@ -1,13 +1,17 @@
 //! Step 2: the guest's memory, mapped into the host and handed to KVM.
 
 use crate::error::{KvmError, MemoryError};
+use crate::frozen::Frozen;
 use crate::guarded::Guarded;
 use crate::layout::{Gpa, Layout};
 use crate::tape::Effect;
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
+use std::io;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::{
     Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
     MemoryRegionAddress, MmapRegion,
@@ -17,10 +21,12 @@ use vm_memory::{
 /// moment, so there is never a Rust reference into it.
 #[derive(Debug)]
 pub struct Memory {
-    ram: GuestMemoryMmap,
+    /// Notes the pages that the host writes: KVM's own log has only those of the guest.
+    ram: GuestMemoryMmap<AtomicBitmap>,
     /// What the regions of `ram` lie in.
-    #[expect(dead_code, reason = "it is kept for as long as they are in use")]
     mappings: Vec<Guarded>,
+    /// What it shows where nothing was written since.
+    shows: Option<Arc<Frozen>>,
     /// What the host did to the guest, for a tape to be told; only where there is one.
     journal: Option<Box<Mutex<Vec<Effect>>>>,
 }
@@ -70,7 +76,61 @@ impl Memory {
             mappings.push(mapping);
         }
         let ram = GuestMemoryMmap::from_regions(regions).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { ram, mappings, journal: None })
+        Ok(Self { ram, mappings, shows: None, journal: None })
+    }
+
+    /// Becomes what was frozen, whatever it was before; each page is shared until it is written.
+    /// KVM must not have it in a slot meanwhile.
+    pub(crate) fn show(&mut self, frozen: &Arc<Frozen>) -> io::Result<()> {
+        if self.shows.as_ref().is_some_and(|shows| Arc::ptr_eq(shows, frozen)) {
+            self.mappings.iter().try_for_each(Guarded::drop_writes)?;
+        } else {
+            let before = self.shows.take();
+            for (mapping, range) in self.mappings.iter().zip(self.ranges()) {
+                if before.is_some() {
+                    mapping.renew()?;
+                } else {
+                    mapping.drop_writes()?;
+                }
+                let inside = |piece: &&Range<u64>| range.contains(&piece.start);
+                for piece in frozen.pieces().iter().filter(inside) {
+                    let place = frozen.place(piece).zip(whole(piece.start - range.start));
+                    let ((file, offset), at) = place.ok_or(io::ErrorKind::InvalidInput)?;
+                    let size = whole(piece.end - piece.start).ok_or(io::ErrorKind::InvalidInput)?;
+                    mapping.show(at, size, file, offset)?;
+                }
+            }
+            self.shows = Some(Arc::clone(frozen));
+        }
+        self.forget_written();
+        Ok(())
+    }
+
+    /// What it shows of something frozen.
+    pub(crate) fn shown(&self) -> &[Range<u64>] {
+        self.shows.as_ref().map_or(&[], |frozen| frozen.pieces())
+    }
+
+    /// The ranges of RAM.
+    pub(crate) fn ranges(&self) -> Vec<Range<u64>> {
+        let range = |region: &GuestRegionMmap<AtomicBitmap>| {
+            region.start_addr().0..region.start_addr().0 + region.len()
+        };
+        self.ram.iter().map(range).collect()
+    }
+
+    /// Adds the pages that the host has written, a bit each, to a bitmap for each range.
+    pub(crate) fn add_written(&self, bitmaps: &mut [Vec<u64>]) {
+        for (region, bitmap) in self.ram.iter().zip(bitmaps) {
+            for (word, written) in bitmap.iter_mut().zip((**region).bitmap().get_and_reset()) {
+                *word |= written;
+            }
+        }
+    }
+
+    /// No page counts as written by the host from here on.
+    pub(crate) fn forget_written(&self) {
+        self.ram.iter().for_each(|region| (**region).bitmap().reset());
     }
 
     /// The memory slots for KVM_SET_USER_MEMORY_REGION, one a range of RAM.
@@ -190,9 +250,14 @@ impl Memory {
     /// No clone of it, or of a region of it, is used after the `Vm` is dropped: the memory is
     /// unmapped with that.
     #[must_use]
-    pub const unsafe fn as_mmap(&self) -> &GuestMemoryMmap {
+    pub const unsafe fn as_mmap(&self) -> &GuestMemoryMmap<AtomicBitmap> {
         &self.ram
     }
+}
+
+/// A number of bytes that is an offset or a size here.
+fn whole(bytes: u64) -> Option<usize> {
+    usize::try_from(bytes).ok()
 }
 
 /// KVM_SET_USER_MEMORY_REGION for one slot.

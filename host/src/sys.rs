@@ -1,6 +1,7 @@
 //! System calls that kvm-ioctls has no wrapper for.
 
-use kvm_bindings::{KVMIO, kvm_stats_desc, kvm_stats_header};
+use kvm_bindings::{KVMIO, kvm_clear_dirty_log, kvm_stats_desc, kvm_stats_header};
+use kvm_ioctls::VmFd;
 use std::fs::File;
 use std::io;
 use std::mem::size_of;
@@ -18,6 +19,27 @@ pub(crate) fn is_kvm_device(fd: &impl AsRawFd) -> bool {
     let done = unsafe { libc::fstat(fd.as_raw_fd(), &raw mut stat) } == 0;
     done && stat.st_mode & libc::S_IFMT == libc::S_IFCHR
         && (libc::major(stat.st_rdev), libc::minor(stat.st_rdev)) == KVM_DEVICE
+}
+
+/// KVM_CLEAR_DIRTY_LOG: `_IOWR(KVMIO, 0xc0, struct kvm_clear_dirty_log)`.
+const KVM_CLEAR_DIRTY_LOG: libc::c_ulong = (3 << 30)
+    | ((size_of::<kvm_clear_dirty_log>() as libc::c_ulong) << 16)
+    | ((KVMIO as libc::c_ulong) << 8)
+    | 0xc0;
+
+/// Takes the pages of `bitmap` out of a slot's dirty log, and has KVM note the next write to each
+/// (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2). `pages` is the slot's size.
+pub(crate) fn clear_dirty_log(vm: &VmFd, slot: u32, pages: u64, bitmap: &[u64]) -> io::Result<()> {
+    let too_large = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let num_pages = u32::try_from(pages).map_err(too_large)?;
+    if (bitmap.len() as u64) < pages.div_ceil(64) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut clear = kvm_clear_dirty_log { slot, num_pages, ..kvm_clear_dirty_log::default() };
+    clear.__bindgen_anon_1.dirty_bitmap = bitmap.as_ptr().cast_mut().cast();
+    // SAFETY: KVM reads a bit for each of `num_pages` pages, and `bitmap` has as many.
+    let done = unsafe { libc::ioctl(vm.as_raw_fd(), KVM_CLEAR_DIRTY_LOG, &raw const clear) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// KVM_GET_STATS_FD: `_IO(KVMIO, 0xce)`.

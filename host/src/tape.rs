@@ -187,8 +187,9 @@ impl std::fmt::Debug for dyn Tape {
 
 impl Vm {
     /// The tape sees everything from here on.
-    pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>, memory: u64, ring: Ring) {
-        tape.start(&Machine { memory, ring, arguments: &self.arguments }, &self.memory);
+    pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>) {
+        let (memory, ring) = (self.origin.memory, self.origin.ring);
+        tape.start(&Machine { memory, ring, arguments: &self.origin.arguments }, &self.memory);
         self.memory.start_journal();
         self.console.start_hash(tape.watched());
         self.tape = Some(tape);

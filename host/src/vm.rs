@@ -11,11 +11,12 @@ use crate::input::Input;
 use crate::kvm::Kvm;
 use crate::layout::{Gva, Layout};
 use crate::memory::Memory;
-use crate::note::NotedInterface;
 use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
 use crate::ports::{Log, PortTable};
+use crate::restore::Restored;
 use crate::service::Calls;
+use crate::snapshot::{Origin, Snapshot};
 use crate::stop::{Stopper, Watchdog};
 use crate::tape::Tape;
 use crate::vcpu::Vcpu;
@@ -23,6 +24,7 @@ use crate::walk::{self, Translation};
 use abi::calls::Interface;
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuFd, VmFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a console's sink may block after a stop or a limit before the rest is dropped.
@@ -47,20 +49,20 @@ pub struct Vm {
     pub(crate) vcpu: Vcpu,
     pub(crate) vm: VmFd,
     pub(crate) memory: Memory,
-    pub(crate) layout: Layout,
+    /// For ioctls on KVM itself.
+    pub(crate) kvm: Arc<kvm_ioctls::Kvm>,
+    /// What it was made with.
+    pub(crate) origin: Origin,
     pub(crate) console: Console,
     pub(crate) input: Input,
     pub(crate) ports: PortTable,
     pub(crate) calls: Calls,
-    /// What the image answers, by its notes.
-    pub(crate) serves: Vec<NotedInterface>,
     /// The interface that the host called last, and that the image has as well.
     pub(crate) checked: Option<&'static Interface>,
     /// What the guest said when it last came to wait for a call.
     pub(crate) answered: u32,
     pub(crate) steps: Observers,
     pub(crate) bounds: Bounds,
-    pub(crate) arguments: Vec<String>,
     pub(crate) log: Log,
     pub(crate) stats: Stats,
     pub(crate) annotations: Annotations,
@@ -68,6 +70,7 @@ pub struct Vm {
     /// The exception whose stub the guest is in.
     pub(crate) fault: Option<Exception>,
     pub(crate) tape: Option<Box<dyn Tape>>,
+    pub(crate) restored: Option<Restored>,
 }
 
 impl Vm {
@@ -75,6 +78,13 @@ impl Vm {
     #[must_use]
     pub fn builder<'a>(kvm: &'a Kvm, image: &'a Image<'a>) -> Builder<'a> {
         Builder::new(kvm, image)
+    }
+
+    /// A new VM that goes on where the snapshot was taken; any number of them share its pages until
+    /// they write to them. Memory, ring and arguments are the snapshot's.
+    #[must_use]
+    pub fn from_snapshot<'a>(kvm: &'a Kvm, snapshot: &'a Snapshot) -> Builder<'a> {
+        Builder::from_snapshot(kvm, snapshot)
     }
 
     /// Steps 10 to 12: runs the guest to its end. All that it printed has been handed on then.
@@ -229,11 +239,11 @@ impl Vm {
 
     fn outcome_of(&mut self, end: End) -> Result<Outcome, Error> {
         self.tell_between();
-        let vcpu = &self.vcpu.fd;
+        let vcpu = &self.vcpu;
         let registers = self.steps.ioctl(
             12,
             "KVM_GET_REGS",
-            || vcpu.get_regs(),
+            || vcpu.registers_now(),
             |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
         )?;
         let registers = self.fault.map_or(registers, |fault| fault.registers(registers));
@@ -313,7 +323,7 @@ impl Vm {
     /// Where things are in the guest's memory.
     #[must_use]
     pub const fn layout(&self) -> &Layout {
-        &self.layout
+        &self.origin.layout
     }
 
     /// What was counted so far.
@@ -335,8 +345,8 @@ impl Vm {
     /// # Errors
     /// The ioctl failed.
     pub fn registers(&self) -> Result<kvm_regs, Error> {
-        let now =
-            self.vcpu.fd.get_regs().map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
+        let now = self.vcpu.registers_now();
+        let now = now.map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
         Ok(self.fault.map_or(now, |fault| fault.registers(now)))
     }
 
@@ -345,8 +355,8 @@ impl Vm {
     /// # Errors
     /// The ioctl failed.
     pub fn system_registers(&self) -> Result<kvm_sregs, Error> {
-        let sregs = self.vcpu.fd.get_sregs();
-        Ok(sregs.map_err(|error| KvmError::ioctl("KVM_GET_SREGS", error))?)
+        let now = self.vcpu.system_registers_now();
+        Ok(now.map_err(|error| KvmError::ioctl("KVM_GET_SREGS", error))?)
     }
 
     /// Where a guest-virtual address leads, by the page tables in CR3 now.
@@ -376,7 +386,9 @@ impl Vm {
         &self.vm
     }
 
-    /// The vCPU's file descriptor, for ioctls of your own.
+    /// The vCPU's file descriptor, for ioctls of your own. What they change besides registers and
+    /// memory is not undone by [`restore`](Self::restore); and after that the registers reach the
+    /// vCPU with the next KVM_RUN, so that [`registers`](Self::registers) has them before it does.
     #[must_use]
     pub const fn vcpu_fd(&self) -> &VcpuFd {
         &self.vcpu.fd

@@ -3,9 +3,10 @@
 use crate::code::Failure;
 use crate::output::{self, Patient};
 use crate::session::Ended;
-use inspect::core::{AddressSpace, Pagemap};
+use inspect::core::AddressSpace;
 use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;
+use portcall::sparse::Pagemap;
 use portcall::{Builder, End, Limit, registers};
 use replay::Recording;
 use serde_json::{Map, Value, json};

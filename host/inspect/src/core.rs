@@ -12,8 +12,6 @@
 //! sparse: pages that were never touched or are zero take no room on disk.
 
 use crate::mappings;
-pub use crate::sparse::Pagemap;
-use crate::sparse::copy_touched;
 use goblin::elf::header::{ELFMAG, EM_X86_64, ET_CORE, SIZEOF_IDENT};
 use goblin::elf::note::NT_PRSTATUS;
 use goblin::elf::program_header::{PF_R, PF_W, PF_X, PT_LOAD, PT_NOTE};
@@ -21,7 +19,8 @@ use portcall::address_space::Mapping;
 use portcall::kvm_bindings::{kvm_regs, kvm_sregs};
 use portcall::layout::PAGE;
 use portcall::segment::Permissions;
-use portcall::{End, Outcome, Vm};
+use portcall::sparse::Pagemap;
+use portcall::{End, Gpa, Outcome, Vm};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -77,7 +76,8 @@ pub fn write(
     file.write_all_at(&head, 0)?;
     let mut at = head.len() as u64;
     for range in ram {
-        copy_touched(vm, range, pagemap, file, at)?;
+        let write = |gpa: Gpa, bytes: &[u8]| file.write_all_at(bytes, at + (gpa.0 - range.start));
+        vm.memory().each_run(range, pagemap, write)?;
         at += range.end - range.start;
     }
     Ok(space)

@@ -13,7 +13,6 @@ mod kind;
 mod mappings;
 mod refusal;
 mod render;
-mod sparse;
 mod space;
 mod symbols;
 mod unforeseen;

@@ -1,0 +1,173 @@
+//! A VM at one moment, to go back to, or to make others of.
+//!
+//! ```
+//! use portcall::{Image, Kvm, Vm};
+//!
+//! // Adds 1 to a word in its memory, and halts.
+//! let code = [0x48, 0xff, 0x05, 0xf9, 0x0f, 0x00, 0x00, 0xf4];
+//! let image = Image::flat(&code)?;
+//! let kvm = Kvm::open()?;
+//! let mut vm = Vm::builder(&kvm, &image).memory(2 << 20).build()?;
+//! let fresh = vm.snapshot()?;
+//! let word = portcall::Gpa((1 << 20) + 0x1000);
+//! for _ in 0..3 {
+//!     vm.run()?;
+//!     assert_eq!(vm.memory().load_u64(word)?, 1);
+//!     vm.restore(&fresh)?;
+//! }
+//! let mut other = Vm::from_snapshot(&kvm, &fresh).build()?;
+//! other.run()?;
+//! # Ok::<(), portcall::Error>(())
+//! ```
+//!
+//! # What is in it
+//!
+//! The guest's memory, and all that KVM lets one read and set of its vCPU: general, segment,
+//! control and table registers, floating-point and vector state, extended control registers, debug
+//! registers, MSRs, pending events. Of the host's devices: the console window's indexes, and which
+//! call the guest has answered last. The time stamp counter goes on from where it was in a VM that
+//! is made of the snapshot, and runs on in one that is restored: turned back, it would be the one
+//! clock that is.
+//!
+//! Not in it: what handlers, services, sinks and sources keep, which are the host's own, and the
+//! annotations and counts, which begin anew.
+
+use crate::elf::Image;
+use crate::error::{Error, SnapshotError};
+use crate::frozen::Frozen;
+use crate::invariant::Invariant;
+use crate::layout::Layout;
+use crate::note::Notes;
+use crate::outcome::End;
+use crate::registers::Ring;
+use crate::sparse::Pagemap;
+use crate::state::State;
+use crate::vm::{Stop, Vm};
+use crate::{load, paging};
+use std::sync::{Arc, OnceLock};
+
+/// What a VM was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// Bytes of RAM.
+    pub(crate) memory: u64,
+    /// The ring that the guest started in.
+    pub(crate) ring: Ring,
+    pub(crate) arguments: Vec<String>,
+    /// What its image says of itself.
+    pub(crate) notes: Notes,
+    pub(crate) layout: Layout,
+}
+
+impl Origin {
+    /// For an image that was not loaded before.
+    pub(crate) fn of(
+        image: &Image<'_>,
+        memory: u64,
+        ring: Ring,
+        arguments: Vec<String>,
+    ) -> Result<Self, Error> {
+        let block = load::argument_block(&arguments)?;
+        let tables = paging::tables_bound(memory, image.segments());
+        let notes = image.notes().clone();
+        let mailbox = if notes.serves.is_empty() { 0 } else { abi::mailbox::SIZE };
+        let layout = Layout::new(memory, tables, block.len() as u64, mailbox)?;
+        load::check(image, &layout)?;
+        Ok(Self { memory, ring, arguments, notes, layout })
+    }
+}
+
+/// A VM at one moment. Clones are the same snapshot.
+#[derive(Clone, Debug)]
+pub struct Snapshot(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) origin: Origin,
+    pub(crate) state: State,
+    pub(crate) frozen: Arc<Frozen>,
+    /// How much text the host had taken from the console window.
+    pub(crate) taken: u64,
+    /// What the guest had said when it last came to wait for a call.
+    pub(crate) answered: u32,
+    /// Found when the first VM was restored to it.
+    pub(crate) invariant: OnceLock<Option<Invariant>>,
+}
+
+impl Snapshot {
+    /// Bytes of RAM of the VM.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.0.origin.memory
+    }
+
+    /// The guest's arguments.
+    #[must_use]
+    pub fn arguments(&self) -> &[String] {
+        &self.0.origin.arguments
+    }
+
+    /// Bytes of memory that are not zero, whole pages: what it takes itself, once for all VMs.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.0.frozen.runs().iter().map(|run| run.end - run.start).sum()
+    }
+}
+
+impl Vm {
+    /// Takes the VM as it is now: after it was built, between two [`step`](Self::step)s, or after an
+    /// end behind which the guest goes on ([`End::Halted`] in ring 0, [`End::Serving`], a limit, a
+    /// stop). Text that was printed is handed on first, and the instruction of an exit is completed.
+    ///
+    /// # Errors
+    /// The guest has ended for good; the VM is recorded; the kernel has no memory for a copy.
+    pub fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        self.snapshot_with(&Pagemap::open())
+    }
+
+    /// The same with a [`Pagemap`] that was opened before, for those who can open no more files.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
+    pub fn snapshot_with(&mut self, pagemap: &Pagemap) -> Result<Snapshot, Error> {
+        if self.tape.is_some() {
+            return Err(SnapshotError::Taped.into());
+        }
+        if let Some(end) = self.end.as_ref().filter(|_| !self.can_go_on()) {
+            return Err(SnapshotError::Ended { end: end.to_string() }.into());
+        }
+        self.complete()?;
+        self.hand_on()?;
+        self.console.publish(&self.memory);
+        let state = State::read(&self.kvm, &self.vcpu.fd)?;
+        let ram = &self.origin.layout.ram;
+        let frozen = Frozen::of(&self.memory, ram, pagemap).map_err(SnapshotError::Memory)?;
+        Ok(Snapshot(Arc::new(Inner {
+            origin: self.origin.clone(),
+            state,
+            frozen: Arc::new(frozen),
+            taken: self.console.taken(),
+            answered: self.answered,
+            invariant: OnceLock::new(),
+        })))
+    }
+
+    /// Whether the guest has something left to do, should the host let it.
+    fn can_go_on(&self) -> bool {
+        let goes_on = |end: &End| {
+            matches!(end, End::Halted | End::Serving | End::LimitReached(_) | End::Stopped)
+        };
+        self.fault.is_none() && self.end.as_ref().is_none_or(goes_on)
+    }
+
+    /// Completes the instruction of the last exit, which KVM does at the next KVM_RUN. One that
+    /// makes an exit for each of its elements makes them all, and each is answered.
+    fn complete(&mut self) -> Result<(), Error> {
+        while let Some(exit) = self.vcpu.complete()? {
+            if let Stop::End(end) = self.answered(exit, None)? {
+                return Err(SnapshotError::Ended { end: end.to_string() }.into());
+            }
+        }
+        Ok(())
+    }
+}
