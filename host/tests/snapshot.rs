@@ -175,6 +175,7 @@ fn at_every_exit(code: &'static [u8], ring: Ring) -> Vec<Effort> {
             case.set_device(device.clone());
             vm.restore(&snapshot).expect("restored");
             assert_same(&taken, &case.seen(&mut vm), &format!("{what}: back after {steps}"));
+            assert_same(&whole, &case.end(&mut vm), &format!("{what}: on after {steps}"));
         }
     }
     efforts
