@@ -48,6 +48,7 @@ pub const TSS_LIMIT: u32 = TSS_SIZE as u32 + 8192;
 const STUB: u64 = 4;
 
 /// The processor's own numbers for what may go wrong (SDM vol. 3, 7.3.1).
+pub(crate) const DEBUG: u8 = 1;
 const BREAKPOINT: u8 = 3;
 const DOUBLE_FAULT: u8 = 8;
 const GENERAL_PROTECTION: u8 = 13;

@@ -78,7 +78,7 @@ mod vm;
 mod made_up;
 
 pub mod snapshot;
-mod restore;
+pub mod restore;
 mod touched;
 mod invariant;
 

@@ -16,6 +16,11 @@ use x86_64::structures::paging::{PageTable, PageTableFlags};
 /// Bytes that one entry of the PML4 maps.
 const PML4_ENTRY: u64 = 512 * GIB;
 
+/// What every entry has. That it was accessed, and each page written, is said from the start (SDM
+/// vol. 3, 5.8): so a run that does not write to the tables leaves them as they are, and one look
+/// at the log of written pages tells that they still hold ([`invariant`](crate::invariant)).
+const SEEN: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::ACCESSED);
+
 /// Pages that suffice for the tables of any address space of this memory and these segments.
 /// It has to be known before the address space, since the tables lie in it.
 #[must_use]
@@ -69,7 +74,7 @@ impl Tables {
     }
 
     fn map(&mut self, mapping: &Mapping) {
-        let mut flags = PageTableFlags::PRESENT;
+        let mut flags = SEEN | PageTableFlags::DIRTY;
         flags.set(PageTableFlags::WRITABLE, mapping.permissions.write);
         flags.set(PageTableFlags::NO_EXECUTE, !mapping.permissions.execute);
         flags.set(PageTableFlags::USER_ACCESSIBLE, mapping.user);
@@ -99,9 +104,7 @@ impl Tables {
         let entry = &mut self.pages[table][index(gva, level)];
         if entry.is_unused() {
             // The most permissive: the last level alone decides.
-            let flags = PageTableFlags::PRESENT
-                | PageTableFlags::WRITABLE
-                | PageTableFlags::USER_ACCESSIBLE;
+            let flags = SEEN | PageTableFlags::WRITABLE | PageTableFlags::USER_ACCESSIBLE;
             entry.set_addr(PhysAddr::new(self.start + made as u64 * PAGE), flags);
             self.pages.push(PageTable::new());
             return made;

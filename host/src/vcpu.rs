@@ -74,6 +74,11 @@ impl Vcpu {
         self.sync(Synced { general: true, ..self.synced });
     }
 
+    /// Whether the general registers are there without an ioctl.
+    pub(crate) const fn has_registers(&self) -> bool {
+        self.synced.general
+    }
+
     /// The general registers at this exit.
     pub(crate) fn registers(&self) -> Result<kvm_regs, KvmError> {
         if self.synced.general || self.to_send {

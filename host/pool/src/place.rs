@@ -31,7 +31,7 @@ impl Member {
             return Err(Lost::Stopped);
         }
         self.vm.change_hands();
-        self.vm.restore(snapshot).map_err(Lost::Reset)
+        self.vm.restore(snapshot).map(drop).map_err(Lost::Reset)
     }
 }
 
