@@ -16,9 +16,12 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// What its arguments stand behind.
+const NAME: &str = "cargo xtask run stress [--ring 0|3] --";
+
 /// Calls a function of the guest from many threads, and says what that took.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask run stress [--ring 0|3] --", disable_version_flag = true)]
+#[command(name = NAME, bin_name = NAME, disable_version_flag = true)]
 struct Options {
     /// From how many threads
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -143,11 +146,14 @@ fn all(
 /// Makes the VM, which waits for its first call, a pool, and has that called.
 fn stress(vm: &mut Vm) -> Result<(), Box<dyn Error>> {
     let snapshot = vm.snapshot()?;
-    let words = ["stress"].into_iter().chain(snapshot.arguments().iter().map(String::as_str));
+    let words = [NAME].into_iter().chain(snapshot.arguments().iter().map(String::as_str));
     let options = match Options::try_parse_from(words) {
         Ok(options) => options,
         Err(error) if !error.use_stderr() => return Ok(error.print()?),
-        Err(error) => return Err(error.to_string().into()),
+        Err(error) => {
+            let said = error.to_string();
+            return Err(said.trim_start_matches("error: ").trim_end().into());
+        }
     };
     let most = options.vms.unwrap_or(options.threads) as usize;
     let pool = Pool::new(Kvm::open()?, snapshot, Size { ready: most, most }, |vm| vm)?;
