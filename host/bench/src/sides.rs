@@ -9,6 +9,9 @@ mod console;
 mod door;
 mod idle;
 mod life;
+mod scale;
+
+pub(crate) use scale::Size;
 
 use portcall::Ring;
 use portcall::sys::KvmStats;
@@ -41,6 +44,8 @@ pub(crate) enum Role {
     Exits { ring: u8, image: PathBuf, lines: u32 },
     /// VMs that have run and stay: KiB resident each, without the pages that their guests touched.
     Idle { whose: Whose, vms: u32 },
+    /// A point of a curve.
+    Scale { size: Size, whose: Whose, x: u64 },
 }
 
 impl Role {
@@ -64,6 +69,7 @@ impl Role {
             }
             Self::Exits { ring, image, lines } => console::exits(of(*ring), image, *lines),
             Self::Idle { whose, vms } => idle::play(*whose, *vms),
+            Self::Scale { size, whose, x } => scale::play(*size, *whose, *x),
         }
     }
 }
