@@ -26,12 +26,6 @@ use std::ops::Range;
 use x86_64::registers::control::{Cr0Flags, EferFlags};
 use x86_64::structures::paging::PageTableFlags;
 
-/// Second bytes, behind 0F, of what changes more than memory and the registers that travel with
-/// KVM_RUN (SDM vol. 2, table A-3): 01 is XSETBV, SWAPGS, WRPKRU and INVLPG among others, 22 and 23
-/// are MOV to a control or debug register, 30 is WRMSR, AA is RSM. And 21, MOV from a debug
-/// register: a single step leaves a mark there that only this can see.
-const CHANGES_MORE: [u8; 6] = [0x01, 0x21, 0x22, 0x23, 0x30, 0xaa];
-
 /// IA32_SYSENTER_CS (SDM vol. 4, table 2-2).
 const SYSENTER_CS: u32 = 0x174;
 
@@ -161,12 +155,66 @@ fn can_change_more(frozen: &Frozen, executable: &[Range<u64>]) -> bool {
             let Some(bytes) = frozen.bytes(&part).filter(|_| searched <= SEARCHED_MAX) else {
                 return true;
             };
-            let found = bytes.windows(2).any(|it| it[0] == 0x0f && CHANGES_MORE.contains(&it[1]));
-            // Its second byte may stand on the page that is seen behind this one.
-            if found || bytes.last() == Some(&0x0f) {
+            // Behind the last byte may come any, of the page that is seen there.
+            let last = bytes.len().saturating_sub(2);
+            let may_begin = matches!(
+                bytes[last..],
+                [.., 0x0f] | [0x0f, 0x01 | 0x21 | 0x22 | 0x23 | 0x30 | 0xaa]
+            );
+            if may_begin || bytes.windows(3).any(changes_more) {
                 return true;
             }
         }
     }
     false
+}
+
+/// Whether bytes may be an instruction that changes more than memory and the registers that travel
+/// with KVM_RUN, or sees what only such a one, or a single step, can have changed (SDM vol. 2, tables
+/// What a VM without CPUID does not have is left out.
+const fn changes_more(bytes: &[u8]) -> bool {
+    match bytes {
+        // Those with a register: VMCALL, PCONFIG, WRMSRNS, XSETBV; AMD's VMRUN and on, with VMMCALL;
+        // SWAPGS, INVLPGB. Those in memory (LGDT, LIDT, LMSW, INVLPG) change registers that travel.
+        [0x0f, 0x01, 0xc1..=0xc6 | 0xd1 | 0xd4 | 0xd8..=0xdf | 0xf8 | 0xfe, ..] => true,
+        // MOV to CR0, CR3, CR4: ModRM has the number in its middle, and all else of it is a register.
+        [0x0f, 0x22, modrm, ..] => matches!(*modrm >> 3 & 7, 0 | 3 | 4),
+        // MOV from and to a debug register; WRMSR; RSM.
+        [0x0f, 0x21 | 0x23 | 0x30 | 0xaa, ..] => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::changes_more;
+
+    #[test]
+    fn what_changes_more_is_found_and_what_looks_alike_is_not() {
+        for bytes in [
+            [0x0f, 0x30, 0x90], // wrmsr
+            [0x0f, 0x22, 0xd8], // mov cr3, rax
+            [0x0f, 0x22, 0xc0], // mov cr0, rax
+            [0x0f, 0x22, 0xe1], // mov cr4, rcx
+            [0x0f, 0x23, 0xc0], // mov dr0, rax
+            [0x0f, 0x21, 0xf0], // mov rax, dr6
+            [0x0f, 0x01, 0xf8], // swapgs
+            [0x0f, 0x01, 0xd1], // xsetbv
+            [0x0f, 0x01, 0xc1], // vmcall
+            [0x0f, 0x01, 0xd9], // vmmcall
+        ] {
+            assert!(changes_more(&bytes), "{bytes:02x?}");
+        }
+        for bytes in [
+            [0x0f, 0x01, 0x46], // the end of one instruction, and add [rsi + ...], eax
+            [0x0f, 0x01, 0x00], // a jump by 0x10f
+            [0x0f, 0x01, 0x18], // lidt [rax]
+            [0x0f, 0x01, 0xcf], // the end of one instruction, and add edi, ecx
+            [0x0f, 0x22, 0xd0], // mov cr2, rax
+            [0x0f, 0x20, 0xd8], // mov rax, cr3
+            [0x0f, 0x0b, 0x30], // ud2
+        ] {
+            assert!(!changes_more(&bytes), "{bytes:02x?}");
+        }
+    }
 }

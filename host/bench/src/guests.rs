@@ -58,6 +58,43 @@ pub(crate) fn caller(number: u32, calls: u32) -> Vec<u8> {
     code
 }
 
+/// Writes to so many pages, one after the other, and exits:
+///
+/// ```text
+/// mov ecx, pages; mov ebx, 4 MiB
+/// 1: inc qword [rbx]; add rbx, 4096; dec ecx; jnz 1b
+/// xor eax, eax; out 0xf4, al
+/// ```
+pub(crate) fn toucher(pages: u32) -> Vec<u8> {
+    let mut code = vec![0xb9];
+    code.extend(pages.to_le_bytes());
+    code.extend([0xbb, 0, 0, 0x40, 0, 0x48, 0xff, 0x03, 0x48, 0x81, 0xc3, 0, 0x10, 0, 0]);
+    code.extend([0xff, 0xc9, 0x75, 0xf2]);
+    code.extend(minimal());
+    code
+}
+
+/// Waits for a round, makes `calls` calls of that number with the `size` bytes at `address`, and so
+/// on:
+///
+/// ```text
+/// 1: mov edx, ROUND; out dx, al; mov ebx, calls
+/// 2: mov edi, address; mov esi, size; mov eax, number; out 0xf7, eax; dec ebx; jnz 2b; jmp 1b
+/// ```
+pub(crate) fn giver(number: u32, calls: u32, address: u64, size: u32) -> Vec<u8> {
+    let mut code = round();
+    code.push(0xbb);
+    code.extend(calls.to_le_bytes());
+    code.push(0xbf);
+    code.extend(&address.to_le_bytes()[..4]);
+    code.push(0xbe);
+    code.extend(size.to_le_bytes());
+    code.push(0xb8);
+    code.extend(number.to_le_bytes());
+    code.extend([0xe7, 0xf7, 0xff, 0xcb, 0x75, 0xeb, 0xeb, 0xde]);
+    code
+}
+
 /// Waits for a round, then prints `bytes` bytes, an exit each, and so on:
 ///
 /// ```text
@@ -72,18 +109,15 @@ pub(crate) fn printer(bytes: u32) -> Vec<u8> {
     code
 }
 
-/// Pages that [`toucher`] writes to.
-pub(crate) const PAGES: u32 = 16;
-
-/// Writes to [`PAGES`] pages, exits, and so on:
+/// Writes to so many pages, waits for a round, and so on:
 ///
 /// ```text
-/// 1: mov edi, 0x200000; mov ecx, PAGES
-/// 2: mov [rdi], edi; add edi, 0x1000; dec ecx; jnz 2b; mov edx, ROUND; out dx, al; jmp 1b
+/// 1: mov edi, 2 MiB; mov ecx, pages
+/// 2: mov [rdi], edi; add edi, 4096; dec ecx; jnz 2b; mov edx, ROUND; out dx, al; jmp 1b
 /// ```
-pub(crate) fn toucher() -> Vec<u8> {
+pub(crate) fn toucher_in_rounds(pages: u32) -> Vec<u8> {
     let mut code = vec![0xbf, 0, 0, 0x20, 0, 0xb9];
-    code.extend(PAGES.to_le_bytes());
+    code.extend(pages.to_le_bytes());
     code.extend([0x89, 0x3f, 0x81, 0xc7, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf4]);
     code.extend(round());
     code.extend([0xeb, 0xe2]);

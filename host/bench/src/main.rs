@@ -17,6 +17,7 @@ mod machine;
 mod result;
 mod show;
 mod plot;
+mod scale;
 
 /// A line on stdout. Where stdout is gone, the files still say what there is to say.
 #[macro_export]
@@ -64,6 +65,10 @@ struct Options {
     /// Few rounds, some 10 seconds: to see that it works, and for large differences
     #[arg(long)]
     quick: bool,
+
+    /// Measure how figures grow instead, from small sizes to large ones: some 5 minutes
+    #[arg(long, conflicts_with_all = ["save", "compare"])]
+    scale: bool,
 
     /// Say which rows there are, and measure nothing
     #[arg(long)]
@@ -165,6 +170,9 @@ fn play(role: &str) -> Result<(), String> {
 fn bench(options: &Options) -> Result<(), String> {
     let directory = options.directory.clone().unwrap_or_default();
     let places = places(options, &directory)?;
+    if options.scale {
+        return scale(options, &directory);
+    }
     let rows = chosen(rows::all(&places), &options.rows)?;
     if options.list {
         for row in rows {
@@ -194,9 +202,42 @@ fn bench(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// Measures all rows, and says each when it is done. A row that cannot be measured is said, and
-/// the others are measured.
-fn measure(quick: bool, rows: &[Row], say: &dyn Fn(&str)) -> Result<Report, String> {
+/// The curves in place of the rows.
+fn scale(options: &Options, directory: &Path) -> Result<(), String> {
+    if options.list {
+        for (name, what) in scale::names() {
+            out!("{name:22} {what}");
+        }
+        return Ok(());
+    }
+    let json = options.emit.contains(&Emit::Json(None));
+    let say = |text: &str| if json { err!("{text}") } else { out!("{text}") };
+    let stop = stopped_by_signal()?;
+    let is_stopped = || stop.load(Ordering::Relaxed);
+    let curves = scale::measure(&options.rows, options.quick, &is_stopped, &say)?;
+    if curves.is_empty() {
+        return Err(
+            "no curve has that in its name; --scale --list tells which there are".to_owned()
+        );
+    }
+    for emit in &options.emit {
+        let text = || serde_json::to_string_pretty(&curves).map_err(|error| error.to_string());
+        match emit {
+            Emit::Json(None) => out!("{}", text()?),
+            Emit::Json(Some(path)) => std::fs::write(path, text()?)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?,
+            Emit::Svg(place) => {
+                let place = plots(place.as_deref(), directory)?;
+                scale::plot(&curves, &place)?;
+                err!("plots are in {}", place.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A flag that Ctrl-C sets; the second time it ends the process.
+fn stopped_by_signal() -> Result<Arc<AtomicBool>, String> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // In this order: the second signal finds the flag set.
@@ -204,6 +245,21 @@ fn measure(quick: bool, rows: &[Row], say: &dyn Fn(&str)) -> Result<Report, Stri
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| format!("cannot handle Ctrl-C: {error}"))?;
     }
+    Ok(stop)
+}
+
+/// The directory for pictures, made.
+fn plots(place: Option<&Path>, directory: &Path) -> Result<PathBuf, String> {
+    let place = place.map_or_else(|| directory.join("plots"), Path::to_owned);
+    std::fs::create_dir_all(&place)
+        .map_err(|error| format!("cannot make {}: {error}", place.display()))?;
+    Ok(place)
+}
+
+/// Measures all rows, and says each when it is done. A row that cannot be measured is said, and
+/// the others are measured.
+fn measure(quick: bool, rows: &[Row], say: &dyn Fn(&str)) -> Result<Report, String> {
+    let stop = stopped_by_signal()?;
     let watch = Watch::begin();
     let bench = Bench::new(rows, quick, Arc::clone(&stop));
     let mut measured = Vec::new();
@@ -234,9 +290,7 @@ fn give(report: &Report, emit: &Emit, directory: &Path) -> Result<(), String> {
         Emit::Json(None) => out!("{}", report.to_json()?),
         Emit::Json(Some(path)) => report.save(path)?,
         Emit::Svg(place) => {
-            let place = place.clone().unwrap_or_else(|| directory.join("plots"));
-            std::fs::create_dir_all(&place)
-                .map_err(|error| format!("cannot make {}: {error}", place.display()))?;
+            let place = plots(place.as_deref(), directory)?;
             report.rows.iter().try_for_each(|row| plot::plot(row, &place))?;
             err!("plots are in {}", place.display());
         }

@@ -13,6 +13,10 @@ use std::ptr::{null_mut, write_unaligned};
 /// As much memory as a VM of the library has by default.
 const MEMORY: usize = 16 << 20;
 
+/// No RAM between these, where KVM and the processor have pages of their own.
+const HOLE_START: usize = 3 << 30;
+const HOLE_END: u64 = 4 << 30;
+
 /// Where the code is put, and entered.
 const CODE: usize = 1 << 20;
 
@@ -88,6 +92,7 @@ pub(crate) struct Vm {
     vm: RawFd,
     vcpu: RawFd,
     memory: *mut u8,
+    size: usize,
     run: *mut kvm_run,
     run_size: usize,
 }
@@ -101,23 +106,35 @@ pub(crate) struct Out {
 impl Vm {
     /// Steps 1 to 9, for code that is entered at its first byte.
     pub(crate) fn create(kvm: &Kvm, code: &[u8], ring: Ring) -> Self {
+        Self::create_with(kvm, code, ring, MEMORY)
+    }
+
+    /// The same with so much memory.
+    pub(crate) fn create_with(kvm: &Kvm, code: &[u8], ring: Ring, size: usize) -> Self {
         // 1: a VM.
         let vm = number(kvm.0, KVM_CREATE_VM, 0);
         number(vm, KVM_SET_TSS_ADDR, 0xfffb_d000);
         // 2: its memory.
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        let memory = map(MEMORY, flags, -1);
-        let mut region = kvm_userspace_memory_region {
-            memory_size: MEMORY as u64,
-            userspace_addr: memory.addr() as u64,
-            ..Default::default()
-        };
-        with(vm, KVM_SET_USER_MEMORY_REGION, &mut region);
+        let memory = map(size, flags, -1);
+        let low = size.min(HOLE_START);
+        for (slot, gpa, at, bytes) in [(0, 0, 0, low), (1, HOLE_END, low, size - low)] {
+            let mut region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: gpa,
+                memory_size: bytes as u64,
+                userspace_addr: (memory.addr() + at) as u64,
+            };
+            if bytes > 0 {
+                with(vm, KVM_SET_USER_MEMORY_REGION, &mut region);
+            }
+        }
         // 3 and 4: a vCPU and its kvm_run.
         let vcpu = number(vm, KVM_CREATE_VCPU, 0);
         let run_size = usize::try_from(number(kvm.0, KVM_GET_VCPU_MMAP_SIZE, 0)).unwrap_or(0);
         let run = map(run_size, libc::MAP_SHARED, vcpu).cast();
-        let this = Self { vm, vcpu, memory, run, run_size };
+        let this = Self { vm, vcpu, memory, size, run, run_size };
         // 5 to 7: the system registers.
         let mut sregs = kvm_sregs::default();
         with(vcpu, KVM_GET_SREGS, &mut sregs);
@@ -126,15 +143,17 @@ impl Vm {
         // 8: the general registers. Ring 3 may use ports where the I/O privilege level is 3.
         let mut regs = kvm_regs {
             rip: CODE as u64,
-            rsp: MEMORY as u64,
+            rsp: low as u64,
             rflags: if ring == Ring::Three { 2 | 3 << 12 } else { 2 },
             ..Default::default()
         };
         with(vcpu, KVM_SET_REGS, &mut regs);
         // 9: the code.
-        for (i, byte) in code.iter().enumerate() {
-            this.put(CODE + i, *byte);
-        }
+        assert!(CODE + code.len() <= low);
+        // SAFETY: the code fits, as was just checked.
+        let place = unsafe { memory.add(CODE) };
+        // SAFETY: as many bytes are mapped there, in a mapping of their own.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), place, code.len()) };
         this
     }
 
@@ -142,9 +161,12 @@ impl Vm {
     fn long_mode(&self, sregs: &mut kvm_sregs, ring: Ring) {
         // Present, writable, and for ring 3 as well; bit 7 makes a page of 2 MiB.
         self.put(0x1000, 0x2007_u64);
-        self.put(0x2000, 0x3007_u64);
-        for page in 0..MEMORY >> 21 {
-            self.put(0x3000 + 8 * page, (page << 21) as u64 | 0x87);
+        let end = if self.size > HOLE_START { self.size + (1 << 30) } else { self.size };
+        for page in 0..end >> 21 {
+            let (directory, entry) = (page >> 9, page & 511);
+            let table = if directory == 0 { 0x3000 } else { 0x1_0000 + 0x1000 * directory };
+            self.put(0x2000 + 8 * directory, (table | 7) as u64);
+            self.put(table + 8 * entry, (page << 21) as u64 | 0x87);
         }
         // Where the bitmap begins in the task state segment (SDM vol. 3, 9.7).
         self.put(TSS + 0x66, 0x68_u16);
@@ -178,11 +200,20 @@ impl Vm {
 
     /// Writes to the guest's memory.
     fn put<T>(&self, address: usize, value: T) {
-        assert!(address + size_of::<T>() <= MEMORY);
-        // SAFETY: the memory is MEMORY bytes long.
+        assert!(address + size_of::<T>() <= self.size);
+        // SAFETY: the memory is that long.
         let place = unsafe { self.memory.add(address) };
         // SAFETY: as many bytes as the value has are mapped there, and no reference leads to them.
         unsafe { write_unaligned(place.cast(), value) };
+    }
+
+    /// Copies the guest's memory.
+    pub(crate) fn copy(&self, address: usize, bytes: &mut [u8]) {
+        assert!(address + bytes.len() <= self.size);
+        // SAFETY: the memory is that long.
+        let place = unsafe { self.memory.add(address) };
+        // SAFETY: as many bytes are mapped there, and no reference leads to them.
+        unsafe { std::ptr::copy_nonoverlapping(place, bytes.as_mut_ptr(), bytes.len()) };
     }
 
     /// Has KVM leave the general registers in kvm_run at each exit.
@@ -239,7 +270,7 @@ impl Drop for Vm {
         // SAFETY: mapped by `create`, and used no more.
         unsafe { libc::munmap(self.run.cast(), self.run_size) };
         // SAFETY: as above; the vCPU does not run.
-        unsafe { libc::munmap(self.memory.cast(), MEMORY) };
+        unsafe { libc::munmap(self.memory.cast(), self.size) };
         // SAFETY: ours, and used no more.
         unsafe { libc::close(self.vcpu) };
         // SAFETY: as above.

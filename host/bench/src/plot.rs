@@ -2,11 +2,12 @@
 
 use crate::result::Measured;
 use crate::row::{Budget, Figure};
+use crate::scale::{Grown, Point};
 use crate::show;
 use plotters::coord::Shift;
 use plotters::prelude::{
-    BLACK, ChartBuilder, Color, DrawingArea, IntoDrawingArea, PathElement, RGBColor, Rectangle,
-    SVGBackend, WHITE,
+    BLACK, ChartBuilder, Circle, Color, DrawingArea, IntoDrawingArea, IntoFont, IntoLogRange,
+    PathElement, RGBColor, Rectangle, SVGBackend, Text, WHITE,
 };
 use std::error::Error;
 use std::path::Path;
@@ -69,6 +70,63 @@ fn draw(row: &Measured, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(),
     chart.draw_series(shown.map(|at| line(at, LIMIT)))?;
     area.present()?;
     Ok(())
+}
+
+/// Writes NAME.svg with both sides of a curve, both axes logarithmic.
+pub(crate) fn curve(curve: &Grown, directory: &Path) -> Result<(), String> {
+    let path = directory.join(format!("{}.svg", curve.name));
+    let area = SVGBackend::new(&path, SIZE).into_drawing_area();
+    draw_curve(curve, &area).map_err(|error| format!("cannot draw {}: {error}", path.display()))
+}
+
+fn draw_curve(
+    curve: &Grown,
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+) -> Result<(), Box<dyn Error>> {
+    // A size of 0 has no place on a logarithmic axis: it is shown as the half of the next.
+    let sizes: Vec<f64> = curve.points.iter().map(|it| size_of(it.size)).collect();
+    let next = sizes.iter().copied().find(|size| *size > 0.0).unwrap_or(1.0);
+    let places: Vec<f64> = sizes.iter().map(|size| size.max(next / 2.0)).collect();
+    let figures = || curve.points.iter().flat_map(|it| [it.ours, it.bare]).filter(|it| *it > 0.0);
+    let (low, high) =
+        figures().fold((f64::MAX, 1e-9_f64), |(low, high), it| (low.min(it), high.max(it)));
+    let (from, to) =
+        (places.first().copied().unwrap_or(1.0), places.last().copied().unwrap_or(1.0));
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(area)
+        .caption(format!("{}, {}", curve.name, curve.unit), ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(64)
+        .build_cartesian_2d(
+            (from..to.max(from * 1.01)).log_scale(),
+            (low.min(high) / 1.5..high * 1.5).log_scale(),
+        )?;
+    chart.configure_mesh().x_desc(curve.of.as_str()).y_desc(curve.unit.as_str()).draw()?;
+    for (name, color, value) in [
+        ("ours", OURS, (|point: &Point| point.ours) as fn(&Point) -> f64),
+        ("bare", LIMIT, |point: &Point| point.bare),
+    ] {
+        let line: Vec<_> = places.iter().copied().zip(curve.points.iter().map(value)).collect();
+        let line: Vec<_> = line.into_iter().filter(|(_, value)| *value > 0.0).collect();
+        if let Some(end) = line.last() {
+            chart.draw_series([Text::new(
+                name,
+                *end,
+                ("sans-serif", 14).into_font().color(&color),
+            )])?;
+        }
+        let dots: Vec<_> = line.iter().map(|at| Circle::new(*at, 3, color.filled())).collect();
+        chart.draw_series([PathElement::new(line, color.stroke_width(2))])?;
+        chart.draw_series(dots)?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+const fn size_of(size: u64) -> f64 {
+    size as f64
 }
 
 /// From the lowest to the highest figure that is shown: a few rounds that met something else would

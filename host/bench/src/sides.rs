@@ -11,6 +11,9 @@ mod idle;
 mod life;
 mod pool;
 mod reset;
+mod scale;
+
+pub(crate) use scale::Size;
 
 use portcall::Ring;
 use portcall::sys::KvmStats;
@@ -49,6 +52,8 @@ pub(crate) enum Role {
     Exits { ring: u8, image: PathBuf, lines: u32 },
     /// VMs that have run and stay: KiB resident each, without the pages that their guests touched.
     Idle { whose: Whose, vms: u32 },
+    /// A point of a curve.
+    Scale { size: Size, whose: Whose, x: u64 },
 }
 
 impl Role {
@@ -74,6 +79,7 @@ impl Role {
             }
             Self::Exits { ring, image, lines } => console::exits(of(*ring), image, *lines),
             Self::Idle { whose, vms } => idle::play(*whose, *vms),
+            Self::Scale { size, whose, x } => scale::play(*size, *whose, *x),
         }
     }
 }

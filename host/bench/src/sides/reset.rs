@@ -9,6 +9,9 @@ use portcall::sys::KvmStats;
 use portcall::{End, Exit, Guest, Image, Kvm, Ports, Ring, Snapshot, Stop, Vm};
 use std::time::Instant;
 
+/// Pages that the guest writes to in a run.
+const PAGES: u32 = 16;
+
 /// Runs before the first that counts: KVM's log of written pages is begun by then.
 const WARM_UP: u32 = 100;
 
@@ -26,7 +29,7 @@ impl Ports for Round {
 
 pub(super) fn play(ring: Ring, restores: bool) -> Result<(), String> {
     let kvm = Kvm::open().map_err(words)?;
-    let code = guests::toucher();
+    let code = guests::toucher_in_rounds(PAGES);
     let image = Image::flat(&code).map_err(words)?;
     let ports = guests::ROUND..=guests::ROUND;
     let builder = Vm::builder(&kvm, &image).ring(ring).ports(ports, Round);
@@ -56,7 +59,7 @@ fn turn(vm: &mut Vm, fresh: Option<&Snapshot>) -> Result<f64, String> {
         return Err(format!("the guest did something else: {stop:?}"));
     }
     match effort {
-        Some(Effort::Touched { pages }) if pages < guests::PAGES as usize => {
+        Some(Effort::Touched { pages }) if pages < PAGES as usize => {
             Err(format!("only {pages} pages were put back"))
         }
         Some(Effort::All) => Err("all of the VM was put back".to_owned()),
