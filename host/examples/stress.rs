@@ -46,6 +46,9 @@ struct Options {
 /// How long a call may take, and the wait for a VM.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a thread may hand to another.
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// Nanoseconds, to three digits.
 type Times = Histogram<u64>;
 
@@ -58,11 +61,11 @@ struct Tally {
 }
 
 impl Tally {
-    fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
+    fn new() -> Result<Self, Failure> {
         Ok(Self { times: Times::new(3)?, errors: 0, first: None })
     }
 
-    fn add(&mut self, other: Self) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn add(&mut self, other: Self) -> Result<(), Failure> {
         self.times.add(other.times)?;
         self.errors += other.errors;
         self.first = self.first.take().or(other.first);
@@ -71,7 +74,7 @@ impl Tally {
 }
 
 /// A call, which has to be the `th` of its VM's.
-fn call(vm: &mut Vm, pages: u64, th: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn call(vm: &mut Vm, pages: u64, th: u64) -> Result<(), Failure> {
     let was = Client(vm.door().within(PATIENCE)).work(pages).map_err(|error| match error {
         CallError::Ended(end) => end.to_string(),
         other => other.to_string(),
@@ -80,11 +83,7 @@ fn call(vm: &mut Vm, pages: u64, th: u64) -> Result<(), Box<dyn Error + Send + S
 }
 
 /// One call of a fresh VM, from its being taken to its being back; or of the one that is kept.
-fn once(
-    pool: &Pool,
-    options: &Options,
-    kept: &mut Option<(Lease, u64)>,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+fn once(pool: &Pool, options: &Options, kept: &mut Option<(Lease, u64)>) -> Result<(), Failure> {
     if !options.kept {
         let mut vm = pool.take(Wait::AtMost(PATIENCE))?;
         call(&mut vm, options.pages, 1)?;
@@ -100,11 +99,7 @@ fn once(
 }
 
 /// One thread's calls.
-fn thread(
-    pool: &Pool,
-    options: &Options,
-    end: Instant,
-) -> Result<Tally, Box<dyn Error + Send + Sync>> {
+fn thread(pool: &Pool, options: &Options, end: Instant) -> Result<Tally, Failure> {
     let (mut tally, mut kept) = (Tally::new()?, None);
     let mut start = Instant::now();
     while start < end {
@@ -126,10 +121,7 @@ fn thread(
 }
 
 /// All threads' calls, and how long that was.
-fn all(
-    pool: &Pool,
-    options: &Options,
-) -> Result<(Tally, Duration), Box<dyn Error + Send + Sync>> {
+fn all(pool: &Pool, options: &Options) -> Result<(Tally, Duration), Failure> {
     let start = Instant::now();
     let end = start + options.time;
     let mut tally = Tally::new()?;
@@ -158,53 +150,64 @@ fn stress(vm: &mut Vm) -> Result<(), Box<dyn Error>> {
     let most = options.vms.unwrap_or(options.threads) as usize;
     let pool = Pool::new(Kvm::open()?, snapshot, Size { ready: most, most }, |vm| vm)?;
     let (tally, took) = all(&pool, &options).map_err(|error| error as Box<dyn Error>)?;
-    say(&options, &pool, &tally, took)?;
+    say(&options, &report(&options, &pool, &tally, took))?;
     match tally.first {
         Some(first) => Err(format!("{} calls failed, the first: {first}", tally.errors).into()),
         None => Ok(()),
     }
 }
 
-/// Says what it came to.
-fn say(options: &Options, pool: &Pool, tally: &Tally, took: Duration) -> Result<(), Box<dyn Error>> {
-    let counts = pool.counts();
-    let calls = tally.times.len();
+/// What it came to, by what it is called.
+fn report(options: &Options, pool: &Pool, tally: &Tally, took: Duration) -> serde_json::Value {
+    let (counts, calls) = (pool.counts(), tally.times.len());
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let us = |quantile| tally.times.value_at_quantile(quantile) as f64 / 1e3;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let rate = calls as f64 / took.as_secs_f64();
-    let (p50, p99) = (us(0.5), us(0.99));
+    serde_json::json!({
+        "threads": options.threads,
+        "fresh": !options.kept,
+        "pages": options.pages,
+        "seconds": took.as_secs_f64(),
+        "calls": calls,
+        "calls_per_second": rate.round(),
+        "p50_us": us(0.5),
+        "p99_us": us(0.99),
+        "max_us": us(1.0),
+        "errors": tally.errors,
+        "vms_made": counts.made,
+        "vms_dropped": counts.dropped,
+        "waits": counts.waited,
+    })
+}
+
+/// Says it: a line each.
+fn say(options: &Options, report: &serde_json::Value) -> std::io::Result<()> {
     let mut out = stdout();
     if options.json {
-        let report = serde_json::json!({
-            "threads": options.threads,
-            "fresh": !options.kept,
-            "pages": options.pages,
-            "seconds": took.as_secs_f64(),
-            "calls": calls,
-            "calls_per_second": rate,
-            "p50_us": p50,
-            "p99_us": p99,
-            "max_us": us(1.0),
-            "errors": tally.errors,
-            "vms_made": counts.made,
-            "vms_dropped": counts.dropped,
-            "waits": counts.waited,
-        });
-        writeln!(out, "{report:#}")?;
-        return Ok(());
+        return writeln!(out, "{report:#}");
     }
-    let vms = if options.kept { "a VM kept by each" } else { "a fresh VM for each call" };
-    writeln!(out, "{} threads, {vms}, {:.1} s", options.threads, took.as_secs_f64())?;
-    writeln!(out, "calls    {calls}")?;
-    writeln!(out, "a second {rate:.0}")?;
-    writeln!(out, "p50      {p50:.1} us")?;
-    writeln!(out, "p99      {p99:.1} us")?;
-    writeln!(out, "longest  {:.1} us", us(1.0))?;
-    writeln!(out, "errors   {}", tally.errors)?;
-    writeln!(out, "VMs      {} made, {} dropped", counts.made, counts.dropped)?;
-    writeln!(out, "waits    {} for a VM", counts.waited)?;
-    Ok(())
+    let lines = [
+        ("threads", "threads"),
+        ("a fresh VM for each call", "fresh"),
+        ("pages that each writes to", "pages"),
+        ("calls", "calls"),
+        ("calls a second", "calls_per_second"),
+        ("p50, us", "p50_us"),
+        ("p99, us", "p99_us"),
+        ("longest, us", "max_us"),
+        ("errors", "errors"),
+        ("VMs made", "vms_made"),
+        ("VMs dropped", "vms_dropped"),
+        ("waits for a VM", "waits"),
+    ];
+    lines.iter().try_for_each(|(name, key)| {
+        let value = &report[*key];
+        match value.as_f64().filter(|_| value.is_f64()) {
+            Some(value) => writeln!(out, "{name:26}{value:>12.1}"),
+            None => writeln!(out, "{name:26}{:>12}", value.to_string()),
+        }
+    })
 }
 
 fn main() -> ExitCode {

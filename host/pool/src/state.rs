@@ -26,6 +26,7 @@ pub struct Counts {
 pub(crate) struct State {
     /// As the snapshot has them. The last that came back is the first to go: its pages are the
     /// likeliest to be in the processor's caches.
+    #[expect(clippy::vec_box, reason = "a VM is not to be copied when it is lent")]
     pub(crate) ready: Vec<Box<Member>>,
     /// VMs that there are, or are about to be.
     pub(crate) places: usize,

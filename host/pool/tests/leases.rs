@@ -1,7 +1,5 @@
 //! Who has which VM, how many there are, and what they are counted as.
 
-#![expect(clippy::panic, reason = "that is how a test fails")]
-
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[path = "common/keeper.rs"]
@@ -129,9 +127,7 @@ fn whatever_a_guest_came_to_the_next_caller_has_a_fresh_one() {
         ("exception", |vm| Client(vm.door()).fault()),
         ("halted", |vm| Client(vm.door()).halt()),
         ("exited", |vm| Client(vm.door()).exit(3)),
-        ("limit-reached", |vm| {
-            Client(vm.door().within(Duration::from_millis(20))).spin()
-        }),
+        ("limit-reached", |vm| Client(vm.door().within(Duration::from_millis(20))).spin()),
         ("limit-reached", |vm| Client(vm.door()).spin()),
     ];
     for ring in [Ring::Zero, Ring::Three] {

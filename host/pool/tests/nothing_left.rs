@@ -33,8 +33,7 @@ fn found(vm: &Vm, word: u64) -> Vec<u64> {
 #[test]
 fn a_callers_data_is_not_there_for_the_next() {
     // SSE and x87 take a processor of the guest's own; ring 0 is emulated on some.
-    for (ring, wide, everywhere) in
-        [(Ring::Zero, 0, EVERYWHERE), (Ring::Three, 1, EVERYWHERE_WIDE)]
+    for (ring, wide, everywhere) in [(Ring::Zero, 0, EVERYWHERE), (Ring::Three, 1, EVERYWHERE_WIDE)]
     {
         let text = Capture::new();
         let sink = text.clone();
