@@ -58,6 +58,7 @@ pub use lease::Lease;
 pub use state::Counts;
 
 use place::{Member, Place};
+use portcall::restore::Effort;
 use portcall::{Builder, Kvm, Snapshot};
 use state::{Found, State};
 use std::fmt;
@@ -238,21 +239,24 @@ impl Shared {
     fn take_back(&self, member: Box<Member>) -> Result<(), Lost> {
         // In this order, so that the place is free once the VM is gone.
         let (place, mut member) = (Place::of(self), member);
-        if let Err(lost) = member.reset(&self.snapshot) {
-            self.lock().counts.dropped += 1;
-            return Err(lost);
-        }
+        let reset = member.reset(&self.snapshot);
         let mut state = self.lock();
-        state.counts.reset += 1;
-        if state.closed {
-            state.counts.dropped += 1;
-            drop(state);
-            return Ok(());
+        match reset {
+            Ok(effort) if !state.closed => {
+                state.counts.reset += 1;
+                state.counts.rebuilt += u64::from(effort == Effort::All);
+                state.add(member);
+                drop(state);
+                place.keep();
+                Ok(())
+            }
+            // Both are dropped behind the lock.
+            reset => {
+                state.counts.dropped += 1;
+                drop(state);
+                reset.map(drop)
+            }
         }
-        state.add(member);
-        drop(state);
-        place.keep();
-        Ok(())
     }
 
     /// Drops a VM.

@@ -2,6 +2,7 @@
 
 use crate::Shared;
 use crate::error::Lost;
+use portcall::restore::Effort;
 use portcall::{Snapshot, Vm};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -19,7 +20,7 @@ impl Member {
     }
 
     /// Makes it what the snapshot has, for another caller.
-    pub(crate) fn reset(&mut self, snapshot: &Snapshot) -> Result<(), Lost> {
+    pub(crate) fn reset(&mut self, snapshot: &Snapshot) -> Result<Effort, Lost> {
         if std::thread::panicking() {
             return Err(Lost::Panicked);
         }
@@ -31,7 +32,7 @@ impl Member {
             return Err(Lost::Stopped);
         }
         self.vm.change_hands();
-        self.vm.restore(snapshot).map(drop).map_err(Lost::Reset)
+        self.vm.restore(snapshot).map_err(Lost::Reset)
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Counts {
     pub handed_out: u64,
     /// VMs that came back and were reset.
     pub reset: u64,
+    /// Those of them that had to be put back as a whole
+    /// ([`Effort::All`](portcall::restore::Effort)), which takes some 100 us in place of 7.
+    pub rebuilt: u64,
     /// VMs that came back and were dropped: given up, not to be reset, or the pool was gone.
     pub dropped: u64,
     /// Callers who had to wait.
