@@ -83,9 +83,10 @@ impl StopState {
         self.0.requested()
     }
 
-    /// The stoppers that there are stop it no more. While it is borrowed so, it does not run.
+    /// The stoppers that there are stop it no more, unless one has. While it is borrowed so, it does
+    /// not run.
     pub(crate) fn cut_off(&mut self) {
-        if Arc::strong_count(&self.0) > 1 {
+        if Arc::strong_count(&self.0) > 1 && !self.requested() {
             *self = Self::default();
         }
     }

@@ -327,7 +327,8 @@ impl Vm {
 
     /// For another user of the same VM: the stoppers that there are do nothing any more, and input
     /// that was read ahead for the one before is dropped. With [`restore`](Self::restore), nothing
-    /// of his is left but what handlers, services, sinks and sources keep.
+    /// of his is left but what handlers, services, sinks and sources keep. A VM that was stopped
+    /// stays so.
     pub fn change_hands(&mut self) {
         self.bounds.stop.cut_off();
         self.input.forget();

@@ -11,6 +11,7 @@ use common::kvm;
 use keeper::Client;
 use lent::{pool, pool_with, swap, waiting};
 use pool::{Error, Lost, Pool, Size, Wait};
+use portcall::kvm_bindings::kvm_userspace_memory_region;
 use portcall::{CallError, End, Gpa, Limit, Ring, Vm};
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
@@ -185,6 +186,22 @@ fn a_vm_that_was_stopped_is_replaced() {
     let mut second = pool.take(Wait::Never).expect("there is room");
     assert_eq!((swap(&mut first, 1), swap(&mut second, 2)), (0, 0));
     assert_eq!(pool.counts().made, 3);
+}
+
+#[test]
+fn a_vm_that_kvm_does_not_let_reset_is_replaced() {
+    let pool = pool(1, 1);
+    let mut vm = pool.take(Wait::Never).expect("it is ready");
+    assert_eq!(swap(&mut vm, 1), 0);
+    let gone = kvm_userspace_memory_region::default();
+    // SAFETY: no vCPU is made of it.
+    let fd = unsafe { vm.vm_fd() };
+    // SAFETY: slot 0 is taken away, and no memory is given in its place.
+    unsafe { fd.set_user_memory_region(gone) }.expect("taken away");
+    let lost = vm.give_back().expect_err("it has no memory any more");
+    assert!(matches!(lost, Lost::Reset(_)), "{lost}");
+    assert_eq!(swap(&mut pool.take(Wait::Never).expect("there is room"), 1), 0);
+    assert_eq!((pool.counts().dropped, pool.counts().made), (1, 2));
 }
 
 #[test]
