@@ -21,6 +21,7 @@ use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
 use abi::host::Level;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -247,9 +248,10 @@ impl<'a> Builder<'a> {
 
         let console = Console::new(self.console, &layout, self.limits.console);
         let mut vm = Vm {
-            vcpu,
-            vm,
-            memory: ram,
+            vcpu: ManuallyDrop::new(vcpu),
+            vm: ManuallyDrop::new(vm),
+            memory: ManuallyDrop::new(ram),
+            teardown: self.kvm.teardown(),
             layout,
             console,
             input: Input::new(self.input),
