@@ -83,6 +83,14 @@ impl StopState {
         self.0.requested()
     }
 
+    /// The stoppers that there are stop it no more, unless one has. While it is borrowed so, it does
+    /// not run.
+    pub(crate) fn cut_off(&mut self) {
+        if Arc::strong_count(&self.0) > 1 && !self.requested() {
+            *self = Self::default();
+        }
+    }
+
     /// What there is to know before KVM_RUN.
     pub(crate) fn look(&self, take_signal: impl FnOnce() -> bool) -> Look {
         self.0.look(take_signal)

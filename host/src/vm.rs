@@ -325,6 +325,21 @@ impl Vm {
         self.bounds.stop.stopper()
     }
 
+    /// Whether a [`Stopper`] has stopped it, for good.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.bounds.stop.requested()
+    }
+
+    /// For another user of the same VM: the stoppers that there are do nothing any more, and input
+    /// that was read ahead for the one before is dropped. With [`restore`](Self::restore), nothing
+    /// of his is left but what handlers, services, sinks and sources keep. A VM that was stopped
+    /// stays so.
+    pub fn change_hands(&mut self) {
+        self.bounds.stop.cut_off();
+        self.input.forget();
+    }
+
     /// The guest's RAM, by guest-physical address.
     #[must_use]
     pub fn memory(&self) -> &Memory {

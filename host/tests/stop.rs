@@ -112,3 +112,21 @@ fn a_vm_may_be_built_on_one_thread_and_run_on_another() {
     stopper.stop();
     assert_eq!(runner.join().expect("joins"), End::Stopped);
 }
+
+#[test]
+fn stoppers_do_not_follow_a_vm_into_other_hands() {
+    let limit = Limit::Time(Duration::from_millis(50));
+    let mut vm = Vm::builder(&kvm(), &spinning()).limit(limit).build().expect("builds");
+    let before = vm.stopper();
+    vm.change_hands();
+    before.stop();
+    assert!(!vm.is_stopped());
+    assert_eq!(vm.run().expect("runs").end, End::LimitReached(limit));
+
+    let mut vm = Vm::builder(&kvm(), &spinning()).build().expect("builds");
+    vm.stopper().stop();
+    vm.change_hands();
+    // Whoever stopped it meant it.
+    assert!(vm.is_stopped());
+    assert_eq!(vm.run().expect("runs").end, End::Stopped);
+}

@@ -11,4 +11,5 @@ pub mod calc;
 pub mod counter;
 pub mod kinds;
 pub mod store;
+pub mod stress;
 pub mod tally;

@@ -109,6 +109,21 @@ pub(crate) fn printer(bytes: u32) -> Vec<u8> {
     code
 }
 
+/// Writes to so many pages, waits for a round, and so on:
+///
+/// ```text
+/// 1: mov edi, 2 MiB; mov ecx, pages
+/// 2: mov [rdi], edi; add edi, 4096; dec ecx; jnz 2b; mov edx, ROUND; out dx, al; jmp 1b
+/// ```
+pub(crate) fn toucher_in_rounds(pages: u32) -> Vec<u8> {
+    let mut code = vec![0xbf, 0, 0, 0x20, 0, 0xb9];
+    code.extend(pages.to_le_bytes());
+    code.extend([0x89, 0x3f, 0x81, 0xc7, 0, 0x10, 0, 0, 0xff, 0xc9, 0x75, 0xf4]);
+    code.extend(round());
+    code.extend([0xeb, 0xe2]);
+    code
+}
+
 fn round() -> Vec<u8> {
     let mut code = vec![0xba];
     code.extend(u32::from(ROUND).to_le_bytes());

@@ -25,6 +25,7 @@ pub(crate) fn all(places: &Places) -> Vec<Row> {
     let mut rows = calls(places);
     rows.extend(programs(places));
     rows.extend(lives());
+    rows.extend(resets());
     rows.extend(consoles(places));
     rows
 }
@@ -159,6 +160,61 @@ fn lives() -> Vec<Row> {
             pairs: Pairs { quick: 6, full: 12 },
             cost: 400,
         },
+    ]
+}
+
+/// VMs that go back to their snapshot, in place of new ones.
+fn resets() -> Vec<Row> {
+    let naive = Work::Role(Role::Life { whose: Whose::Bare, vms: 8 });
+    let over_naive = |name, what, most, ours| Row {
+        name,
+        what,
+        unit: Unit::Microseconds,
+        figure: Figure::Ratio,
+        budget: Some(Budget::AtMost(most)),
+        ours,
+        floor: Some(naive.clone()),
+        pairs: Pairs { quick: 20, full: 200 },
+        cost: 60,
+    };
+    let turns = |ring, restores| Work::Role(Role::Reset { ring, restores });
+    let restore = |name, ring, budget| Row {
+        name,
+        what: "a run that touches 16 pages with a restore behind it, without the bare run",
+        unit: Unit::Microseconds,
+        figure: Figure::Difference,
+        budget,
+        ours: turns(ring, true),
+        floor: Some(turns(ring, false)),
+        pairs: Pairs { quick: 20, full: 200 },
+        cost: 60,
+    };
+    vec![
+        over_naive(
+            "pool",
+            "take from a warm pool, run to the first exit, give back, over a life in the naive order",
+            0.15,
+            Work::Role(Role::Pool { hand_out: false }),
+        ),
+        Row {
+            name: "pool-take",
+            what: "a hand-out by a warm pool alone",
+            unit: Unit::Microseconds,
+            figure: Figure::Ours,
+            budget: None,
+            ours: Work::Role(Role::Pool { hand_out: true }),
+            floor: None,
+            pairs: Pairs { quick: 20, full: 100 },
+            cost: 30,
+        },
+        over_naive(
+            "reset-ring-3",
+            "restore and run again, 16 pages touched, over a life in the naive order",
+            0.05,
+            turns(3, true),
+        ),
+        restore("restore-ring-0", 0, Some(Budget::AtMost(15.0))),
+        restore("restore-ring-3", 3, None),
     ]
 }
 

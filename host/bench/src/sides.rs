@@ -9,6 +9,8 @@ mod console;
 mod door;
 mod idle;
 mod life;
+mod pool;
+mod reset;
 mod scale;
 
 pub(crate) use scale::Size;
@@ -37,6 +39,12 @@ pub(crate) enum Role {
     Life { whose: Whose, vms: u32 },
     /// The same, with nothing said: how long the process takes is what is measured.
     Many { whose: Whose, vms: u32 },
+    /// VMs of a warm pool taken, run to their first exit and given back, or only taken: microseconds
+    /// each, their median.
+    Pool { hand_out: bool },
+    /// Runs of a guest that touches 16 pages, with or without a restore behind each: microseconds
+    /// each, their median.
+    Reset { ring: u8, restores: bool },
     /// Console text of the guest `text`, `lines` of 64 bytes in the jail, or a byte an exit: MiB a
     /// second.
     Console { whose: Whose, ring: u8, image: PathBuf, lines: u32 },
@@ -63,6 +71,8 @@ impl Role {
             Self::Door { text, ring, image } => door::play(*text, of(*ring), image),
             Self::Life { whose, vms } => life::one_by_one(*whose, *vms),
             Self::Many { whose, vms } => life::many(*whose, *vms),
+            Self::Pool { hand_out } => pool::play(*hand_out),
+            Self::Reset { ring, restores } => reset::play(of(*ring), *restores),
             Self::Console { whose: Whose::Bare, ring, .. } => console::bare(of(*ring)),
             Self::Console { whose: Whose::Ours, ring, image, lines } => {
                 console::ours(of(*ring), image, *lines)
