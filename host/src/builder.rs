@@ -23,6 +23,7 @@ use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
 use abi::host::Level;
 use std::io::{Read, Write};
+use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -236,9 +237,10 @@ impl<'a> Builder<'a> {
         }
 
         let mut vm = Vm {
-            vcpu,
-            vm,
-            memory: ram,
+            vcpu: ManuallyDrop::new(vcpu),
+            vm: ManuallyDrop::new(vm),
+            memory: ManuallyDrop::new(ram),
+            teardown: self.kvm.teardown(),
             kvm: self.kvm.share(),
             origin,
             console,

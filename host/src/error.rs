@@ -113,6 +113,15 @@ pub enum KvmError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The thread that [`Kvm::for_many`](crate::Kvm::for_many) asks for cannot be started.
+    #[error(
+        "no thread can be started to give VMs back: {source}. Raise ulimit -u, or the pids limit of \
+         the cgroup, or go on without `for_many`"
+    )]
+    Thread {
+        /// What the kernel said.
+        source: io::Error,
+    },
 }
 
 impl KvmError {

@@ -31,10 +31,12 @@
 //! | 10 | `vcpu`, [`exit`] | KVM_RUN |
 //! | 11 | `vm`, [`ports`] | handle port reads and writes |
 //! | 12 | `vm`, [`outcome`] | KVM_GET_REGS, and what it came to |
+//! | | `teardown` | the VM goes |
 //!
 //! The library never prints and never exits. What a guest does is an [`End`], never an error.
 //! It installs a handler for one signal, SIGURG unless [`stop::use_signal`] says otherwise,
-//! which ends KVM_RUN at a tick, a limit or a stop; threads that run VMs must not block it.
+//! which ends KVM_RUN at a tick, a limit or a stop; threads that run VMs must not block it. It starts
+//! no thread but the one that [`Kvm::for_many`] asks for.
 
 pub mod layout;
 
@@ -51,6 +53,7 @@ pub mod sparse;
 mod frozen;
 mod vcpu;
 mod state;
+mod teardown;
 pub mod registers;
 pub mod address_space;
 pub mod paging;

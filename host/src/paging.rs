@@ -55,6 +55,10 @@ pub struct Entry {
     pub flags: PageTableFlags,
 }
 
+/// Tables that there is room for at once: those of a plain image, so that they are not moved. Each
+/// page that is not touched for a copy is 1.5 us of a process's start.
+const USUAL: usize = 8;
+
 /// Page tables as they will lie in guest memory from `start` on, the PML4 first.
 #[derive(Debug)]
 pub struct Tables {
@@ -66,7 +70,8 @@ impl Tables {
     /// Builds the tables of an address space.
     #[must_use]
     pub fn build(start: Gpa, space: &[Mapping]) -> Self {
-        let mut tables = Self { start: start.0, pages: vec![PageTable::new()] };
+        let mut tables = Self { start: start.0, pages: Vec::with_capacity(USUAL) };
+        tables.pages.push(PageTable::new());
         for mapping in space {
             tables.map(mapping);
         }
@@ -91,9 +96,17 @@ impl Tables {
                 self.pages[directory][index(gva, 2)].set_addr(PhysAddr::new(gpa), huge);
                 done += LARGE_PAGE;
             } else {
+                // As far as this table goes: a walk from the top for each page, and copies of
+                // tables, were a third of the instructions of a process's start (150,000 of
+                // 400,000), and 15 us of 1096.
                 let table = self.next(directory, gva, 2);
-                self.pages[table][index(gva, 1)].set_addr(PhysAddr::new(gpa), flags);
-                done += PAGE;
+                let first = index(gva, 1);
+                let left = usize::try_from((mapping.size - done) / PAGE).unwrap_or(usize::MAX);
+                let entries = self.pages[table].iter_mut().skip(first).take(left);
+                for (entry, at) in entries.zip((gpa..).step_by(4096)) {
+                    entry.set_addr(PhysAddr::new(at), flags);
+                    done += PAGE;
+                }
             }
         }
     }
@@ -123,11 +136,11 @@ impl Tables {
         if self.start + size > room.end {
             return Err(MemoryError::NotRam { address: self.start, size });
         }
+        let mut bytes = [0; 4096];
         for (page, at) in self.pages.iter().zip((self.start..).step_by(4096)) {
-            let mut bytes = Vec::with_capacity(4096);
-            for entry in page.iter() {
+            for (to, entry) in bytes.chunks_exact_mut(8).zip(page.iter()) {
                 let raw = entry.addr().as_u64() | entry.flags().bits();
-                bytes.extend_from_slice(&raw.to_le_bytes());
+                to.copy_from_slice(&raw.to_le_bytes());
             }
             memory.write(Gpa(at), &bytes)?;
         }

@@ -6,10 +6,16 @@ use kvm_bindings::{
     kvm_xcrs, kvm_xsave,
 };
 use kvm_ioctls::{Kvm, VcpuFd};
+use std::ops::RangeInclusive;
 
 /// IA32_TIME_STAMP_COUNTER and IA32_TSC_ADJUST (SDM vol. 4, table 2-2).
 const TSC: u32 = 0x10;
 const TSC_ADJUST: u32 = 0x3b;
+
+/// What KVM keeps for a guest and leaves out of its list (KVM_GET_MSR_INDEX_LIST): the MTRRs (SDM
+/// vol. 3, 13.11.2) and the machine-check banks (17.3.2).
+const UNLISTED: [RangeInclusive<u32>; 6] =
+    [0x200..=0x20f, 0x250..=0x250, 0x258..=0x259, 0x268..=0x26f, 0x2ff..=0x2ff, 0x400..=0x47f];
 
 /// The most MSRs that one KVM_GET_MSRS takes (Linux, arch/x86/kvm/x86.c: MAX_IO_MSRS).
 const MSRS_MAX: usize = 256;
@@ -89,8 +95,10 @@ impl State {
 /// The MSRs that can be both read and written, as they are.
 fn msrs(kvm: &Kvm, vcpu: &VcpuFd) -> Result<Vec<kvm_msr_entry>, KvmError> {
     let list = kvm.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST"))?;
-    let entry = |index: &u32| kvm_msr_entry { index: *index, ..kvm_msr_entry::default() };
-    let mut wanted: Vec<_> = list.as_slice().iter().map(entry).collect();
+    let entry = |index| kvm_msr_entry { index, ..kvm_msr_entry::default() };
+    let listed = list.as_slice().iter().copied();
+    let unlisted = UNLISTED.into_iter().flatten();
+    let mut wanted: Vec<_> = listed.chain(unlisted).map(entry).collect();
     wanted.truncate(MSRS_MAX);
     // KVM does those in front of the first that it refuses: without that one, it does more.
     let read = loop {

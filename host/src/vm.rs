@@ -19,11 +19,13 @@ use crate::service::Calls;
 use crate::snapshot::{Origin, Snapshot};
 use crate::stop::{Stopper, Watchdog};
 use crate::tape::Tape;
+use crate::teardown::{Remains, Teardown};
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation};
 use abi::calls::Interface;
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuFd, VmFd};
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,12 +45,16 @@ pub enum Stop {
 }
 
 /// A guest with its machine, ready to run.
-// The order of the fields is the order of their end: the memory outlives the VM that uses it.
+///
+/// Dropping it closes the machine and gives its memory back: at once, or on the thread of
+/// [`Kvm::for_many`].
 #[derive(Debug)]
 pub struct Vm {
-    pub(crate) vcpu: Vcpu,
-    pub(crate) vm: VmFd,
-    pub(crate) memory: Memory,
+    // These three end together, in `drop`.
+    pub(crate) vcpu: ManuallyDrop<Vcpu>,
+    pub(crate) vm: ManuallyDrop<VmFd>,
+    pub(crate) memory: ManuallyDrop<Memory>,
+    pub(crate) teardown: Option<Teardown>,
     /// For ioctls on KVM itself.
     pub(crate) kvm: Arc<kvm_ioctls::Kvm>,
     /// What it was made with.
@@ -336,7 +342,7 @@ impl Vm {
 
     /// The guest's RAM, by guest-physical address.
     #[must_use]
-    pub const fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Memory {
         &self.memory
     }
 
@@ -402,7 +408,7 @@ impl Vm {
     /// A vCPU that is made of it must not outlive this `Vm`: it would keep on using memory that
     /// the `Vm` has given back.
     #[must_use]
-    pub const unsafe fn vm_fd(&self) -> &VmFd {
+    pub unsafe fn vm_fd(&self) -> &VmFd {
         &self.vm
     }
 
@@ -410,7 +416,7 @@ impl Vm {
     /// memory is not undone by [`restore`](Self::restore); and after that the registers reach the
     /// vCPU with the next KVM_RUN, so that [`registers`](Self::registers) has them before it does.
     #[must_use]
-    pub const fn vcpu_fd(&self) -> &VcpuFd {
+    pub fn vcpu_fd(&self) -> &VcpuFd {
         &self.vcpu.fd
     }
 
@@ -419,7 +425,23 @@ impl Vm {
     /// # Safety
     /// It must stay this VM's: another put in its place would outlive its own VM's memory.
     #[must_use]
-    pub const unsafe fn vcpu_fd_mut(&mut self) -> &mut VcpuFd {
+    pub unsafe fn vcpu_fd_mut(&mut self) -> &mut VcpuFd {
         &mut self.vcpu.fd
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // SAFETY: `drop` is called once, and nobody uses the field afterwards.
+        let vcpu = unsafe { ManuallyDrop::take(&mut self.vcpu) };
+        // SAFETY: as above.
+        let vm = unsafe { ManuallyDrop::take(&mut self.vm) };
+        // SAFETY: as above.
+        let memory = unsafe { ManuallyDrop::take(&mut self.memory) };
+        let remains = Remains { vcpu, vm, memory };
+        match self.teardown.take() {
+            Some(teardown) => teardown.give(remains),
+            None => drop(remains),
+        }
     }
 }

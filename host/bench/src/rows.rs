@@ -128,7 +128,8 @@ fn lives() -> Vec<Row> {
     vec![
         Row {
             name: "life",
-            what: "create, run to the first exit, drop: the caller's time, over the naive order",
+            what: "create, run to the first exit, drop, by Kvm::for_many: the caller's time, over the \
+                   naive order",
             unit: Unit::Microseconds,
             figure: Figure::Ratio,
             budget: Some(Budget::AtMost(0.5)),
@@ -139,7 +140,7 @@ fn lives() -> Vec<Row> {
         },
         Row {
             name: "thousand-lives",
-            what: "the same 1000 times, from a process's start to its exit, all given back",
+            what: "the same 1000 times, from a process's start to its exit, drained: all given back",
             unit: Unit::Milliseconds,
             figure: Figure::Ratio,
             budget: Some(Budget::AtMost(0.8)),

@@ -83,10 +83,10 @@ impl Experiment {
     /// Reads the command line of `portcall run` (`BINARY run IMAGE [OPTIONS] [-- ARGS]`), runs
     /// the guest, says what happened, and gives the process code. For a `main` to return.
     pub fn main(self) -> ExitCode {
-        self.main_of(std::env::args_os())
+        ExitCode::from(self.main_of(std::env::args_os()))
     }
 
-    fn main_of(self, words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    fn main_of(self, words: impl IntoIterator<Item = OsString>) -> u8 {
         start(words, |Command::Run(options)| run::run(&options, self))
     }
 

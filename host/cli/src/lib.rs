@@ -41,6 +41,7 @@ mod image_file;
 mod jail;
 mod limit;
 mod output;
+mod prepare;
 mod replay;
 mod report;
 mod run;
@@ -55,13 +56,13 @@ mod elf;
 
 pub use ::jail::Jail;
 pub use experiment::Experiment;
+pub use prepare::prepare;
 
 use clap::Parser;
 use code::Failure;
 use inspect::printable;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::process::ExitCode;
 
 /// Runs bare-metal KVM guests and says what happened.
 #[derive(Debug, Parser)]
@@ -76,9 +77,9 @@ enum Stock {
 }
 
 /// The stock binary: `portcall run` and `portcall replay`, without handlers, and
-/// `portcall doctor`.
+/// `portcall doctor`. The process code, for a `main` to exit with.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     start(std::env::args_os(), |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
         Stock::Replay(options) => replay::replay(&options),
@@ -90,7 +91,7 @@ pub fn main() -> ExitCode {
 fn start<C: Parser>(
     words: impl IntoIterator<Item = OsString>,
     run: impl FnOnce(C) -> Result<u8, Failure>,
-) -> ExitCode {
+) -> u8 {
     std::panic::set_hook(Box::new(say_panic));
     signals::outlive_file_limits();
     let command = match C::try_parse_from(words) {
@@ -98,12 +99,12 @@ fn start<C: Parser>(
         Err(error) => {
             // Help and version were asked for; anything else is a wrong command line.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { code::OURS } else { 0 });
+            return if error.use_stderr() { code::OURS } else { 0 };
         }
     };
     // A panic of ours has been said by the hook; std's code for it, 101, is the guests' here.
     let code = catch_unwind(AssertUnwindSafe(|| run(command))).unwrap_or(Ok(code::OURS));
-    ExitCode::from(code.unwrap_or_else(|failure| failure.say()))
+    code.unwrap_or_else(|failure| failure.say())
 }
 
 /// Says that something panicked, and where: a handler, whose end the report then is, or we. The
@@ -120,13 +121,10 @@ mod tests {
     use super::{Stock, start};
     use crate::code;
     use std::ffi::OsString;
-    use std::process::ExitCode;
 
     #[test]
     fn a_panic_of_ours_is_not_taken_for_the_guests() {
         let words = ["portcall", "doctor"].map(OsString::from);
-        let code = start::<Stock>(words, |_| panic!("on purpose"));
-        // Exit codes cannot be compared but by what they show.
-        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(code::OURS)));
+        assert_eq!(start::<Stock>(words, |_| panic!("on purpose")), code::OURS);
     }
 }

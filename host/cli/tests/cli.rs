@@ -318,6 +318,18 @@ fn a_closed_pipe_ends_quietly() {
 }
 
 #[test]
+fn what_a_parent_has_closed_is_no_place_for_our_files() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    // The image would be stdin, and KVM stdout and stderr.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" run \"$1\" <&- >&- 2>&-", env!("CARGO_BIN_EXE_portcall")]);
+    let status = shell.arg(&guest).status().expect("starts");
+    assert_eq!(status.code(), Some(0));
+    assert_says(&run(&guest, &[]), 0, &["portcall: exited with code 0 (2 exits"]);
+}
+
+#[test]
 fn a_full_disk_is_said() {
     let bench = Bench::new();
     let full = File::options().write(true).open("/dev/full").expect("opens");

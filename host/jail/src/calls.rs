@@ -123,6 +123,6 @@ pub(crate) const CALLS: &[Call] = &[
     // Lines of source for a backtrace.
     call(libc::SYS_openat, Opening(2, WRITING)), // files that a backtrace leads to
     // The end.
-    call(libc::SYS_sigaltstack, Always), // std gives back its stack for overflows
+    call(libc::SYS_sigaltstack, Always), // std's main gives back its stack for overflows
     call(libc::SYS_exit_group, Always),  // the process's
 ];
