@@ -19,8 +19,6 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The one place by which a VM leaves the pool: what has to differ from caller to caller
-    /// (a guest's seeds) is to be set here, behind the reset.
     pub(crate) fn of(member: Box<Member>, shared: &Arc<Shared>) -> Self {
         Self { member: Some(member), shared: Arc::clone(shared) }
     }

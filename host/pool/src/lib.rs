@@ -72,7 +72,8 @@ type Configure = dyn for<'a> Fn(Builder<'a>) -> Builder<'a> + Send + Sync;
 pub struct Size {
     /// So many are prepared ahead.
     pub ready: usize,
-    /// There are never more than so many, lent or not: at least 1, and as many as `ready`.
+    /// There are never more than so many, lent or not: at least 1, and as many as `ready`. Those
+    /// that are dropped and wait to be closed by another thread ([`Kvm::for_many`]) are not counted.
     pub most: usize,
 }
 
@@ -135,6 +136,8 @@ impl Pool {
             Found::Place => self.0.make()?,
         };
         self.0.lock().counts.handed_out += 1;
+        // The one way out of the pool, behind the reset: what has to be another for each caller,
+        // as a guest's seeds, is to be set in the lease here. Where that fails, it is given back.
         Ok(Lease::of(member, &self.0))
     }
 
