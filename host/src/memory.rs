@@ -80,7 +80,8 @@ impl Memory {
     }
 
     /// Becomes what was frozen, whatever it was before; each page is shared until it is written.
-    /// KVM must not have it in a slot meanwhile.
+    /// KVM must not have it in a slot meanwhile, unless it shows the same already and no page table
+    /// of the guest's is another than before.
     pub(crate) fn show(&mut self, frozen: &Arc<Frozen>) -> io::Result<()> {
         if self.shows.as_ref().is_some_and(|shows| Arc::ptr_eq(shows, frozen)) {
             self.mappings.iter().try_for_each(Guarded::drop_writes)?;

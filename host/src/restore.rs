@@ -82,12 +82,18 @@ impl Vm {
             return Ok(None);
         }
         let frozen = &snapshot.0.frozen;
-        touched.each(&self.origin.layout.ram, |gpa| {
-            let page = frozen.bytes(&(gpa..gpa + PAGE)).unwrap_or(&ZERO);
-            self.memory.write(Gpa(gpa), page)
-        })?;
-        self.memory.forget_written();
-        restored.log.restored(&self.vm, &touched)?;
+        if restored.log.is_due(&touched) {
+            // Written back, a page stays taken; dropped, it is the snapshot's again. So a VM holds
+            // no more than its last runs have touched.
+            self.memory.show(frozen).map_err(SnapshotError::Show)?;
+            restored.log.begin_afresh(&self.vm, &touched)?;
+        } else {
+            touched.each(&self.origin.layout.ram, |gpa| {
+                let page = frozen.bytes(&(gpa..gpa + PAGE)).unwrap_or(&ZERO);
+                self.memory.write(Gpa(gpa), page)
+            })?;
+            self.memory.forget_written();
+        }
         self.vcpu.send_with_run(&state.regs, &state.sregs, &state.events);
         state.write_xsave(&self.vcpu.fd)?;
         Ok(Some(touched.count()))

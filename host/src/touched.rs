@@ -87,13 +87,18 @@ impl Log {
         Ok(Pages(pages))
     }
 
-    /// Those pages are as they were again. Most are written again: see above.
-    pub(crate) fn restored(&mut self, vm: &VmFd, pages: &Pages) -> Result<(), KvmError> {
+    /// Whether it is time to begin it afresh: it is old, or there are too many pages.
+    pub(crate) fn is_due(&mut self, pages: &Pages) -> bool {
         self.age += 1;
-        if !self.kept || self.age < AGE && pages.count() <= PREDICTED_MAX {
+        self.age >= AGE || pages.count() > PREDICTED_MAX
+    }
+
+    /// Begins it afresh: those pages are as they were again.
+    pub(crate) fn begin_afresh(&mut self, vm: &VmFd, pages: &Pages) -> Result<(), KvmError> {
+        self.age = 0;
+        if !self.kept {
             return Ok(());
         }
-        self.age = 0;
         for (slot, bitmap) in self.slots.iter().zip(&pages.0) {
             sys::clear_dirty_log(vm, slot.slot, slot.memory_size / PAGE, bitmap)
                 .map_err(|source| KvmError::Ioctl { ioctl: "KVM_CLEAR_DIRTY_LOG", source })?;
