@@ -90,8 +90,9 @@ pub enum KvmError {
     },
     /// KVM does not take an MSR's value.
     #[error(
-        "KVM does not take {value:#x} for MSR {index:#x} (KVM_SET_MSRS), which the snapshot has: \
-         it was taken on another kernel, or its VM was another kind"
+        "KVM does not take {value:#x} for MSR {index:#x} (KVM_SET_MSRS), which the snapshot has. If \
+         the VM was restored: its guest has set what stays set, so drop the VM, and make another. If \
+         it is new: the snapshot was taken on another kernel"
     )]
     Msr {
         /// The MSR's number.

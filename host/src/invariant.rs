@@ -7,9 +7,16 @@
 //! have, and that they cannot come by as long as the pages that they execute, and the tables that
 //! say which these are, stand as they were:
 //!
-//! - In ring 0: none of the executable pages holds the bytes of one, at any place.
+//! - In ring 0: none of the executable pages holds the bytes of one, at any place, and CR0.WP keeps
+//!   what is read-only as it is.
 //! - In ring 3: such an instruction faults there, and every way to ring 0 leads to the host's own
 //!   stubs, by descriptor tables that ring 3 cannot write.
+//!
+//! Those pages are mostly such that the guest cannot write to them at all. Where it can, they have
+//! to be missing in the log: that they are as they were does not do, since it could have changed
+//! them back. (Not for all: processors with nested paging write to a guest's page tables as far as
+//! the log is concerned whenever they read them; AMD64 Architecture Programmer's Manual vol. 2,
+//! 15.25.5.) And the host must not have written to any.
 //!
 //! Where that does not hold, all of the vCPU is set, and the slots are made anew.
 
@@ -37,7 +44,11 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The pages that have to stand as they were for all the rest to have stayed as it was.
 #[derive(Debug)]
-pub(crate) struct Invariant(Pages);
+pub(crate) struct Invariant {
+    all: Pages,
+    /// Those of them that the guest can write to.
+    writable: Pages,
+}
 
 impl Invariant {
     /// What there is to know of a guest that stands at its snapshot, in `memory` and `state`;
@@ -48,56 +59,64 @@ impl Invariant {
         frozen: &Frozen,
         state: &State,
     ) -> Option<Self> {
-        let paged = Cr0Flags::from_bits_truncate(state.sregs.cr0).contains(Cr0Flags::PAGING)
-            && EferFlags::from_bits_truncate(state.sregs.efer)
-                .contains(EferFlags::LONG_MODE_ACTIVE);
-        if !paged {
+        let cr0 = Cr0Flags::from_bits_truncate(state.sregs.cr0);
+        let is_long =
+            EferFlags::from_bits_truncate(state.sregs.efer).contains(EferFlags::LONG_MODE_ACTIVE);
+        if !cr0.contains(Cr0Flags::PAGING | Cr0Flags::WRITE_PROTECT) || !is_long {
             return None;
         }
-        let mut walk = Walk { memory, tables: BTreeSet::new(), executable: Vec::new() };
-        walk.table(state.sregs.cr3 & ADDRESS, 4)?;
-        let mut watched = Pages::none(&layout.ram);
-        let mut watch = |page: Range<u64>| {
-            for gpa in page.step_by(4096) {
-                let range = layout.ram.iter().position(|ram| ram.contains(&gpa))?;
-                watched.add(range, gpa - layout.ram[range].start);
-            }
-            Some(())
-        };
+        let mut walk = Walk { memory, tables: BTreeSet::new(), leaves: Vec::new() };
+        walk.table(state.sregs.cr3 & ADDRESS, 4, true)?;
+        let in_ring_3 = is_kept_in_ring_3(memory, layout, state);
+        let mut all = Pages::none(&layout.ram);
         for table in &walk.tables {
-            watch(*table..table + PAGE)?;
+            all.add_range(&layout.ram, *table..table + PAGE)?;
         }
-        if is_kept_in_ring_3(memory, layout, state) {
-            watch(layout.descriptors.clone())?;
-            watch(layout.stubs.clone())?;
+        if in_ring_3 {
+            all.add_range(&layout.ram, layout.descriptors.start..layout.stubs.end)?;
         } else {
-            for page in &walk.executable {
-                watch(page.clone())?;
+            let executable = || walk.leaves.iter().filter(|leaf| leaf.executable);
+            for leaf in executable() {
+                all.add_range(&layout.ram, leaf.range.clone())?;
             }
-            if can_change_more(frozen, &walk.executable) {
+            if can_change_more(frozen, executable().map(|leaf| &leaf.range)) {
                 return None;
             }
         }
-        Some(Self(watched))
+        let mut writable = Pages::none(&layout.ram);
+        for leaf in walk.leaves.iter().filter(|leaf| leaf.writable && (leaf.user || !in_ring_3)) {
+            // What is no RAM cannot be one of them.
+            let _ = writable.add_range(&layout.ram, leaf.range.clone());
+        }
+        writable.keep(&all);
+        Some(Self { all, writable })
     }
 
-    /// Whether it holds, if those pages were written.
-    pub(crate) fn holds(&self, touched: &Pages) -> bool {
-        !self.0.meet(touched)
+    /// Whether it holds, if the guest wrote these pages, and the host those.
+    pub(crate) fn holds(&self, by_guest: &Pages, by_host: &Pages) -> bool {
+        !self.writable.meet(by_guest) && !self.all.meet(by_host)
     }
 }
 
-/// Page tables as they are, each visited once for each level that it is used at.
+/// A page, of whatever size, as the tables have it. What a level above forbids is left out: that
+/// makes it one too many, no less safe, but for `user`, which is of all levels.
+struct Leaf {
+    range: Range<u64>,
+    writable: bool,
+    executable: bool,
+    user: bool,
+}
+
+/// Page tables as they are.
 struct Walk<'m> {
     memory: &'m Memory,
     tables: BTreeSet<u64>,
-    /// Guest-physical, whole pages.
-    executable: Vec<Range<u64>>,
+    leaves: Vec<Leaf>,
 }
 
 impl Walk<'_> {
     /// `None` where there is too much of it, or a table is not in RAM.
-    fn table(&mut self, table: u64, level: u8) -> Option<()> {
+    fn table(&mut self, table: u64, level: u8, user: bool) -> Option<()> {
         // A table in two places, or of two levels, is nothing that is worth its own treatment.
         if !self.tables.insert(table) || self.tables.len() > TABLES_MAX {
             return None;
@@ -109,14 +128,19 @@ impl Walk<'_> {
             if !flags.contains(PageTableFlags::PRESENT) {
                 continue;
             }
+            let user = user && flags.contains(PageTableFlags::USER_ACCESSIBLE);
             if level > 1 && !flags.contains(PageTableFlags::HUGE_PAGE) {
-                self.table(entry & ADDRESS, level - 1)?;
-            } else if !flags.contains(PageTableFlags::NO_EXECUTE) {
-                // That a level above may forbid it makes this one page too many, no less safe.
-                let size = 1 << shift(level);
-                let start = entry & ADDRESS & !(size - 1);
-                self.executable.push(start..start + size);
+                self.table(entry & ADDRESS, level - 1, user)?;
+                continue;
             }
+            let size = 1 << shift(level);
+            let start = entry & ADDRESS & !(size - 1);
+            self.leaves.push(Leaf {
+                range: start..start + size,
+                writable: flags.contains(PageTableFlags::WRITABLE),
+                executable: !flags.contains(PageTableFlags::NO_EXECUTE),
+                user,
+            });
         }
         Some(())
     }
@@ -143,7 +167,7 @@ fn is_kept_in_ring_3(memory: &Memory, layout: &Layout, state: &State) -> bool {
 
 /// Whether one of these pages holds the bytes of an instruction that changes more, at any place: a
 /// jump may lead into the middle of another.
-fn can_change_more(frozen: &Frozen, executable: &[Range<u64>]) -> bool {
+fn can_change_more<'r>(frozen: &Frozen, executable: impl Iterator<Item = &'r Range<u64>>) -> bool {
     let mut searched = 0;
     for page in executable {
         for run in frozen.runs() {

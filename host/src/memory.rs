@@ -120,13 +120,10 @@ impl Memory {
         self.ram.iter().map(range).collect()
     }
 
-    /// Adds the pages that the host has written, a bit each, to a bitmap for each range.
-    pub(crate) fn add_written(&self, bitmaps: &mut [Vec<u64>]) {
-        for (region, bitmap) in self.ram.iter().zip(bitmaps) {
-            for (word, written) in bitmap.iter_mut().zip((**region).bitmap().get_and_reset()) {
-                *word |= written;
-            }
-        }
+    /// The pages that the host has written: for each range a bitmap, a bit a page. They count no
+    /// longer.
+    pub(crate) fn written(&self) -> Vec<Vec<u64>> {
+        self.ram.iter().map(|region| (**region).bitmap().get_and_reset()).collect()
     }
 
     /// No page counts as written by the host from here on.

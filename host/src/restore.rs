@@ -77,10 +77,12 @@ impl Vm {
         if self.vcpu.may_pend(state.regs.rip) {
             self.vcpu.discard()?;
         }
-        let touched = restored.log.pages(&self.vm, &self.memory)?;
-        if !invariant.holds(&touched) {
+        let (by_guest, by_host) = restored.log.pages(&self.vm, &self.memory)?;
+        if !invariant.holds(&by_guest, &by_host) {
             return Ok(None);
         }
+        let mut touched = by_guest;
+        touched.add(&by_host);
         let frozen = &snapshot.0.frozen;
         if restored.log.is_due(&touched) {
             // Written back, a page stays taken; dropped, it is the snapshot's again. So a VM holds

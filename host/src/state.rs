@@ -13,9 +13,22 @@ const TSC: u32 = 0x10;
 const TSC_ADJUST: u32 = 0x3b;
 
 /// What KVM keeps for a guest and leaves out of its list (KVM_GET_MSR_INDEX_LIST): the MTRRs (SDM
-/// vol. 3, 13.11.2) and the machine-check banks (17.3.2).
-const UNLISTED: [RangeInclusive<u32>; 6] =
-    [0x200..=0x20f, 0x250..=0x250, 0x258..=0x259, 0x268..=0x26f, 0x2ff..=0x2ff, 0x400..=0x47f];
+/// vol. 3, 13.11.2) and the machine-check banks (17.3.2); HWCR and VM_CR (AMD64 Architecture
+/// Programmer's Manual vol. 2, 3.2.10 and 15.30.1).
+const UNLISTED: [RangeInclusive<u32>; 8] = [
+    0x200..=0x20f,
+    0x250..=0x250,
+    0x258..=0x259,
+    0x268..=0x26f,
+    0x2ff..=0x2ff,
+    0x400..=0x47f,
+    0xc001_0015..=0xc001_0015,
+    0xc001_0114..=0xc001_0114,
+];
+
+/// For guests that are told of it by CPUID, and some are clocks (Hypervisor Top-Level Functional
+/// Specification, Appendix F).
+const HYPER_V: RangeInclusive<u32> = 0x4000_0000..=0x4000_ffff;
 
 /// The most MSRs that one KVM_GET_MSRS takes (Linux, arch/x86/kvm/x86.c: MAX_IO_MSRS).
 const MSRS_MAX: usize = 256;
@@ -76,8 +89,13 @@ impl State {
             clock == Clock::Set || (msr.index != TSC && msr.index != TSC_ADJUST)
         };
         let msrs: Vec<_> = self.msrs.iter().filter(is_set).copied().collect();
-        if let Some(refused) = first_refused(vcpu, &msrs)? {
-            return Err(KvmError::Msr { index: msrs[refused].index, value: msrs[refused].data });
+        // Some take a value and keep their own: VM_CR, once it says that SVM is off.
+        let refused = match first_refused(vcpu, &msrs)? {
+            Some(refused) => Some(refused),
+            None => first_other(vcpu, &msrs)?,
+        };
+        if let Some(kvm_msr_entry { index, data, .. }) = refused.map(|refused| msrs[refused]) {
+            return Err(KvmError::Msr { index, value: data });
         }
         vcpu.set_vcpu_events(&self.events).map_err(failed("KVM_SET_VCPU_EVENTS"))
     }
@@ -96,8 +114,8 @@ impl State {
 fn msrs(kvm: &Kvm, vcpu: &VcpuFd) -> Result<Vec<kvm_msr_entry>, KvmError> {
     let list = kvm.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST"))?;
     let entry = |index| kvm_msr_entry { index, ..kvm_msr_entry::default() };
-    let listed = list.as_slice().iter().copied();
-    let unlisted = UNLISTED.into_iter().flatten();
+    let listed = list.as_slice().iter().copied().filter(|msr| !HYPER_V.contains(msr));
+    let unlisted = UNLISTED.into_iter().flatten().filter(|msr| !list.as_slice().contains(msr));
     let mut wanted: Vec<_> = listed.chain(unlisted).map(entry).collect();
     wanted.truncate(MSRS_MAX);
     // KVM does those in front of the first that it refuses: without that one, it does more.
@@ -139,4 +157,16 @@ fn first_refused(vcpu: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<Option<usiz
     let msrs = entries_of(entries)?;
     let done = vcpu.set_msrs(&msrs).map_err(failed("KVM_SET_MSRS"))?;
     Ok(Some(done).filter(|done| *done < entries.len()))
+}
+
+/// The place of the first MSR that is not as it was set, the counter's aside.
+fn first_other(vcpu: &VcpuFd, entries: &[kvm_msr_entry]) -> Result<Option<usize>, KvmError> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    let mut msrs = entries_of(entries)?;
+    vcpu.get_msrs(&mut msrs).map_err(failed("KVM_GET_MSRS"))?;
+    let is_other =
+        |(now, then): (&kvm_msr_entry, &kvm_msr_entry)| now.data != then.data && then.index != TSC;
+    Ok(msrs.as_slice().iter().zip(entries).position(is_other))
 }

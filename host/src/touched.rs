@@ -76,16 +76,15 @@ impl Log {
         Ok(Self { slots, kept, age: 0 })
     }
 
-    /// The pages that were written.
-    pub(crate) fn pages(&self, vm: &VmFd, memory: &Memory) -> Result<Pages, KvmError> {
+    /// The pages that the guest wrote, and those that the host did.
+    pub(crate) fn pages(&self, vm: &VmFd, memory: &Memory) -> Result<(Pages, Pages), KvmError> {
         let log = |slot: &kvm_userspace_memory_region| {
             let size = usize::try_from(slot.memory_size).unwrap_or(usize::MAX);
             vm.get_dirty_log(slot.slot, size)
                 .map_err(|error| KvmError::ioctl("KVM_GET_DIRTY_LOG", error))
         };
-        let mut pages: Vec<_> = self.slots.iter().map(log).collect::<Result<_, _>>()?;
-        memory.add_written(&mut pages);
-        Ok(Pages(pages))
+        let by_guest = self.slots.iter().map(log).collect::<Result<_, _>>()?;
+        Ok((Pages(by_guest), Pages(memory.written())))
     }
 
     /// Whether it is time to begin it afresh: it is old, or there are too many pages.
@@ -116,25 +115,47 @@ impl Pages {
         Self(ram.iter().map(word).collect())
     }
 
-    /// Adds the page at `at`, an offset into the range.
-    pub(crate) fn add(&mut self, range: usize, at: u64) {
-        let page = at / PAGE;
-        let word = usize::try_from(page / WORD).ok();
-        let words = self.0.get_mut(range);
-        if let Some(word) = words.zip(word).and_then(|(words, word)| words.get_mut(word)) {
-            *word |= 1 << (page % WORD);
+    /// Adds the pages of a range of RAM; `None` where it is not all RAM.
+    pub(crate) fn add_range(&mut self, ram: &[Range<u64>], range: Range<u64>) -> Option<()> {
+        let is_in = |part: &&Range<u64>| part.start <= range.start && range.end <= part.end;
+        let part = ram.iter().find(is_in)?;
+        let words = self.0.get_mut(ram.iter().position(|it| it == part)?)?;
+        for page in (range.start - part.start) / PAGE..(range.end - part.start).div_ceil(PAGE) {
+            *words.get_mut(usize::try_from(page / WORD).ok()?)? |= 1 << (page % WORD);
         }
+        Some(())
+    }
+
+    /// Adds all of the others.
+    pub(crate) fn add(&mut self, others: &Self) {
+        for (word, other) in self.words_mut().zip(others.words()) {
+            *word |= other;
+        }
+    }
+
+    /// Leaves only those that are others as well.
+    pub(crate) fn keep(&mut self, others: &Self) {
+        for (word, other) in self.words_mut().zip(others.words()) {
+            *word &= other;
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &u64> {
+        self.0.iter().flatten()
+    }
+
+    fn words_mut(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.0.iter_mut().flatten()
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
-        self.0.iter().flatten().map(|word| word.count_ones() as usize).sum()
+        self.words().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Whether one of them is one of the others.
     pub(crate) fn meet(&self, others: &Self) -> bool {
-        let both = self.0.iter().flatten().zip(others.0.iter().flatten());
-        both.into_iter().any(|(a, b)| a & b != 0)
+        self.words().zip(others.words()).any(|(a, b)| a & b != 0)
     }
 
     /// Hands on each, by its guest-physical address, in runs.

@@ -2,13 +2,15 @@
 //! as they do on any other but for the differences listed in this file.
 
 use crate::Failure;
-use crate::cargo::{has_static_libc, root};
+use crate::cargo::{build_test, has_static_libc, root};
 use crate::directives::{Directives, Wrong};
 use crate::engine::{self, Case, Image, Verdict};
 use crate::machine::{Job, Machine, PATIENCE};
 use crate::packages::{Packages, files_below};
+use crate::process::Ran;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A guest that ends otherwise on kvm_amd, and how: this is as much of a test as its header.
 struct Difference {
@@ -84,6 +86,15 @@ impl Difference {
     }
 }
 
+/// Tests of the library that are run there as well, by their files in host/tests.
+const LIBRARY: [&str; 1] = ["snapshot"];
+
+/// Those of them that are chosen, as they are called among the results.
+pub(crate) fn library(chosen: impl Fn(&str) -> bool) -> Vec<(String, &'static str)> {
+    let all = LIBRARY.into_iter().map(|name| (format!("library {name}"), name));
+    all.filter(|(label, _)| chosen(label)).collect()
+}
+
 /// Whether this machine's own KVM is kvm_amd: then guests end here as they do there.
 pub(crate) fn is_here() -> bool {
     let loaded = |module| Path::new("/sys/module").join(module).exists();
@@ -100,12 +111,13 @@ pub(crate) fn expect_differences(cases: &mut [Case]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs the cases in QEMU, and hands on each verdict in their order. `hosts` are the programs
-/// that run them, by the name of their host half.
+/// Runs the cases in QEMU, then tests of the library, and hands on each verdict in their order.
+/// `hosts` are the programs that run the cases, by the name of their host half.
 pub(crate) fn run_all(
     cases: &[Case],
     hosts: &BTreeMap<Option<String>, PathBuf>,
-    mut each: impl FnMut(&Case, Verdict),
+    library: &[(String, &str)],
+    mut each: impl FnMut(&str, Verdict),
 ) -> Result<(), Failure> {
     if !has_static_libc() {
         return Err(Failure::new(
@@ -128,15 +140,34 @@ pub(crate) fn run_all(
         }
         unbuilt.push(verdict);
     }
+    for (_, name) in library {
+        let mut command = Command::new(build_test(name)?);
+        command.args(["--test-threads=1"]).current_dir("/tmp");
+        jobs.push(Job { command, input: Vec::new() });
+    }
     if jobs.is_empty() {
         return Err(Failure::new("none of these guests builds here, so there is nothing to run"));
     }
     crate::out!("\nrunning {} guests on kvm_amd", cases.len());
     let mut machine = Machine::boot(&packages, &jobs, &files)?;
     for (case, unbuilt) in cases.iter().zip(unbuilt) {
-        each(case, unbuilt.unwrap_or_else(|| verdict(case, &mut machine)));
+        each(&case.label, unbuilt.unwrap_or_else(|| verdict(case, &mut machine)));
+    }
+    for (label, _) in library {
+        let verdict = machine.next().map(|ran| tested(&ran));
+        each(label, verdict.unwrap_or_else(|Failure(message)| Verdict::Failed(message + "\n")));
     }
     Ok(())
+}
+
+/// What came of a program of tests, which says itself what failed.
+fn tested(ran: &Ran) -> Verdict {
+    if ran.code == Some(0) {
+        return Verdict::Passed;
+    }
+    let code = ran.code.map_or("killed at its deadline".to_owned(), |it| format!("code {it}"));
+    let said = [&ran.stdout[..], &ran.stderr[..]].concat();
+    Verdict::Failed(format!("{code}\n{}", String::from_utf8_lossy(&said)))
 }
 
 /// Has one guest run, and judges it.

@@ -77,18 +77,20 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         true => Tally::default(),
         false => host_tests(args.filter.as_deref())?,
     };
-    let nothing = tally == Tally::default() && cases.is_empty() && !soaks;
+    let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
+    let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty() && !soaks;
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
         )));
     }
     let mut results = Results { tally, failures: Vec::new() };
-    if !cases.is_empty() {
+    if !cases.is_empty() || !library.is_empty() {
         programs::build(&programs, Profile::Release)?;
         let hosts = hosts(&cases)?;
         if args.kvm_amd {
-            kvm_amd::run_all(&cases, &hosts, |case, verdict| results.take(&case.label, verdict))?;
+            let take = |label: &str, verdict| results.take(label, verdict);
+            kvm_amd::run_all(&cases, &hosts, &library, take)?;
         } else {
             crate::out!("\nrunning {} guests", cases.len());
             run_all(&cases, &hosts, args.overwrite, &mut results);
