@@ -78,6 +78,8 @@ mod vm;
 mod made_up;
 
 pub mod snapshot;
+pub mod parts;
+pub mod ready;
 mod restore;
 mod touched;
 mod invariant;
@@ -102,6 +104,7 @@ pub use limit::Limit;
 pub use memory::Memory;
 pub use observe::{CallEvent, ExitEvent, Observer, Step};
 pub use outcome::{Annotations, End, Outcome, Place, Stats};
+pub use parts::Parts;
 pub use ports::{Guest, Ports};
 pub use printable::printable;
 pub use registers::Ring;

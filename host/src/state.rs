@@ -12,7 +12,7 @@ const TSC: u32 = 0x10;
 const TSC_ADJUST: u32 = 0x3b;
 
 /// The most MSRs that one KVM_GET_MSRS takes (Linux, arch/x86/kvm/x86.c: MAX_IO_MSRS).
-const MSRS_MAX: usize = 256;
+pub(crate) const MSRS_MAX: usize = 256;
 
 /// A vCPU's state between two instructions.
 #[derive(Clone, Debug)]

@@ -1,0 +1,44 @@
+//! A set-up that is worth keeping: a table of primes, and then the call by which the guest says that
+//! it is there. `portcall run --emit snapshot=FILE` keeps this moment, and `portcall run FILE` goes
+//! on from it, with another seed each time.
+//@ expect: exit=0
+
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::vec;
+use alloc::vec::Vec;
+use guest::abi::host;
+use guest::{Boot, println};
+
+guest::entry!(main, calls = [host]);
+
+/// The numbers below this are sieved.
+const LIMIT: usize = 2_000_000;
+
+fn main(_: &Boot) {
+    println!("sieving the numbers below {LIMIT}");
+    let primes = primes();
+    let mut seed = [0; 8];
+    guest::ready(&mut seed);
+    println!("{} primes, the last is {}", primes.len(), primes[primes.len() - 1]);
+    let chosen = primes[u64::from_le_bytes(seed) as usize % primes.len()];
+    let divisors = (2..chosen).take_while(|it| it * it <= chosen).filter(|it| chosen % it == 0);
+    println!("the one that chance picks has {} divisors", divisors.count());
+    guest::log!(Info, "chance picks {chosen}");
+}
+
+/// The sieve of Eratosthenes.
+fn primes() -> Vec<usize> {
+    let mut composite = vec![false; LIMIT];
+    for number in 2..LIMIT {
+        if !composite[number] {
+            for multiple in (number * number..LIMIT).step_by(number) {
+                composite[multiple] = true;
+            }
+        }
+    }
+    (2..LIMIT).filter(|number| !composite[*number]).collect()
+}
