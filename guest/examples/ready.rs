@@ -15,12 +15,13 @@ use guest::{Boot, println};
 
 guest::entry!(main, calls = [host]);
 
-/// The numbers below this are sieved.
-const LIMIT: usize = 2_000_000;
+/// The numbers below this are sieved, unless the guest's argument says another.
+const LIMIT: usize = 10_000;
 
-fn main(_: &Boot) {
-    println!("sieving the numbers below {LIMIT}");
-    let primes = primes();
+fn main(boot: &Boot) {
+    let limit = boot.args().next().and_then(|limit| limit.parse().ok()).unwrap_or(LIMIT).max(3);
+    println!("sieving the numbers below {limit}");
+    let primes = primes(limit);
     let mut seed = [0; 8];
     guest::ready(&mut seed);
     println!("{} primes, the last is {}", primes.len(), primes[primes.len() - 1]);
@@ -31,14 +32,14 @@ fn main(_: &Boot) {
 }
 
 /// The sieve of Eratosthenes.
-fn primes() -> Vec<usize> {
-    let mut composite = vec![false; LIMIT];
-    for number in 2..LIMIT {
+fn primes(limit: usize) -> Vec<usize> {
+    let mut composite = vec![false; limit];
+    for number in 2..limit {
         if !composite[number] {
-            for multiple in (number * number..LIMIT).step_by(number) {
+            for multiple in (number * number..limit).step_by(number) {
                 composite[multiple] = true;
             }
         }
     }
-    (2..LIMIT).filter(|number| !composite[*number]).collect()
+    (2..limit).filter(|number| !composite[*number]).collect()
 }
