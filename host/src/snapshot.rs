@@ -105,6 +105,12 @@ impl Snapshot {
         self.0.origin.memory
     }
 
+    /// The ring that the guest started in.
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        self.0.origin.ring
+    }
+
     /// The guest's arguments.
     #[must_use]
     pub fn arguments(&self) -> &[String] {

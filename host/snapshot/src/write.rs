@@ -60,6 +60,12 @@ impl Target {
         Ok(Self { path: parent.join(name), directory: File::open(&parent)?, file })
     }
 
+    /// The file that is to be.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The directory in which it renames.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
