@@ -174,7 +174,8 @@ fn check_seed(seed: &[Piece], layout: &Layout) -> Result<(), SnapshotError> {
     if size.is_none_or(|size| size > SEED_MAX) {
         return wrong("the seed is larger than any may be");
     }
-    let is_one = |piece: &Piece| piece.size > 0 && in_ram(layout, piece.gpa.0, piece.size).is_some();
+    let is_one =
+        |piece: &Piece| piece.size > 0 && in_ram(layout, piece.gpa.0, piece.size).is_some();
     if seed.iter().all(is_one) { Ok(()) } else { wrong("the seed is not in RAM") }
 }
 

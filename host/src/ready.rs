@@ -109,12 +109,11 @@ impl Vm {
     /// The kernel gives no random bytes (getrandom(2)).
     pub fn reseed(&mut self) -> Result<bool, Error> {
         let Some(seed) = &self.kept.seed else { return Ok(false) };
-        let mut bytes = [0; abi::host::SEED_MAX as usize];
         for piece in seed {
-            let size = usize::try_from(piece.size).unwrap_or(usize::MAX).min(bytes.len());
-            let bytes = &mut bytes[..size];
-            fill_with_random(bytes).map_err(SnapshotError::Random)?;
-            self.memory.write(piece.gpa, bytes)?;
+            // All of them together are no more than the most that a seed has.
+            let mut bytes = vec![0; usize::try_from(piece.size).unwrap_or(0)];
+            fill_with_random(&mut bytes).map_err(SnapshotError::Random)?;
+            self.memory.write(piece.gpa, &bytes)?;
         }
         Ok(true)
     }

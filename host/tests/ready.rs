@@ -66,7 +66,8 @@ fn a_buffer_that_is_too_large_or_not_the_guests_is_refused_and_not_remembered() 
     let kvm = kvm();
     for ring in [Ring::Zero, Ring::Three] {
         let stubs = vm(&kvm, ring, MEMORY, Stock::new()).layout().stubs.start;
-        for (at, size) in [(ROOM, SEED_MAX + 1), (stubs, 8), (0, 8), (MEMORY - 4, 8), (ROOM, u64::MAX)]
+        for (at, size) in
+            [(ROOM, SEED_MAX + 1), (stubs, 8), (0, 8), (MEMORY - 4, 8), (ROOM, u64::MAX)]
         {
             let mut vm = vm(&kvm, ring, MEMORY, Stock::new());
             set(&vm, number("ready"), &[at, size]);
@@ -104,8 +105,7 @@ fn the_guests_clock_never_goes_back() {
     assert!(told >= 30_000_000);
     let snapshot = first.snapshot().expect("taken");
     assert_eq!(snapshot.parts().clock, told);
-    let mut other =
-        Vm::from_snapshot(&kvm, &snapshot).serve(Stock::new()).build().expect("builds");
+    let mut other = Vm::from_snapshot(&kvm, &snapshot).serve(Stock::new()).build().expect("builds");
     let later = other.run().expect("runs").registers.rax;
     assert!(later > told, "{later} after {told}");
     let mut young = vm(&kvm, Ring::Zero, MEMORY, Stock::new());
@@ -215,7 +215,8 @@ fn what_makes_no_sense_is_an_error_that_says_what() {
     });
     says("another read index", &|parts| parts.console += 1);
     says("the seed is larger", &|parts| {
-        parts.seed = Some(vec![Piece { gpa: Gpa(0), size: SEED_MAX }, Piece { gpa: Gpa(0), size: 1 }]);
+        parts.seed =
+            Some(vec![Piece { gpa: Gpa(0), size: SEED_MAX }, Piece { gpa: Gpa(0), size: 1 }]);
     });
     says("the seed is larger", &|parts| {
         parts.seed = Some(vec![Piece { gpa: Gpa(0), size: u64::MAX }; 2]);

@@ -62,8 +62,7 @@ impl Bench {
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.0.path()).expect("there");
         let name = |entry: std::io::Result<std::fs::DirEntry>| entry.expect("one").file_name();
-        let mut names: Vec<_> =
-            entries.map(|it| name(it).into_string().expect("UTF-8")).collect();
+        let mut names: Vec<_> = entries.map(|it| name(it).into_string().expect("UTF-8")).collect();
         names.sort();
         names
     }
@@ -75,7 +74,9 @@ fn portcall<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
 }
 
 fn run(what: &std::path::Path, options: &[&str]) -> Output {
-    portcall([OsStr::new("run"), what.as_os_str()].into_iter().chain(options.iter().map(OsStr::new)))
+    portcall(
+        [OsStr::new("run"), what.as_os_str()].into_iter().chain(options.iter().map(OsStr::new)),
+    )
 }
 
 #[test]

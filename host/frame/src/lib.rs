@@ -232,11 +232,7 @@ impl<R: Read + Seek> FrameReader<R> {
     ///
     /// # Errors
     /// It is damaged, or cannot be read.
-    pub fn next(
-        &mut self,
-        content: Option<&mut Vec<u8>>,
-        most: u64,
-    ) -> Result<Next, FrameError> {
+    pub fn next(&mut self, content: Option<&mut Vec<u8>>, most: u64) -> Result<Next, FrameError> {
         let left = self.size.saturating_sub(self.at);
         if left == 0 {
             return Ok(Next::End);

@@ -123,11 +123,9 @@ pub(crate) const CALLS: &[Call] = &[
     of_snapshots(HOT, OneOf(1, SNAPSHOT_REQUESTS)), // the vCPU's state
     of_snapshots(libc::SYS_fcntl, OneOf(1, SNAPSHOT_COMMANDS)), // see there
     of_snapshots(libc::SYS_memfd_create, Always),   // the guest's memory as it is now
-    of_snapshots(libc::SYS_fsync, Always),          // the file is on the disk before it has its name
-    of_snapshots(libc::SYS_rename, Always),         // it takes the old one's place
-    of_snapshots(libc::SYS_renameat, Always),       // the same
-    of_snapshots(libc::SYS_unlink, Always),         // it is removed where that fails
-    of_snapshots(libc::SYS_unlinkat, Always),       // the same
+    of_snapshots(libc::SYS_fsync, Always), // the file is on the disk before it has its name
+    of_snapshots(libc::SYS_renameat, Always), // it takes the old one's place
+    of_snapshots(libc::SYS_unlink, Always), // it is removed where there is no snapshot
     // The guest runs.
     call(HOT, OneOf(1, REQUESTS)),         // see there
     call(libc::SYS_clock_gettime, Always), // limits, counters; no call where the vDSO has a clock

@@ -1,7 +1,7 @@
 //! Which processor a snapshot is of.
 
 use serde::{Deserialize, Serialize};
-use std::arch::x86_64::{CpuidResult, __cpuid_count};
+use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::fmt;
 
 /// A processor, as far as a guest's state depends on it (CPUID; SDM vol. 2, CPUID, tables 3-8 on).
@@ -75,7 +75,8 @@ mod tests {
     fn it_is_the_one_that_the_kernel_shows() {
         let shown = std::fs::read_to_string("/proc/cpuinfo").expect("procfs");
         let value = |key: &str| {
-            let line = shown.lines().find(|line| line.split(':').next().map(str::trim) == Some(key));
+            let line =
+                shown.lines().find(|line| line.split(':').next().map(str::trim) == Some(key));
             line.expect(key).split(": ").nth(1).expect(key).to_owned()
         };
         let cpu = Cpu::this();

@@ -1,7 +1,7 @@
 //! Why a snapshot cannot be read from its file.
 
-use crate::cpu::Cpu;
 use crate::FORMAT;
+use crate::cpu::Cpu;
 use frame::FrameError;
 use std::io;
 use std::path::PathBuf;
@@ -66,7 +66,9 @@ pub enum FileError {
         version: u32,
     },
     /// Not all of it is there.
-    #[error("the snapshot ends at byte {at}, before all of it is there; it was cut short: take it again")]
+    #[error(
+        "the snapshot ends at byte {at}, before all of it is there; it was cut short: take it again"
+    )]
     Truncated {
         /// Its end.
         at: u64,

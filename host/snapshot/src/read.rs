@@ -84,7 +84,9 @@ impl Saved {
             match content.split_first_chunk() {
                 Some((gpa, pages)) => assembly.put(Gpa(u64::from_le_bytes(*gpa)), pages)?,
                 None if content.is_empty() => break,
-                None => return Err(FileError::Damaged { at, what: "what stands there is no page" }),
+                None => {
+                    return Err(FileError::Damaged { at, what: "what stands there is no page" });
+                }
             }
         }
         let at = self.frames.at();

@@ -92,12 +92,7 @@ impl Target {
 ///
 /// # Errors
 /// As for [`Target::write`].
-pub fn write_for(
-    sink: impl Write,
-    snapshot: &Snapshot,
-    image: &[u8],
-    cpu: &Cpu,
-) -> io::Result<()> {
+pub fn write_for(sink: impl Write, snapshot: &Snapshot, image: &[u8], cpu: &Cpu) -> io::Result<()> {
     let mut frames = FrameWriter::new(sink, &FORMAT)?;
     frames.put(&encoded(cpu)?, CPU_MAX)?;
     frames.put(image, IMAGE_MAX)?;

@@ -115,7 +115,8 @@ fn what_is_written_is_read_back_byte_by_byte() {
                 ends.push(vm.run().expect("runs").end);
                 assert_eq!(text.text(), "b");
                 let mut last = [0; 4];
-                vm.memory().read(Gpa(vm.layout().ram.last().expect("one").end - 4), &mut last)
+                vm.memory()
+                    .read(Gpa(vm.layout().ram.last().expect("one").end - 4), &mut last)
                     .expect("RAM");
                 assert_eq!(&last, b"last");
             }
@@ -207,7 +208,8 @@ fn whatever_is_changed_behind_right_checksums_ends_with_a_name() {
     let state = machine.clone().step_by(5);
     let image = (begins[1] + FRAME_HEAD..begins[1] + FRAME_HEAD + 0x80).step_by(3);
     let pages = (begins[3]..file.len()).step_by(997);
-    let heads = begins[3..begins.len() - 2].iter().flat_map(|at| *at + FRAME_HEAD..*at + FRAME_HEAD + 8);
+    let heads =
+        begins[3..begins.len() - 2].iter().flat_map(|at| *at + FRAME_HEAD..*at + FRAME_HEAD + 8);
     let frames_heads = (begins[0]..begins[1]).chain(begins[3]..begins[3] + 4);
     for at in state.chain(image).chain(pages).chain(heads).chain(frames_heads) {
         for change in [1 << (at % 8), 0xff] {
