@@ -25,8 +25,9 @@ fn main(boot: &Boot) {
     let mut seed = [0; 8];
     guest::ready(&mut seed);
     println!("{} primes, the last is {}", primes.len(), primes[primes.len() - 1]);
-    let chosen = primes[u64::from_le_bytes(seed) as usize % primes.len()];
-    let divisors = (2..chosen).take_while(|it| it * it <= chosen).filter(|it| chosen % it == 0);
+    let chosen = primes[usize::from_le_bytes(seed) % primes.len()];
+    let divisors =
+        (2..chosen).take_while(|it| it * it <= chosen).filter(|it| chosen.is_multiple_of(*it));
     println!("the one that chance picks has {} divisors", divisors.count());
     guest::log!(Info, "chance picks {chosen}");
 }

@@ -237,7 +237,7 @@ fn pages_come_whole_in_order_and_into_ram() {
     let file = common::calls::image(&[]);
     let image = Image::parse(&file).expect("an image");
     let snapshot = vm(&kvm, Ring::Zero, MEMORY, Stock::new()).snapshot().expect("taken");
-    let page = vec![1; PAGE as usize];
+    let page = vec![1; usize::try_from(PAGE).expect("small")];
     let put = |pages: &[(u64, &[u8])]| {
         let mut assembly = Snapshot::assemble(&image, snapshot.parts()).expect("right");
         let put = |(at, bytes): &(u64, &[u8])| assembly.put(Gpa(*at), bytes);

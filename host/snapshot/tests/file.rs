@@ -15,9 +15,8 @@ use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where the guest's code is, so that it fits into 1 MiB; and its seed.
+/// Where the guest's code is, so that it fits into 1 MiB.
 const CODE: u64 = 0x1_0000;
-const SEED: u64 = 0x8000;
 
 /// Prints `a`, says that it is ready, prints `b`, and ends with the first byte of its seed, halved
 /// twice so that it is no code of ours.
@@ -27,7 +26,7 @@ fn guest() -> Vec<u8> {
         // mov al, 'a'; out 0xe9, al; mov eax, NUMBER
         &[0xb0, b'a', 0xe6, 0xe9, 0xb8][..],
         &number,
-        // mov edi, SEED; mov esi, 16; out 0xf7, eax; mov al, 'b'; out 0xe9, al
+        // mov edi, 0x8000; mov esi, 16; out 0xf7, eax; mov al, 'b'; out 0xe9, al
         &[0xbf, 0, 0x80, 0, 0, 0xbe, 16, 0, 0, 0, 0xe7, 0xf7, 0xb0, b'b', 0xe6, 0xe9],
         // movzx eax, byte [rdi]; shr eax, 2; out 0xf4, eax
         &[0x0f, 0xb6, 0x07, 0xc1, 0xe8, 2, 0xe7, 0xf4],
