@@ -24,7 +24,7 @@ use crate::elf::Image;
 use crate::error::{Error, SnapshotError};
 use crate::frozen::{Freezer, Frozen};
 use crate::layout::{Gpa, Layout, PAGE};
-use crate::ready::{Kept, Piece};
+use crate::ready::{Exits, Kept, Piece};
 use crate::registers::Ring;
 use crate::snapshot::{Inner, Origin, Snapshot};
 use crate::state::{MSRS_MAX, State};
@@ -56,6 +56,8 @@ pub struct Parts {
     pub answered: u32,
     /// What its clock said last, in nanoseconds.
     pub clock: u64,
+    /// How many exits of each kind it has made.
+    pub exits: Exits,
     /// Where it is to be [reseeded](crate::Vm::reseed); at most [`SEED_MAX`] bytes.
     pub seed: Option<Vec<Piece>>,
     /// The vCPU's state by the names of KVM's structures, each as the KVM API documentation has it
@@ -76,6 +78,7 @@ impl Snapshot {
             console: self.0.taken,
             answered: self.0.answered,
             clock: kept.told,
+            exits: kept.exits,
             seed: kept.seed.clone(),
             vcpu: pieces(&self.0.state),
         }
@@ -100,7 +103,7 @@ impl Snapshot {
         check_seed(parts.seed.as_deref().unwrap_or_default(), &origin.layout)?;
         let freezer = Freezer::new(&origin.layout.ram).map_err(SnapshotError::Memory)?;
         let (taken, answered) = (parts.console, parts.answered);
-        let kept = Kept::at(parts.seed, parts.clock);
+        let kept = Kept::of(parts.seed, parts.clock, parts.exits);
         Ok(Assembly { origin, state, freezer, taken, answered, kept, end: 0 })
     }
 }

@@ -22,8 +22,9 @@
 //! ```
 
 use crate::error::{Error, SnapshotError};
+use crate::exit::ExitKind;
 use crate::layout::Gpa;
-use crate::outcome::End;
+use crate::outcome::{End, Stats};
 use crate::stock::fill_with_random;
 use crate::vm::{Stop, Vm};
 use std::time::Duration;
@@ -46,12 +47,35 @@ pub(crate) struct Kept {
     began: u64,
     /// What its clock said last.
     pub(crate) told: u64,
+    /// How many exits of each kind it had made when its VM's counts began.
+    pub(crate) exits: Exits,
 }
 
+/// A number for each of [`ExitKind::ALL`].
+pub type Exits = [u64; ExitKind::ALL.len()];
+
 impl Kept {
-    /// As it was when the clock had last said so much.
-    pub(crate) const fn at(seed: Option<Vec<Piece>>, told: u64) -> Self {
-        Self { seed, began: told, told }
+    /// For a VM of a snapshot that has this.
+    pub(crate) const fn of(seed: Option<Vec<Piece>>, told: u64, exits: Exits) -> Self {
+        Self { seed, began: told, told, exits }
+    }
+
+    /// For a snapshot.
+    pub(crate) fn now(&self, stats: &Stats) -> Self {
+        let exits = ExitKind::ALL.map(|kind| self.exits_of(kind, stats));
+        Self { exits, ..self.clone() }
+    }
+
+    /// How many exits of a kind the guest has made.
+    pub(crate) fn exits_of(&self, kind: ExitKind, stats: &Stats) -> u64 {
+        let of_kind = ExitKind::ALL.iter().zip(&self.exits).find(|(it, _)| **it == kind);
+        of_kind.map_or(0, |(_, before)| *before).saturating_add(stats.exits_of(kind))
+    }
+
+    /// How many it has made, as [`Stats::exits`] counts them.
+    pub(crate) fn exits(&self, stats: &Stats) -> u64 {
+        let kinds = ExitKind::ALL.into_iter().filter(|kind| *kind != ExitKind::Interrupted);
+        kinds.fold(0, |sum, kind| sum.saturating_add(self.exits_of(kind, stats)))
     }
 
     /// What the guest's clock says, so long after its service was made: never less than before.
@@ -68,13 +92,14 @@ impl Kept {
 
     /// For another VM, whose clock begins where this one's was.
     pub(crate) fn for_another(&self) -> Self {
-        Self::at(self.seed.clone(), self.told)
+        Self::of(self.seed.clone(), self.told, self.exits)
     }
 
     /// Back to how it was then. The clock runs on, as the time stamp counter does.
     pub(crate) fn restore(&mut self, then: &Self) {
         self.seed.clone_from(&then.seed);
         self.told = self.told.max(then.told);
+        self.exits = then.exits;
     }
 }
 

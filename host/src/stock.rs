@@ -94,12 +94,12 @@ impl Host for Answers<'_, '_> {
     }
 
     fn exits(&mut self) -> u64 {
-        self.guest.stats().exits()
+        self.guest.kept.exits(self.guest.stats)
     }
 
     fn exits_of_kind(&mut self, kind: u32) -> Option<u64> {
         let kind = *ExitKind::ALL.get(usize::try_from(kind).ok()?)?;
-        Some(self.guest.stats().exits_of(kind))
+        Some(self.guest.kept.exits_of(kind, self.guest.stats))
     }
 
     fn translate(&mut self, gva: u64) -> Option<u64> {

@@ -113,6 +113,29 @@ fn the_guests_clock_never_goes_back() {
     assert!(young.run().expect("runs").registers.rax >= told);
 }
 
+#[test]
+fn the_exits_that_a_guest_is_told_go_on_and_those_of_the_host_begin_anew() {
+    let kvm = kvm();
+    let mut first = vm(&kvm, Ring::Zero, MEMORY, Stock::new());
+    set(&first, number("exits"), &[]);
+    // A call and HLT are two exits; the guest is told at the call.
+    let told: Vec<u64> = (0..3).map(|_| first.run().expect("runs").registers.rax).collect();
+    assert_eq!(told, [1, 3, 5]);
+    let snapshot = first.snapshot().expect("taken");
+    assert_eq!(first.run().expect("runs").registers.rax, 7);
+    let mut other = Vm::from_snapshot(&kvm, &snapshot).serve(Stock::new()).build().expect("builds");
+    for _ in 0..2 {
+        let outcome = other.run().expect("runs");
+        assert_eq!((outcome.registers.rax, outcome.stats.exits()), (7, 2));
+        other.restore(&snapshot).expect("goes back");
+    }
+    set(&other, number("exits_of_kind"), &[1]);
+    other.run().expect("runs");
+    // An Option: whether there is such a kind, and how many.
+    assert_eq!(other.registers().expect("there").rdi, 4);
+    assert_eq!(other.snapshot().expect("taken").parts().exits.iter().sum::<u64>(), 8);
+}
+
 fn put_together(image: &Image<'_>, snapshot: &Snapshot) -> Snapshot {
     let mut assembly = Snapshot::assemble(image, snapshot.parts()).expect("right");
     for (gpa, pages) in snapshot.pages() {

@@ -1,6 +1,6 @@
 //! What stands in the frame of the machine.
 
-use portcall::ready::Piece;
+use portcall::ready::{Exits, Piece};
 use portcall::{Gpa, Parts, Ring};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -15,6 +15,7 @@ pub(crate) struct Machine {
     console: u64,
     answered: u32,
     clock: u64,
+    exits: Exits,
     /// Addresses and sizes.
     seed: Option<Vec<(u64, u64)>>,
     vcpu: Vec<(String, ByteBuf)>,
@@ -31,6 +32,7 @@ impl From<Parts> for Machine {
             console: parts.console,
             answered: parts.answered,
             clock: parts.clock,
+            exits: parts.exits,
             seed: parts.seed.map(|seed| seed.iter().map(piece).collect()),
             vcpu: vcpu.collect(),
         }
@@ -48,6 +50,7 @@ impl From<Machine> for Parts {
             console: machine.console,
             answered: machine.answered,
             clock: machine.clock,
+            exits: machine.exits,
             seed: machine.seed.map(|seed| seed.iter().map(piece).collect()),
             vcpu: vcpu.collect(),
         }
