@@ -36,6 +36,7 @@ mod memcpy;
 #[cfg(target_os = "none")]
 mod panic;
 pub mod port;
+mod ready;
 #[doc(hidden)]
 pub mod rt;
 #[doc(hidden)]
@@ -46,6 +47,7 @@ pub use abi;
 pub use boot::Boot;
 pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
+pub use ready::ready;
 
 /// An address or size of the contract's as Rust has it.
 #[expect(clippy::cast_possible_truncation, reason = "guests are 64-bit")]

@@ -33,6 +33,7 @@ macro_rules! guest {
             console: &mut $vm.console,
             annotations: &mut $vm.annotations,
             log: &mut $vm.log,
+            kept: &mut $vm.kept,
         }
     };
 }

@@ -13,6 +13,7 @@ use crate::memory::{self, Memory};
 use crate::observe::{Observer, Observers};
 use crate::outcome::{Annotations, Stats};
 use crate::ports::{Log, PortTable, Ports};
+use crate::ready::Kept;
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
 use crate::snapshot::{Origin, Snapshot};
@@ -224,7 +225,7 @@ impl<'a> Builder<'a> {
         vcpu.sync(wanted);
 
         let mut console = Console::new(self.console, layout, self.limits.console);
-        let mut answered = 0;
+        let (mut answered, mut kept) = (0, Kept::default());
         match self.source {
             Source::Image(image) => boot(&origin, image, &ram, &vcpu, &mut steps)?,
             Source::Snapshot(snapshot) => {
@@ -233,6 +234,7 @@ impl<'a> Builder<'a> {
                 steps.done(8, "KVM_SET_*", start, || "all of the snapshot's vCPU".to_owned());
                 console.resume_at(snapshot.0.taken);
                 answered = snapshot.0.answered;
+                kept = snapshot.0.kept.for_another();
             }
         }
 
@@ -258,6 +260,7 @@ impl<'a> Builder<'a> {
             fault: None,
             tape: None,
             restored: None,
+            kept,
         };
         if let Some(tape) = self.tape {
             vm.put_in(tape);

@@ -6,6 +6,7 @@
 
 use crate::layout::{Gpa, Gva, PAGE};
 use crate::memory::Memory;
+use crate::ready::Piece;
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation};
 use abi::calls::{self, Malformed};
@@ -137,6 +138,18 @@ impl<'a> Claims<'a> {
             }
         }
         Ok(bytes)
+    }
+
+    /// The pieces of guest-physical memory that bytes are which the guest may write.
+    pub(crate) fn writable(&self, address: u64, size: u64) -> Result<Vec<Piece>, Malformed> {
+        let piece = |piece: Result<(Gpa, usize), Malformed>| {
+            let (gpa, size) = piece?;
+            // Page tables may lead beyond RAM.
+            let refused = Malformed::pointer(address, size as u64);
+            self.memory.read(gpa, &mut [0]).map_err(|_| refused)?;
+            Ok(Piece { gpa, size: size as u64 })
+        };
+        self.pieces(address, size, Use::Write).map(piece).collect()
     }
 
     /// Copies bytes that the guest may read, at most [`BUFFER_MAX`](calls::BUFFER_MAX).

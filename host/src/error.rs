@@ -182,6 +182,33 @@ pub enum SnapshotError {
     /// The memory cannot be copied.
     #[error("cannot keep a copy of the guest's memory: {0}")]
     Memory(#[source] io::Error),
+    /// There are no random bytes.
+    #[error("cannot reseed the guest: the kernel gives no random bytes: {0}")]
+    Random(#[source] io::Error),
+    /// The vCPU's state is not in the pieces that it is to be made of.
+    #[error("the snapshot's vCPU cannot be made: {name}: {what}; take the snapshot again")]
+    Vcpu {
+        /// The piece.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A run of pages is not one.
+    #[error("the snapshot's {size} bytes of memory at {at:#x} {what}; take the snapshot again")]
+    Pages {
+        /// Where they are to be.
+        at: u64,
+        /// How many bytes.
+        size: u64,
+        /// What is wrong with them.
+        what: &'static str,
+    },
+    /// What the host is to remember of the guest contradicts its memory.
+    #[error("the snapshot contradicts itself: {what}; take it again")]
+    Contradiction {
+        /// How.
+        what: &'static str,
+    },
 }
 
 /// Why a guest cannot have its memory.

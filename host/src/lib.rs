@@ -81,6 +81,8 @@ mod vm;
 mod made_up;
 
 pub mod snapshot;
+pub mod parts;
+pub mod ready;
 pub mod restore;
 mod touched;
 mod invariant;
@@ -105,6 +107,7 @@ pub use limit::Limit;
 pub use memory::Memory;
 pub use observe::{CallEvent, ExitEvent, Observer, Step};
 pub use outcome::{Annotations, End, Outcome, Place, Stats};
+pub use parts::Parts;
 pub use ports::{Guest, Ports};
 pub use printable::printable;
 pub use registers::Ring;

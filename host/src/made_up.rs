@@ -14,6 +14,7 @@
 
 use crate::error::Error;
 use crate::outcome::{Annotations, Stats};
+use crate::ready::Kept;
 use crate::vcpu::Synced;
 use crate::vm::{Stop, Vm};
 use kvm_bindings::kvm_run;
@@ -52,5 +53,6 @@ impl Vm {
         self.input.forget();
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
         (self.end, self.fault, self.answered) = (None, None, 0);
+        self.kept = Kept::default();
     }
 }

@@ -6,6 +6,7 @@ use crate::error::{ConfigError, KvmError};
 use crate::layout::Gva;
 use crate::memory::Memory;
 use crate::outcome::{Annotations, End, Stats};
+use crate::ready::Kept;
 use crate::tape::Effect;
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation, read_virtual_with};
@@ -68,6 +69,7 @@ pub struct Guest<'a> {
     pub(crate) annotations: &'a mut Annotations,
     pub(crate) log: &'a mut Log,
     pub(crate) console: &'a mut Console,
+    pub(crate) kept: &'a mut Kept,
 }
 
 impl<'a> Guest<'a> {

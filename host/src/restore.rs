@@ -60,6 +60,7 @@ impl Vm {
         self.console.start_afresh();
         self.console.resume_at(snapshot.0.taken);
         self.answered = snapshot.0.answered;
+        self.kept.restore(&snapshot.0.kept);
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
         (self.end, self.fault) = (None, None);
         Ok(effort)

@@ -25,12 +25,13 @@
 //! The guest's memory, and all that KVM lets one read and set of its vCPU: general, segment,
 //! control and table registers, floating-point and vector state, extended control registers, debug
 //! registers, MSRs, pending events. Of the host's devices: the console window's indexes, and which
-//! call the guest has answered last. The time stamp counter goes on from where it was in a VM that
+//! call the guest has answered last. Of the stock interface: where the guest is to be
+//! [reseeded](Vm::reseed), what its clock said last, and how many exits it has made. The time stamp counter goes on from where it was in a VM that
 //! is made of the snapshot, and runs on in one that is restored: turned back, it would be the one
 //! clock that is.
 //!
 //! Not in it: what handlers, services, sinks and sources keep, which are the host's own, and the
-//! annotations and counts, which begin anew.
+//! annotations and the host's counts and limits, which begin anew.
 
 use crate::elf::Image;
 use crate::error::{Error, SnapshotError};
@@ -39,6 +40,7 @@ use crate::invariant::Invariant;
 use crate::layout::Layout;
 use crate::note::Notes;
 use crate::outcome::End;
+use crate::ready::Kept;
 use crate::registers::Ring;
 use crate::sparse::Pagemap;
 use crate::state::State;
@@ -90,6 +92,8 @@ pub(crate) struct Inner {
     pub(crate) taken: u64,
     /// What the guest had said when it last came to wait for a call.
     pub(crate) answered: u32,
+    /// What the stock interface keeps of the guest.
+    pub(crate) kept: Kept,
     /// Found when the first VM was restored to it.
     pub(crate) invariant: OnceLock<Option<Invariant>>,
 }
@@ -99,6 +103,12 @@ impl Snapshot {
     #[must_use]
     pub fn memory(&self) -> u64 {
         self.0.origin.memory
+    }
+
+    /// The ring that the guest started in.
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        self.0.origin.ring
     }
 
     /// The guest's arguments.
@@ -148,6 +158,7 @@ impl Vm {
             frozen: Arc::new(frozen),
             taken: self.console.taken(),
             answered: self.answered,
+            kept: self.kept.now(&self.stats),
             invariant: OnceLock::new(),
         })))
     }

@@ -31,7 +31,7 @@ const UNLISTED: [RangeInclusive<u32>; 8] = [
 const HYPER_V: RangeInclusive<u32> = 0x4000_0000..=0x4000_ffff;
 
 /// The most MSRs that one KVM_GET_MSRS takes (Linux, arch/x86/kvm/x86.c: MAX_IO_MSRS).
-const MSRS_MAX: usize = 256;
+pub(crate) const MSRS_MAX: usize = 256;
 
 /// A vCPU's state between two instructions.
 #[derive(Clone, Debug)]

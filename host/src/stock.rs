@@ -18,8 +18,9 @@ use crate::claims::Claims;
 use crate::exit::ExitKind;
 use crate::layout::Gva;
 use crate::ports::Guest;
+use crate::ready::Piece;
 use crate::service::{Call, NoAnswer, Service};
-use abi::calls::{Interface, Serve};
+use abi::calls::{Interface, Malformed, Serve};
 use abi::host::{self, Host, Level};
 use abi::host_address::{self, HostAddress};
 use std::io;
@@ -53,9 +54,27 @@ impl Service for Stock {
 
     fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
         let mut claims = guest.claims();
-        let answers = Answers { start: self.start, claims: guest.claims(), guest };
-        Ok(host::Server(answers).serve(call.method, call.words, &mut claims)?)
+        // Found before anything is written: the guest may have its page tables in the buffer.
+        let seed = if call.method == READY { Some(seed(&claims, call.words)?) } else { None };
+        let answers = Answers { start: self.start, claims: guest.claims(), guest: &mut *guest };
+        let count = host::Server(answers).serve(call.method, call.words, &mut claims)?;
+        if seed.is_some() {
+            guest.kept.seed = seed;
+        }
+        Ok(count)
     }
+}
+
+/// The call by which a guest says that it is set up.
+const READY: u32 = host::INTERFACE.place("ready");
+
+/// Where the buffer of such a call lies.
+fn seed(claims: &Claims<'_>, words: &[u64]) -> Result<Vec<Piece>, Malformed> {
+    let (address, size) = (words[0], words[1]);
+    if size > host::SEED_MAX {
+        return Err(Malformed::too_large(size, host::SEED_MAX).of("seed"));
+    }
+    claims.writable(address, size).map_err(|malformed| malformed.of("seed"))
 }
 
 /// Answers one guest, for the time of one call.
@@ -75,12 +94,12 @@ impl Host for Answers<'_, '_> {
     }
 
     fn exits(&mut self) -> u64 {
-        self.guest.stats().exits()
+        self.guest.kept.exits(self.guest.stats)
     }
 
     fn exits_of_kind(&mut self, kind: u32) -> Option<u64> {
         let kind = *ExitKind::ALL.get(usize::try_from(kind).ok()?)?;
-        Some(self.guest.stats().exits_of(kind))
+        Some(self.guest.kept.exits_of(kind, self.guest.stats))
     }
 
     fn translate(&mut self, gva: u64) -> Option<u64> {
@@ -88,7 +107,7 @@ impl Host for Answers<'_, '_> {
     }
 
     fn clock(&mut self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.guest.kept.clock(self.start.elapsed())
     }
 
     #[expect(clippy::panic, reason = "a handler that cannot answer ends the run by it")]
@@ -96,6 +115,10 @@ impl Host for Answers<'_, '_> {
         if let Err(error) = fill_with_random(into) {
             panic!("the kernel gives no random bytes: {error}");
         }
+    }
+
+    fn ready(&mut self, seed: &mut [u8]) {
+        self.random(seed);
     }
 
     fn log(&mut self, level: Level, text: &str) {
@@ -108,7 +131,7 @@ impl Host for Answers<'_, '_> {
 }
 
 /// getrandom(2), as often as it takes.
-fn fill_with_random(mut bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn fill_with_random(mut bytes: &mut [u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         // SAFETY: `bytes` is writable for as many bytes.
         let done = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };

@@ -14,6 +14,7 @@ use crate::memory::Memory;
 use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
 use crate::ports::{Log, PortTable};
+use crate::ready::Kept;
 use crate::restore::Restored;
 use crate::service::Calls;
 use crate::snapshot::{Origin, Snapshot};
@@ -77,6 +78,8 @@ pub struct Vm {
     pub(crate) fault: Option<Exception>,
     pub(crate) tape: Option<Box<dyn Tape>>,
     pub(crate) restored: Option<Restored>,
+    /// What the stock interface keeps of the guest.
+    pub(crate) kept: Kept,
 }
 
 impl Vm {
@@ -171,6 +174,7 @@ impl Vm {
             return self.finish(End::Stopped);
         }
         // 10: the guest runs.
+        self.kept.goes_on();
         let entered = self.steps.now();
         let exit = self.vcpu.run()?;
         self.answered(exit, entered)

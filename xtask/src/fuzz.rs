@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(
             message,
             "there is no fuzz target `exit`. Did you mean exits? Targets: calls, dwarf, elf, exits, \
-             logs"
+             logs, snapshots"
         );
     }
 

@@ -12,11 +12,13 @@ use std::process::{Command, ExitCode};
 /// The command line of `run`.
 #[derive(clap::Args)]
 #[command(
-    override_usage = "cargo xtask run [NAME] [--profile PROFILE] [OPTIONS] [-- ARGS]",
+    override_usage = "cargo xtask run [NAME|FILE] [--profile PROFILE] [OPTIONS] [-- ARGS]",
     after_help = "\
 NAME is guest/examples/NAME.rs, NAME.c or guest/hostile/examples/NAME.rs; `hello` if none is given.
 Where there is a host/examples/NAME.rs, that runs the guest, in place of `portcall`.
 Of the directives in its header, `host` and `memory` hold here as well.
+FILE, a path with a `/`, is what `cargo xtask run NAME --emit snapshot=FILE` wrote: `portcall` goes on
+from it, with the guest that is in it.
 --profile PROFILE is how a guest in Rust is built: release (the default) or dev.
 OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
 rax=42; `cargo xtask run NAME --help` lists them. ARGS go to the guest.
@@ -41,6 +43,12 @@ struct Plan {
 /// Runs a guest; comes back only if that failed.
 pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
     let plan = plan(&args.words)?;
+    // A snapshot has its guest in it, and no program's name has a slash.
+    if plan.name.contains('/') {
+        let mut command = Command::new(build_host(None)?);
+        command.arg("run").arg(&plan.name).args(&plan.options);
+        return becomes(command, guest_args);
+    }
     let program = programs::find(&plan.name)?;
     let image = program.image(plan.profile);
     let header = program.directives()?;
@@ -52,6 +60,11 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let mut command = Command::new(host);
     command.arg("run").arg(image);
     command.args(memory(header.memory.as_deref(), &plan.options)).args(plan.options);
+    becomes(command, guest_args)
+}
+
+/// Goes on as that command.
+fn becomes(mut command: Command, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
     if !guest_args.is_empty() {
         command.arg("--").args(guest_args);
     }

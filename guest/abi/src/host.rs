@@ -51,6 +51,9 @@ impl Fixed for Level {
     }
 }
 
+/// The most bytes of the seed of [`Host::ready`].
+pub const SEED_MAX: u64 = 4096;
+
 crate::hypercalls! {
     /// What a guest may ask any host that allows it.
     pub trait Host {
@@ -82,5 +85,9 @@ crate::hypercalls! {
 
         /// Leaves a key and a value in the run's outcome. `false` where there are too many.
         fn annotate(&mut self, key: &str, value: &str) -> bool;
+
+        /// Says that the guest is set up, and fills `seed` with bytes that no one can foresee: with
+        /// others in every VM that is made of a snapshot of this moment and reseeded.
+        fn ready(&mut self, seed: &mut [u8]);
     }
 }

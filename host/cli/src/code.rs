@@ -27,7 +27,7 @@ Process codes:
   122      a limit was reached
   123      a call was refused, or a handler on the host failed
   124      the guest ran longer than --timeout
-  125      portcall itself failed: wrong command line, bad image or log, no KVM
+  125      portcall itself failed: wrong command line, bad image, log or snapshot, no KVM
   126      KVM refused: an instruction it cannot emulate, a state it cannot enter
   130 143  interrupted by Ctrl-C (SIGINT) or SIGTERM; 129 by SIGHUP
   139      an exception or triple fault in the guest

@@ -1,15 +1,14 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
 
 use crate::code::Failure;
+use crate::json::json;
 use crate::output::{self, Patient};
 use crate::session::Ended;
 use inspect::core::AddressSpace;
-use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
-use portcall::exit::ExitKind;
 use portcall::sparse::Pagemap;
-use portcall::{Builder, End, Limit, registers};
+use portcall::{Builder, Vm};
 use replay::Recording;
-use serde_json::{Map, Value, json};
+use snapshot::Target;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,6 +21,7 @@ enum Kind {
     Json,
     Core,
     Log,
+    Snapshot,
 }
 
 /// One `--emit`.
@@ -41,13 +41,18 @@ impl FromStr for Emit {
             "json" => Kind::Json,
             "core" => Kind::Core,
             "log" => Kind::Log,
-            _ => return Err(format!("{kind} cannot be emitted; there are json, core and log")),
+            "snapshot" => Kind::Snapshot,
+            _ => {
+                let kinds = "there are json, core, log and snapshot";
+                return Err(format!("{kind} cannot be emitted; {kinds}"));
+            }
         };
         match (file, kind) {
             ("", _) => Err("it names no file after =; \"-\" is stdout".to_owned()),
             ("-", Kind::Log) => {
                 Err("stdout has the guest's text: name a file, log=FILE".to_owned())
             }
+            ("-", Kind::Snapshot) => Err("a snapshot is a file: name it, snapshot=FILE".to_owned()),
             ("-", Kind::Core) => Err("a core file is sparse: name a file, core=FILE".to_owned()),
             ("-", Kind::Json) => Ok(Self { kind, file: None }),
             (file, _) => Ok(Self { kind, file: Some(file.into()) }),
@@ -63,8 +68,12 @@ pub(crate) struct Output {
     file: Option<File>,
     /// Of a log, once it is begun.
     recording: Option<Recording>,
-    /// Of a core file: in the jail it could not be opened any more.
+    /// Of a core file or a snapshot: in the jail it could not be opened any more.
     pagemap: Option<Pagemap>,
+    /// Of a snapshot, until it is taken.
+    target: Option<Target>,
+    /// Why there is no snapshot; `None` once there is.
+    missing: Option<Failure>,
 }
 
 impl Emit {
@@ -78,18 +87,40 @@ impl Emit {
         self.kind == Kind::Log
     }
 
+    /// Whether it is a snapshot.
+    pub(crate) fn keeps(&self) -> bool {
+        self.kind == Kind::Snapshot
+    }
+
     /// Opens it; `input` is the file that the run is made of.
     pub(crate) fn open(&self, input: &Path) -> Result<Output, Failure> {
         let (kind, recording) = (self.kind, None);
-        let pagemap = (kind == Kind::Core).then(Pagemap::open);
+        let pagemap = matches!(kind, Kind::Core | Kind::Snapshot).then(Pagemap::open);
+        let opened = |name: String, file| Output {
+            kind,
+            name,
+            file,
+            recording,
+            pagemap,
+            target: None,
+            missing: None,
+        };
         let Some(path) = &self.file else {
-            return Ok(Output { kind, name: "stdout".to_owned(), file: None, recording, pagemap });
+            return Ok(opened("stdout".to_owned(), None));
         };
         let name = path.display().to_string();
         if is_same(path, input) {
             return Err(Failure::Message(format!(
                 "{name} is what is to be run; name another file"
             )));
+        }
+        if kind == Kind::Snapshot {
+            let target = Target::create(path)
+                .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
+            let why = "the guest never said that it is ready (Host::ready)";
+            let missing = Failure::Message(format!("there is no snapshot {name}: {why}"));
+            let (target, missing) = (Some(target), Some(missing));
+            return Ok(Output { target, missing, ..opened(name, None) });
         }
         // What stands there is lost only once there is something to put in its place. A pipe
         // that nobody reads is an error, not a wait.
@@ -104,7 +135,7 @@ impl Emit {
             let why = "a core file is sparse, and that is no plain file";
             return Err(Failure::Message(format!("cannot write {name}: {why}")));
         }
-        Ok(Output { kind, name, file: Some(file), recording, pagemap })
+        Ok(opened(name, Some(file)))
     }
 }
 
@@ -114,13 +145,19 @@ fn is_same(one: &Path, other: &Path) -> bool {
     id(one).is_some() && id(one) == id(other)
 }
 
+/// Which plain file it is.
+fn id_of(file: &File) -> Option<(u64, u64)> {
+    let metadata = file.metadata().ok()?;
+    metadata.is_file().then_some((metadata.dev(), metadata.ino()))
+}
+
+/// The same of an output's.
+fn id(output: &Output) -> Option<(u64, u64)> {
+    id_of(output.file.as_ref()?)
+}
+
 /// Refuses two outputs to one file, of which only a mixture would be left.
 pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
-    let id_of = |file: &File| {
-        let metadata = file.metadata().ok()?;
-        metadata.is_file().then_some((metadata.dev(), metadata.ino()))
-    };
-    let id = |output: &Output| id_of(output.file.as_ref()?);
     // A shell may have led it to the same file.
     let stdout = io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.ok().and_then(|stdout| id_of(&stdout.into()));
@@ -134,6 +171,24 @@ pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
             let why = "stdout goes there as well, with the guest's text; name another file";
             return Err(Failure::Message(format!("cannot write {name}: {why}")));
         }
+    }
+    let targets = || outputs.iter().filter_map(|output| output.target.as_ref());
+    for target in targets() {
+        // Nothing is open there yet.
+        let there = File::open(target.path()).ok().and_then(|file| id_of(&file));
+        if there.is_some() && (there == stdout || outputs.iter().any(|it| id(it) == there)) {
+            let name = target.path().display();
+            return Err(Failure::Message(format!("{name} is named twice; name another file")));
+        }
+    }
+    if targets().count() > 1 {
+        let why = "a snapshot is taken once; name one file, and copy that";
+        return Err(Failure::Message(format!("--emit snapshot: {why}")));
+    }
+    let records = outputs.iter().any(|output| output.kind == Kind::Log);
+    if records && targets().count() > 0 {
+        let why = "a run that is recorded cannot be gone back to; leave one of them out";
+        return Err(Failure::Message(format!("--emit snapshot with --emit log: {why}")));
     }
     if outputs.iter().filter(|output| output.kind == Kind::Log).count() > 1 {
         let why = "a run is recorded once; name one log, and copy that";
@@ -157,6 +212,25 @@ impl Output {
         Ok(builder.tape(recorder))
     }
 
+    /// The guest says that it is ready: a snapshot is taken and written. Why not is said at the
+    /// end, since the run goes on.
+    pub(crate) fn keep(&mut self, vm: &mut Vm, image: &[u8]) {
+        let Some(target) = self.target.take() else { return };
+        let pagemap = self.pagemap.take().unwrap_or_else(Pagemap::open);
+        self.missing = match vm.snapshot_with(&pagemap) {
+            Ok(snapshot) => {
+                let written = target.write(&snapshot, image);
+                written.err().map(|error| Failure::writing(&self.name, &error))
+            }
+            Err(error) => Some(Failure::Message(format!("cannot take a snapshot: {error}"))),
+        };
+    }
+
+    /// Where a snapshot is to be put in place of an older one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.target.as_ref()?.directory()
+    }
+
     /// The run has failed on the host's side; a log is completed all the same.
     /// `signal` is the one that stopped it, if one did.
     pub(crate) fn abandon(self, signal: Option<i32>) -> Result<(), Failure> {
@@ -168,8 +242,9 @@ impl Output {
         if self.kind == Kind::Log {
             return self.abandon(ended.signal);
         }
-        let Self { kind, name, file, pagemap, .. } = self;
+        let Self { kind, name, file, pagemap, missing, .. } = self;
         match (kind, file) {
+            (Kind::Snapshot, _) => missing.map_or(Ok(()), Err),
             (Kind::Core, Some(mut file)) => {
                 let pagemap = pagemap.unwrap_or_else(Pagemap::open);
                 let space = inspect::core::write(ended.vm, ended.outcome, &pagemap, &mut file)
@@ -194,167 +269,4 @@ impl Output {
             }
         }
     }
-}
-
-/// A finished run as JSON. 64-bit values are strings in hexadecimal, since JSON's readers may
-/// take numbers for doubles; counts are numbers; times are microseconds.
-fn json(ended: &Ended<'_>) -> Value {
-    let (outcome, counts) = (ended.outcome, &ended.counts);
-    let registers: Map<String, Value> = registers::named(&outcome.registers)
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), hexadecimal(value)))
-        .collect();
-    let kinds: Map<String, Value> = ExitKind::ALL
-        .into_iter()
-        .map(|kind| (kind.name().to_owned(), outcome.stats.exits_of(kind).into()))
-        .collect();
-    let ports: Map<String, Value> = counts
-        .ports
-        .iter()
-        .map(|(number, port)| {
-            let counts = json!({
-                "reads": port.reads, "writes": port.writes, "bytes": port.bytes,
-            });
-            (format!("{number:#x}"), counts)
-        })
-        .collect();
-    let unanswered: Map<String, Value> = outcome
-        .stats
-        .unanswered
-        .iter()
-        .map(|(port, (reads, writes))| {
-            (format!("{port:#x}"), json!({ "reads": reads, "writes": writes }))
-        })
-        .collect();
-    // A list, since a guest may give a key twice.
-    let annotations: Vec<Value> = outcome
-        .annotations
-        .iter()
-        .map(|(key, value)| json!({ "key": key, "value": value }))
-        .collect();
-    let unmet: Vec<Value> = ended
-        .unmet
-        .iter()
-        .map(|(wanted, found)| json!({ "expected": wanted, "found": found }))
-        .collect();
-    json!({
-        "end": end(&outcome.end),
-        "code": ended.code,
-        "explanation": ended.explanation.as_ref().map(explanation),
-        "registers": registers,
-        "calls": outcome.stats.calls,
-        "exits": { "all": outcome.stats.exits(), "by_kind": kinds, "by_port": ports },
-        "annotations": annotations,
-        "unanswered_ports": unanswered,
-        "console": {
-            "bytes": outcome.stats.console_bytes, "lost": outcome.stats.console_lost,
-        },
-        "time_us": {
-            "guest": micros(counts.in_guest), "host": micros(counts.in_host),
-        },
-        "emulated_instructions": ended.instructions,
-        "unmet_expectations": unmet,
-    })
-}
-
-fn explanation(explanation: &Explanation) -> Value {
-    let why = match &explanation.debug_info {
-        DebugInfo::Lines => None,
-        DebugInfo::Symbols(why) | DebugInfo::Nothing(why) => Some(*why),
-    };
-    let system = &explanation.system;
-    json!({
-        "headline": explanation.headline,
-        "place": explanation.place.as_ref().map(|place| place.shown()),
-        "line": explanation.line,
-        "instruction": explanation.instruction,
-        "notes": explanation.notes,
-        "backtrace": explanation.backtrace.iter().map(frame).collect::<Vec<_>>(),
-        "backtrace_end": match explanation.backtrace_end {
-            WalkEnd::Complete => "complete",
-            WalkEnd::Lost => "lost",
-            WalkEnd::Cut => "cut",
-        },
-        "system_registers": {
-            "cr0": hexadecimal(system.cr0), "cr2": hexadecimal(system.cr2),
-            "cr3": hexadecimal(system.cr3), "cr4": hexadecimal(system.cr4),
-            "efer": hexadecimal(system.efer),
-            "cs": hexadecimal(system.cs.selector.into()),
-            "ss": hexadecimal(system.ss.selector.into()),
-            "ds": hexadecimal(system.ds.selector.into()),
-            "es": hexadecimal(system.es.selector.into()),
-            "fs_base": hexadecimal(system.fs.base), "gs_base": hexadecimal(system.gs.base),
-            "gdt_base": hexadecimal(system.gdt.base), "gdt_limit": system.gdt.limit,
-            "idt_base": hexadecimal(system.idt.base), "idt_limit": system.idt.limit,
-            "tr": hexadecimal(system.tr.selector.into()),
-        },
-        "no_lines_because": why,
-    })
-}
-
-fn frame(frame: &Frame) -> Value {
-    json!({
-        "address": hexadecimal(frame.address),
-        "function": frame.function,
-        "offset": frame.offset,
-        "file": frame.source.as_ref().map(|at| at.file.display().to_string()),
-        "line": frame.source.as_ref().map(|at| at.line),
-        "column": frame.source.as_ref().map(|at| at.column),
-        "inlined": frame.inlined,
-    })
-}
-
-fn end(end: &End) -> Value {
-    let mut value = match end {
-        End::Exited(code) => json!({ "code": code }),
-        End::Panicked { message, at } => json!({
-            "message": message,
-            "at": at.as_ref().map(|at| {
-                json!({ "file": at.file, "line": at.line, "column": at.column })
-            }),
-        }),
-        End::Exception(exception) => json!({
-            "vector": exception.vector,
-            "mnemonic": exception.name().0,
-            "error_code": exception.error_code.map(hexadecimal),
-            "rip": hexadecimal(exception.rip.0),
-            "cs": hexadecimal(exception.cs.into()),
-            "cr2": exception.cr2.map(|address| hexadecimal(address.0)),
-        }),
-        End::UnmappedAccess { gpa, write } => {
-            json!({ "gpa": hexadecimal(gpa.0), "write": write })
-        }
-        End::CallRefused { call, why } => json!({ "call": call, "why": why }),
-        End::HandlerFailed { message } => json!({ "message": message }),
-        End::Diverged { expected, actual } => json!({ "expected": expected, "actual": actual }),
-        End::LimitReached(limit) => match limit {
-            Limit::Time(time) => json!({ "limit": limit.name(), "us": micros(*time) }),
-            Limit::Exits(most) | Limit::Console(most) | Limit::Calls(most) => {
-                json!({ "limit": limit.name(), "most": most })
-            }
-            _ => json!({ "limit": limit.name() }),
-        },
-        End::EmulationFailed { bytes } => {
-            let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            json!({ "bytes": bytes.join(" ") })
-        }
-        End::InternalError { suberror, data } => {
-            let data: Vec<Value> = data.iter().copied().map(hexadecimal).collect();
-            json!({ "suberror": suberror, "data": data })
-        }
-        End::EntryFailed { reason } => json!({ "reason": hexadecimal(*reason) }),
-        End::UnexpectedExit { reason } => json!({ "reason": reason }),
-        _ => json!({}),
-    };
-    value["name"] = end.name().into();
-    value["text"] = end.to_string().into();
-    value
-}
-
-fn hexadecimal(value: u64) -> Value {
-    format!("{value:#x}").into()
-}
-
-fn micros(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@ use crate::code::Failure;
 use portcall::elf;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The largest image that is read. None is near it; a wrong file may be.
@@ -15,6 +15,7 @@ pub(crate) struct ImageFile {
     path: PathBuf,
     file: File,
     size: u64,
+    snapshot: bool,
 }
 
 impl ImageFile {
@@ -33,12 +34,22 @@ impl ImageFile {
                 format!("{name} is a directory; give the ELF file that the guest was linked to");
             return Err(Failure::Message(message));
         }
-        if !metadata.is_file() || metadata.len() > IMAGE_MAX {
+        let mut start = [0; 8];
+        let snapshot = metadata.is_file()
+            && file.read_exact_at(&mut start, 0).is_ok()
+            && snapshot::is_snapshot(&start);
+        // A snapshot has memory in it as well.
+        if !metadata.is_file() || (metadata.len() > IMAGE_MAX && !snapshot) {
             let message =
                 format!("{name} is no regular file of at most 1 GiB, so no guest's ELF file");
             return Err(Failure::Message(message));
         }
-        Ok(Self { path: path.into(), file, size: metadata.len() })
+        Ok(Self { path: path.into(), file, size: metadata.len(), snapshot })
+    }
+
+    /// Whether it is a snapshot, which has an image in it.
+    pub(crate) const fn is_snapshot(&self) -> bool {
+        self.snapshot
     }
 
     /// What is loaded. The debug information behind it is most of a file, and reading it costs

@@ -6,9 +6,18 @@ use jail::Jail;
 use std::path::{Component, Path, PathBuf};
 
 /// Enters the jail, if there is one and it is wanted. The VM is built and all outputs are open.
-/// `input` is the file that the run is made of.
-pub(crate) fn enter(jail: Option<Jail>, common: &Common, input: &Path) -> Result<(), Failure> {
-    let Some(jail) = jail.filter(|_| common.wants_jail()) else { return Ok(()) };
+/// `input` is the file that the run is made of, `snapshot` the directory in which one is to be put
+/// in place of an older one.
+pub(crate) fn enter(
+    jail: Option<Jail>,
+    common: &Common,
+    input: &Path,
+    snapshot: Option<&Path>,
+) -> Result<(), Failure> {
+    let Some(mut jail) = jail.filter(|_| common.wants_jail()) else { return Ok(()) };
+    if let Some(directory) = snapshot {
+        jail = jail.snapshots().rename_beneath(directory);
+    }
     let jail = source_places(input).into_iter().fold(jail, Jail::read_beneath);
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.

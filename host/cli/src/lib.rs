@@ -39,6 +39,7 @@ mod expect;
 mod experiment;
 mod image_file;
 mod jail;
+mod json;
 mod limit;
 mod output;
 mod prepare;

@@ -26,6 +26,11 @@ impl Options {
             LogError::Open { .. } | LogError::NotPlain { .. } => {
                 Failure::Message(error.to_string())
             }
+            LogError::Foreign { start } if snapshot::is_snapshot(start) => {
+                let name = self.log.display();
+                let why = "this is a snapshot, and no log of a run; portcall run goes on from it";
+                Failure::Message(format!("{name}: {why}"))
+            }
             _ => Failure::Message(format!("{}: {error}", self.log.display())),
         }
     }
@@ -37,6 +42,10 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     if common.records() {
         let why = "a replay has nothing to record that is not in its log; copy that";
         return Err(Failure::Message(format!("--emit log: {why}")));
+    }
+    if common.keeps() {
+        let why = "a replay cannot be gone back to; take it of the run itself";
+        return Err(Failure::Message(format!("--emit snapshot: {why}")));
     }
     let log = Log::open(&options.log).map_err(|error| options.about_log(&error))?;
     let (state, machine, file) = (log.state(), log.machine().clone(), log.image().to_vec());
@@ -55,7 +64,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;
-    jail::enter(Some(Jail::new()), common, &options.log)?;
+    jail::enter(Some(Jail::new()), common, &options.log, None)?;
     let outcome = vm.run()?;
 
     let verdict = found.get();

@@ -7,7 +7,9 @@ use crate::image_file::ImageFile;
 use crate::jail;
 use crate::output::Plain;
 use crate::session::{Common, Session};
-use portcall::{Error, Image, Kvm, Ring, Vm};
+use portcall::layout::MEMORY_DEFAULT;
+use portcall::{Error, Image, Kvm, Ring, Snapshot, Vm};
+use snapshot::{FileError, Saved};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -18,16 +20,17 @@ const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// The guest: a static x86-64 ELF file.
+    /// The guest: a static x86-64 ELF file, or a snapshot (--emit snapshot), which has memory, ring
+    /// and arguments in it.
     image: PathBuf,
 
-    /// The guest's memory, from 1MiB to 63GiB; only what it touches costs.
-    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
-    memory: u64,
+    /// The guest's memory, from 1MiB to 63GiB; only what it touches costs [default: 16MiB].
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
 
-    /// The ring the guest starts in: 0, or 3 for user mode with ports.
-    #[arg(long, value_name = "0|3", default_value = "0", value_parser = ring)]
-    ring: Ring,
+    /// The ring the guest starts in: 0, or 3 for user mode with ports [default: 0].
+    #[arg(long, value_name = "0|3", value_parser = ring)]
+    ring: Option<Ring>,
 
     /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
     /// memory lies in this process), or none alone. May be repeated. Of a text that a guest
@@ -47,6 +50,33 @@ impl Options {
     /// What is wrong with the image, with its name.
     fn about_image(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::Message(format!("{}: {error}", self.image.display()))
+    }
+
+    /// The same of a snapshot.
+    fn about_snapshot(&self, error: &FileError) -> Failure {
+        match error {
+            FileError::Open { .. } | FileError::NotPlain { .. } => {
+                Failure::Message(error.to_string())
+            }
+            _ => self.about_image(error),
+        }
+    }
+
+    /// What has been decided when a snapshot was taken cannot be chosen.
+    fn check_snapshot(&self) -> Result<(), Failure> {
+        let chosen = [
+            ("--memory", self.memory.is_some(), "the memory is in it"),
+            ("--ring", self.ring.is_some(), "the ring is in it"),
+            ("arguments after --", !self.args.is_empty(), "the arguments are in it"),
+            ("--emit log", self.common.records(), "a log begins with a guest's first instruction"),
+        ];
+        match chosen.into_iter().find(|(_, chosen, _)| *chosen) {
+            Some((what, _, why)) => {
+                let name = self.image.display();
+                Err(Failure::Message(format!("{name} is a snapshot: {why}; leave out {what}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Why there is no VM.
@@ -74,29 +104,58 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .map_err(|error| format!("{error} (16MiB, 4GiB, 2097152)"))
 }
 
+/// The guest that is to be run.
+struct Guest {
+    file: ImageFile,
+    /// Its image: as far as it is loaded, or whole where that is wanted.
+    image: Vec<u8>,
+    /// Where it comes out of a snapshot.
+    saved: Option<Saved>,
+}
+
+impl Guest {
+    fn open(options: &Options) -> Result<Self, Failure> {
+        let mut file = ImageFile::open(&options.image)?;
+        if file.is_snapshot() {
+            options.check_snapshot()?;
+            let opened = snapshot::open(&options.image);
+            let (image, saved) = opened.map_err(|error| options.about_snapshot(&error))?;
+            return Ok(Self { file, image, saved: Some(saved) });
+        }
+        let whole = options.common.wants_whole_image();
+        let image = if whole { file.whole()? } else { file.loaded()? };
+        Ok(Self { file, image, saved: None })
+    }
+}
+
 pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, Failure> {
     let start = Instant::now();
     let common = &options.common;
     allow::check(&options.allow)?;
-    let mut file = ImageFile::open(&options.image)?;
-    let bytes = if common.wants_whole_image() { file.whole()? } else { file.loaded()? };
+    let Guest { mut file, image: bytes, saved } = Guest::open(options)?;
     let image = Image::parse(&bytes).map_err(|error| options.about_image(&error))?;
-    let mut session = Session::open(common, &image, options.ring, &options.image, start)?;
+    let saved = saved.map(|saved| saved.snapshot(&image)).transpose();
+    let saved = saved.map_err(|error| options.about_snapshot(&error))?;
+    let ring = saved.as_ref().map_or(options.ring.unwrap_or_default(), Snapshot::ring);
+    let mut session = Session::open(common, &image, ring, &options.image, start)?;
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
-    let builder = Vm::builder(&kvm, &image)
-        .memory(options.memory)
-        .ring(options.ring)
-        .arguments(options.args.iter().cloned())
-        .console(session.console()?)
-        .input(Plain::of(io::stdin().as_fd())?)
-        .tick(TICK);
+    let builder = match &saved {
+        Some(saved) => Vm::from_snapshot(&kvm, saved),
+        None => Vm::builder(&kvm, &image)
+            .memory(options.memory.unwrap_or(MEMORY_DEFAULT))
+            .ring(ring)
+            .arguments(options.args.iter().cloned()),
+    };
+    let builder =
+        builder.console(session.console()?).input(Plain::of(io::stdin().as_fd())?).tick(TICK);
     let builder = allow::serve(&options.allow, session.equip(builder, &bytes)?);
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
+    vm.reseed()?;
     let ready = session.ready(&vm)?;
-    jail::enter(experiment.take_jail(), common, &options.image)?;
+    jail::enter(experiment.take_jail(), common, &options.image, session.snapshot_directory())?;
 
-    let mut outcome = vm.run()?;
+    let mut outcome = session.run(&mut vm, &bytes)?;
     if code::of(&outcome.end, None) == 0 {
         outcome = match experiment.check(&mut vm, outcome) {
             Ok(outcome) => outcome,
@@ -108,5 +167,6 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
             }
         };
     }
-    session.conclude(&vm, &outcome, ready, None, || file.whole())
+    let whole = || if saved.is_some() { Ok(bytes.clone()) } else { file.whole() };
+    session.conclude(&vm, &outcome, ready, None, whole)
 }

@@ -37,7 +37,8 @@ pub(crate) struct Common {
     expect: Vec<Expectation>,
 
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
-    /// log (all that the guest got from the host, for `portcall replay`). May be repeated.
+    /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
+    /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -79,7 +80,7 @@ impl Common {
 
     /// Whether the image is wanted with its symbols, or to be put into a log.
     pub(crate) fn wants_whole_image(&self) -> bool {
-        self.records() || self.expect.iter().any(Expectation::symbols)
+        self.records() || self.keeps() || self.expect.iter().any(Expectation::symbols)
     }
 
     /// Whether little is to be said.
@@ -95,6 +96,11 @@ impl Common {
     /// Whether a log is asked for.
     pub(crate) fn records(&self) -> bool {
         self.emit.iter().any(Emit::records)
+    }
+
+    /// Whether a snapshot is asked for.
+    pub(crate) fn keeps(&self) -> bool {
+        self.emit.iter().any(Emit::keeps)
     }
 
     /// What was expected and is not so, and what was found instead.
@@ -175,6 +181,25 @@ impl<'a> Session<'a> {
         // Opened before the run: an old kernel has none, and that is no failure of the run.
         let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
         Ok(Ready { signals, kvm_stats })
+    }
+
+    /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
+    /// whole file of its image.
+    pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        if self.common.keeps() {
+            if vm.run_to_ready()?.is_some()
+                && let Some(outcome) = vm.outcome()?
+            {
+                return Ok(outcome);
+            }
+            self.outputs.iter_mut().for_each(|output| output.keep(vm, image));
+        }
+        Ok(vm.run()?)
+    }
+
+    /// Where a snapshot is to be put in place of an older one.
+    pub(crate) fn snapshot_directory(&self) -> Option<&Path> {
+        self.outputs.iter().find_map(Output::directory)
     }
 
     /// There is nothing to say of the run but the failure that is on its way; what was recorded

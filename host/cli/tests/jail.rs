@@ -27,6 +27,13 @@ const ECHO: &[u8] = &[0xe4, 0xea, 0xe6, 0xe9, 0x0f, 0xb6, 0xc0, 0xe7, 0xf4];
 /// out 0xe9, al; jmp back
 const FLOOD: &[u8] = &[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfc];
 
+/// mov eax, NUMBER; xor esi, esi; out 0xf7, eax; xor eax, eax; out 0xf4, eax
+fn ready() -> Vec<u8> {
+    let interface = portcall::abi::host::INTERFACE;
+    let number = interface.number(interface.place("ready")).to_le_bytes();
+    [&[0xb8], &number[..], &[0x31, 0xf6, 0xe7, 0xf7, 0x31, 0xc0, 0xe7, 0xf4]].concat()
+}
+
 /// A guest that divides by zero, in line 3.
 const DIVIDES: &str = "\
 volatile int zero, result;
@@ -127,6 +134,12 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
         assert_nothing_refused(&format!("{options:?}"), run(&hello, options), code);
     }
     assert_nothing_refused("replay", portcall(["replay", &text("log"), "--stats"]), 0);
+    let ready = bench.guest("ready", &ready());
+    let (kept, older) = (emit("snapshot"), emit("snapshot"));
+    assert_nothing_refused("kept", run(&ready, &[&kept, &json, &core]), 0);
+    assert_nothing_refused("kept again", run(&ready, &[&older, "--ring=3", "--stats"]), 0);
+    assert_nothing_refused("gone on", run(&bench.path("snapshot"), &["--stats"]), 0);
+    assert_nothing_refused("never kept", run(&hello, &[&kept]), 125);
     let mut divides = run(&bench.divides("."), &[&core]);
     divides.current_dir(bench.path("."));
     assert_nothing_refused("divides", divides, 139);

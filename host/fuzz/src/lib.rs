@@ -11,7 +11,9 @@ pub mod exits;
 pub mod file;
 pub mod logs;
 pub mod services;
+pub mod snapshots;
 
+mod frames;
 mod input;
 mod machine;
 
@@ -19,10 +21,11 @@ mod machine;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("calls", calls::target),
     ("dwarf", dwarf::target),
     ("elf", elf::target),
     ("exits", exits::target),
     ("logs", logs::target),
+    ("snapshots", snapshots::target),
 ];

@@ -13,8 +13,17 @@ use std::ffi::{c_int, c_long, c_uint};
 pub(crate) struct Call {
     pub(crate) number: c_long,
     pub(crate) when: When,
-    /// Only where there are other threads, or may be: a lone one makes no such call.
-    pub(crate) threads: bool,
+    pub(crate) whose: Whose,
+}
+
+/// Which processes make a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    All,
+    /// Those with other threads, or that may have them: a lone one makes no such call.
+    Threads,
+    /// Those that take a snapshot, and put it into a file.
+    Snapshots,
 }
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
@@ -50,6 +59,25 @@ const REQUESTS: &[c_uint] = &[
     TCGETS2,       // the same
 ];
 
+/// The same where a snapshot is taken, with all that reads a vCPU; and KVM_SET_MSRS, by which it is
+/// found out which MSRs can be set.
+const SNAPSHOT_REQUESTS: &[c_uint] = &[
+    KVM_RUN,
+    KVM_GET_REGS,
+    KVM_GET_SREGS,
+    KVM_SET_REGS,
+    0x5401,
+    TCGETS2,
+    0xc004_ae02, // KVM_GET_MSR_INDEX_LIST
+    0xc008_ae88, // KVM_GET_MSRS
+    0x4008_ae89, // KVM_SET_MSRS
+    0x8004_ae98, // KVM_GET_MP_STATE
+    0x8040_ae9f, // KVM_GET_VCPU_EVENTS
+    0x8080_aea1, // KVM_GET_DEBUGREGS
+    0x9000_aea4, // KVM_GET_XSAVE
+    0x8188_aea6, // KVM_GET_XCRS
+];
+
 /// A mapping that can be executed is what code that was smuggled in would need.
 const EXECUTABLE: c_uint = bits(libc::PROT_EXEC);
 
@@ -66,22 +94,38 @@ const WRITING: c_uint = bits(
 /// what it closes) whether it is open. F_SETOWN and F_SETFL could send signals.
 const COMMANDS: &[c_uint] = &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD)];
 
+/// The same where a snapshot is taken: F_ADD_SEALS, so that nobody changes its memory any more.
+const SNAPSHOT_COMMANDS: &[c_uint] =
+    &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD), bits(libc::F_ADD_SEALS)];
+
 const fn bits(value: c_int) -> c_uint {
     value.cast_unsigned()
 }
 
 const fn call(number: c_long, when: When) -> Call {
-    Call { number, when, threads: false }
+    Call { number, when, whose: Whose::All }
 }
 
 const fn of_threads(number: c_long, when: When) -> Call {
-    Call { number, when, threads: true }
+    Call { number, when, whose: Whose::Threads }
+}
+
+const fn of_snapshots(number: c_long, when: When) -> Call {
+    Call { number, when, whose: Whose::Snapshots }
 }
 
 /// The one that is made at every exit of a guest's.
 pub(crate) const HOT: c_long = libc::SYS_ioctl;
 
+/// Of several of one number the first that is wanted counts.
 pub(crate) const CALLS: &[Call] = &[
+    // A snapshot of the guest, and its file.
+    of_snapshots(HOT, OneOf(1, SNAPSHOT_REQUESTS)), // the vCPU's state
+    of_snapshots(libc::SYS_fcntl, OneOf(1, SNAPSHOT_COMMANDS)), // see there
+    of_snapshots(libc::SYS_memfd_create, Always),   // the guest's memory as it is now
+    of_snapshots(libc::SYS_fsync, Always), // the file is on the disk before it has its name
+    of_snapshots(libc::SYS_renameat, Always), // it takes the old one's place
+    of_snapshots(libc::SYS_unlink, Always), // it is removed where there is no snapshot
     // The guest runs.
     call(HOT, OneOf(1, REQUESTS)),         // see there
     call(libc::SYS_clock_gettime, Always), // limits, counters; no call where the vDSO has a clock

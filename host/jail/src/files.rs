@@ -10,15 +10,20 @@ use std::path::{Path, PathBuf};
 /// The newest version whose rights are known here. Older kernels handle what they know of them.
 const NEWEST: ABI = ABI::V7;
 
-/// Denies this thread, and those that it starts, all that Landlock knows of; but for reading
-/// beneath `readable`, and reading and writing beneath `writable`. `alone` says that there are no
-/// other threads. Gives the kernel's version of
-/// Landlock, if it has one.
-pub(crate) fn restrict(
-    readable: &[PathBuf],
-    writable: &[PathBuf],
-    alone: bool,
-) -> Result<Option<u32>, JailError> {
+/// Where something may be done.
+pub(crate) struct Places<'a> {
+    /// Reading.
+    pub(crate) readable: &'a [PathBuf],
+    /// Reading and writing.
+    pub(crate) writable: &'a [PathBuf],
+    /// Renaming and removing.
+    pub(crate) renaming: &'a [PathBuf],
+}
+
+/// Denies this thread, and those that it starts, all that Landlock knows of, but for what may be
+/// done beneath these places. `alone` says that there are no other threads. Gives the kernel's
+/// version of Landlock, if it has one.
+pub(crate) fn restrict(places: &Places<'_>, alone: bool) -> Result<Option<u32>, JailError> {
     // Between Linux 6.12 and a fix of 6.15 a thread inside may not signal one of its own process
     // outside, as a stopper does; seccomp keeps signals to the process in any case.
     let scopes = if alone { Scope::from_all(NEWEST) } else { Scope::AbstractUnixSocket.into() };
@@ -30,9 +35,12 @@ pub(crate) fn restrict(
         .create()?;
     let read = BitFlags::from(AccessFs::ReadFile);
     let write = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
-    let readable = readable.iter().map(|root| (root, read));
-    let writable = writable.iter().map(|root| (root, write));
-    for (root, access) in readable.chain(writable) {
+    // What takes another's place is made there, and the other is removed.
+    let rename = AccessFs::RemoveFile | AccessFs::MakeReg;
+    let readable = places.readable.iter().map(|root| (root, read));
+    let writable = places.writable.iter().map(|root| (root, write));
+    let renaming = places.renaming.iter().map(|root| (root, rename));
+    for (root, access) in readable.chain(writable).chain(renaming) {
         rules = rules.add_rule(PathBeneath::new(open(root)?, access))?;
     }
     let status = rules.restrict_self()?;

@@ -7,7 +7,7 @@
 //! 91 and some 45 us. A test holds it to what seccompiler makes of the same table.
 
 use crate::JailError;
-use crate::calls::{CALLS, HOT, When};
+use crate::calls::{CALLS, HOT, When, Whose};
 use seccompiler::{apply_filter_all_threads, sock_filter};
 use std::ffi::{c_long, c_uint};
 
@@ -38,6 +38,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) writing: bool,
     /// Whether there are other threads, or may be.
     pub(crate) threads: bool,
+    /// Whether snapshots are taken.
+    pub(crate) snapshots: bool,
     /// Further calls, whatever their arguments.
     pub(crate) also: &'a [c_long],
 }
@@ -64,7 +66,11 @@ pub(crate) fn install(wanted: &Wanted<'_>) -> Result<(), JailError> {
 /// The table as it is wanted, by number.
 fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
     let also = wanted.also.iter().map(|number| (*number, None));
-    let table = CALLS.iter().filter(|call| wanted.threads || !call.threads);
+    let table = CALLS.iter().filter(|call| match call.whose {
+        Whose::All => true,
+        Whose::Threads => wanted.threads,
+        Whose::Snapshots => wanted.snapshots,
+    });
     let table = table.filter_map(|call| {
         let test = match call.when {
             When::Always => None,

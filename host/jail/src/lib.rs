@@ -63,6 +63,8 @@ pub struct Jail {
     writable: Vec<PathBuf>,
     also: Vec<c_long>,
     beside_threads: bool,
+    snapshots: bool,
+    renaming: Vec<PathBuf>,
 }
 
 /// What a jail that was entered covers.
@@ -93,6 +95,20 @@ impl Jail {
         self
     }
 
+    /// Snapshots of the guest can be taken, and what is open already brought to the disk.
+    pub const fn snapshots(mut self) -> Self {
+        self.snapshots = true;
+        self
+    }
+
+    /// In this directory files can be renamed, and so replaced, and removed: any of them, since
+    /// Landlock knows directories and no names. It takes [`snapshots`](Self::snapshots) for the
+    /// calls that do it.
+    pub fn rename_beneath(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.renaming.push(directory.into());
+        self
+    }
+
     /// Lets a further system call through, with any arguments: `libc::SYS_...`. Threads are
     /// started by `SYS_clone3` (or `SYS_clone`), with `SYS_set_robust_list`, `SYS_rseq` and
     /// `SYS_sched_getaffinity`.
@@ -119,7 +135,12 @@ impl Jail {
         if !self.beside_threads {
             threads::alone()?;
         }
-        let landlock = files::restrict(&self.readable, &self.writable, !self.beside_threads)?;
+        let places = files::Places {
+            readable: &self.readable,
+            writable: &self.writable,
+            renaming: &self.renaming,
+        };
+        let landlock = files::restrict(&places, !self.beside_threads)?;
         // Without Landlock nothing would keep opens to the named places.
         let (reading, writing) = match landlock {
             Some(_) => (!self.readable.is_empty(), !self.writable.is_empty()),
@@ -127,7 +148,8 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        filter::install(&filter::Wanted { reading, writing, threads, also: &self.also })?;
+        let (also, snapshots) = (&self.also, self.snapshots);
+        filter::install(&filter::Wanted { reading, writing, threads, snapshots, also })?;
         Ok(Covers { landlock })
     }
 }

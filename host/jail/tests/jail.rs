@@ -2,7 +2,7 @@
 //! again, so each test starts itself as another process, which enters.
 
 use jail::{Jail, JailError};
-use std::ffi::{c_int, c_long};
+use std::ffi::{CString, c_int, c_long};
 use std::fs::File;
 use std::io::{Error, Read, Write};
 use std::panic::AssertUnwindSafe;
@@ -252,5 +252,58 @@ fn the_thread_that_kvm_has_of_its_own_is_none_of_ours() {
         assert_eq!(vm.run().expect("runs").end, portcall::End::Halted);
         Jail::new().enter().expect("enters, whatever threads the kernel has made");
         assert_eq!(vm.outcome().expect("is there").expect("has ended").registers.rax, 42);
+    });
+}
+
+#[test]
+fn files_are_renamed_and_removed_where_that_was_allowed_and_nowhere_else() {
+    in_another_process(
+        "files_are_renamed_and_removed_where_that_was_allowed_and_nowhere_else",
+        |directory| {
+            let path = |name: &str| CString::new(format!("{directory}/{name}")).expect("no NUL");
+            std::fs::create_dir(format!("{directory}/inner")).expect("made");
+            for name in ["inner/new", "inner/old"] {
+                std::fs::write(format!("{directory}/{name}"), name).expect("written");
+            }
+            let at = libc::AT_FDCWD as usize;
+            let rename = |from: &str, to: &str| {
+                let (from, to) = (path(from), path(to));
+                call(libc::SYS_renameat, [at, from.as_ptr().addr(), at, to.as_ptr().addr()])
+            };
+            let unlink = |name: &str| call(libc::SYS_unlink, [path(name).as_ptr().addr(), 0, 0, 0]);
+            let open = File::open(format!("{directory}/inner/new")).expect("opens");
+            let memory = [c"memory".as_ptr().addr(), 0, 0, 0];
+            let jail = Jail::new().snapshots().rename_beneath(format!("{directory}/inner"));
+            jail.enter().expect("enters");
+            assert_eq!(rename("inner/new", "inner/old"), 0);
+            assert_eq!(unlink("inner/old"), 0);
+            assert_eq!(rename("file", "other"), libc::EACCES);
+            assert_eq!(unlink("file"), libc::EACCES);
+            open.sync_all().expect("still open");
+            assert_eq!(call(libc::SYS_memfd_create, memory), 0);
+            // Nothing is opened for it.
+            let opened = File::open(format!("{directory}/file")).expect_err("refused");
+            assert_eq!(opened.raw_os_error(), Some(libc::EPERM));
+        },
+    );
+}
+
+#[test]
+fn without_snapshots_there_is_nothing_of_theirs() {
+    in_another_process("without_snapshots_there_is_nothing_of_theirs", |directory| {
+        let name = CString::new(format!("{directory}/file")).expect("no NUL");
+        let (name, at) = (name.as_ptr().addr(), libc::AT_FDCWD as usize);
+        Jail::new().rename_beneath(directory).enter().expect("enters");
+        for (number, words) in [
+            (libc::SYS_renameat, [at, name, at, name]),
+            (libc::SYS_unlink, [name, 0, 0, 0]),
+            (libc::SYS_fsync, [0; 4]),
+            (libc::SYS_memfd_create, [name, 0, 0, 0]),
+            (libc::SYS_fcntl, [0, libc::F_ADD_SEALS as usize, 0, 0]),
+            // KVM_SET_MSRS, of what is no vCPU.
+            (libc::SYS_ioctl, [0, 0x4008_ae89, 0, 0]),
+        ] {
+            assert_eq!(call(number, words), libc::EPERM, "{number}");
+        }
     });
 }

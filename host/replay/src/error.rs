@@ -1,6 +1,7 @@
 //! Why a log cannot be used.
 
-use crate::frame::FORMAT;
+use crate::frame::LOG;
+use frame::FrameError;
 use std::io;
 use std::path::PathBuf;
 
@@ -41,8 +42,9 @@ pub enum LogError {
     },
     /// Another version of the format.
     #[error(
-        "the log has format version {version}, this portcall reads version {FORMAT}; replay it with \
-         the portcall that wrote it, or record it again"
+        "the log has format version {version}, this portcall reads version {}; replay it with \
+         the portcall that wrote it, or record it again",
+        LOG.version
     )]
     Format {
         /// The version.
@@ -72,4 +74,17 @@ pub enum LogError {
         /// What is wrong there.
         what: &'static str,
     },
+}
+
+impl From<FrameError> for LogError {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Read { at, source } => Self::Read { at, source },
+            FrameError::Foreign { start } => Self::Foreign { start },
+            FrameError::Format { version } => Self::Format { version },
+            FrameError::Contract { version } => Self::Contract { version },
+            FrameError::TooShort { at } => Self::TooShort { at },
+            FrameError::Damaged { at, what } => Self::Damaged { at, what },
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use crate::entry::{ARGUMENTS_MAX, Asked, Done, EFFECTS_MAX, Ends, Entry, Gave, Machine, Mark};
 use crate::error::LogError;
-use crate::frame::{ENTRY_MAX, FORMAT, FRAME_HEAD, FrameWriter, IMAGE_MAX, MAGIC};
+use crate::frame::{ENTRY_MAX, FrameWriter, IMAGE_MAX, LOG};
 use crate::log::{Log, State};
+use frame::FRAME_HEAD;
 use portcall::exception::Exception;
 use portcall::{End, Gpa, Gva, Image, Limit, Place};
 use std::io::Cursor;
@@ -81,7 +82,7 @@ fn frames() -> Vec<Vec<u8>> {
 /// The log that they make, and where each of them ends.
 fn sealed(frames: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
     let mut bytes = Vec::new();
-    let mut writer = FrameWriter::new(&mut bytes).expect("a Vec takes it");
+    let mut writer = FrameWriter::new(&mut bytes, &LOG).expect("a Vec takes it");
     frames.iter().for_each(|frame| writer.put(frame, IMAGE_MAX).expect("a Vec takes it"));
     let mut at = 16;
     let ends = frames.iter().map(|frame| {
@@ -127,7 +128,7 @@ fn a_log_that_was_cut_anywhere_says_where_or_is_an_error() {
                 assert!(whole.count() >= 2, "{size}");
             }
             Err(LogError::TooShort { .. }) => assert!(whole.count() < 2, "{size}"),
-            Err(LogError::Foreign { .. }) => assert!(size < MAGIC.len(), "{size}"),
+            Err(LogError::Foreign { .. }) => assert!(size < LOG.magic.len(), "{size}"),
             Err(error) => panic!("{size}: {error}"),
         }
     }
@@ -209,7 +210,7 @@ fn what_no_recording_has_is_damage_and_is_not_written_either() {
     // Too large a frame is no recorder's either.
     assert!(!is_read(last));
     let bytes = postcard::to_allocvec(last).expect("encodes");
-    let mut writer = FrameWriter::new(Vec::new()).expect("a Vec takes it");
+    let mut writer = FrameWriter::new(Vec::new(), &LOG).expect("a Vec takes it");
     assert!(writer.put(&bytes, ENTRY_MAX).is_err());
     let mut machine = machine();
     machine.arguments = vec![String::new(); ARGUMENTS_MAX + 1];
@@ -276,9 +277,9 @@ fn what_is_no_log_or_another_versions_is_named() {
     says(b"", "this is no log of a run (it starts with [])");
     says(b"\x7fELF\x02\x01\x01", "it starts with [7f, 45, 4c, 46, 02, 01, 01]");
     says(&[0; 4096], "this is no log");
-    says(&MAGIC, "the log ends at byte 8, before its first entry");
+    says(&LOG.magic, "the log ends at byte 8, before its first entry");
     let mut bytes = sealed(&frames()).0;
-    bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    bytes[8..12].copy_from_slice(&(LOG.version + 1).to_le_bytes());
     says(&bytes, "format version 3, this portcall reads version 2");
     let mut bytes = sealed(&frames()).0;
     bytes[12..16].copy_from_slice(&77u32.to_le_bytes());

@@ -2,7 +2,7 @@
 
 use crate::entry::{Entry, Machine, Mark};
 use crate::error::LogError;
-use crate::frame::{ENTRY_MAX, FrameReader, IMAGE_MAX, MACHINE_MAX, Next};
+use crate::frame::{ENTRY_MAX, FrameReader, IMAGE_MAX, LOG, MACHINE_MAX, Next};
 use crate::play::{self, Found, Player, Reach};
 use portcall::Image;
 use std::fmt;
@@ -158,7 +158,7 @@ pub(crate) struct Entries {
 
 impl Entries {
     fn new(source: BufReader<Box<dyn Source>>, size: u64) -> Result<Self, LogError> {
-        let frames = FrameReader::new(source, size)?;
+        let frames = FrameReader::new(source, size, &LOG)?;
         Ok(Self { at: frames.at(), frames, content: Vec::new(), text: None })
     }
 

@@ -1,7 +1,7 @@
 //! Recording: the tape that writes a log.
 
 use crate::entry::{Asked, Done, Ends, Entry, Gave, Machine, Mark};
-use crate::frame::{ENTRY_MAX, FrameWriter, IMAGE_MAX, MACHINE_MAX};
+use crate::frame::{ENTRY_MAX, FrameWriter, IMAGE_MAX, LOG, MACHINE_MAX};
 use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
 use portcall::{End, Gpa, Guest, Memory};
 use serde::Serialize;
@@ -23,7 +23,7 @@ type Sink = BufWriter<Box<dyn Write + Send>>;
 pub fn record(sink: impl Write + Send + 'static, image: &[u8]) -> (Recorder, Recording) {
     let mut log = State { log: None, failed: None, scratch: Vec::new(), mark: Mark::Unknown };
     let sink: Sink = BufWriter::with_capacity(BUFFER, Box::new(sink));
-    match FrameWriter::new(sink) {
+    match FrameWriter::new(sink, &LOG) {
         Ok(writer) => log.log = Some(writer),
         Err(error) => log.failed = Some(error),
     }

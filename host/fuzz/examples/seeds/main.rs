@@ -1,5 +1,5 @@
 //! Writes the seeds below fuzz/seeds/ anew: `cargo run -p portcall-fuzz --example seeds`. It needs
-//! /dev/kvm for the logs.
+//! /dev/kvm for the logs and the snapshots.
 
 mod parts;
 
@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("elf", parts::elf::seeds()),
         ("exits", parts::exits::seeds()),
         ("logs", parts::logs::seeds()?),
+        ("snapshots", parts::snapshots::seeds()?),
     ];
     for (target, seeds) in all {
         let directory = root.join(target);

@@ -1,7 +1,7 @@
 //! The program against the one that seccompiler makes of the same rules.
 
 use super::{Test, Wanted, program, rules};
-use crate::calls::CALLS;
+use crate::calls::{CALLS, Call, Whose};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch, sock_filter,
@@ -93,10 +93,12 @@ fn the_program_decides_as_seccompilers_does() {
         Wanted::default(),
         Wanted { reading: true, ..Wanted::default() },
         Wanted { threads: true, ..Wanted::default() },
+        Wanted { snapshots: true, ..Wanted::default() },
         Wanted {
             reading: true,
             writing: true,
             threads: true,
+            snapshots: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
         },
         Wanted { also: &many, ..Wanted::default() },
@@ -128,9 +130,19 @@ fn a_guests_way_on_is_decided_in_the_first_instructions_and_the_program_is_short
 }
 
 #[test]
-fn every_number_stands_once() {
-    let mut numbers: Vec<c_long> = CALLS.iter().map(|call| call.number).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    assert_eq!(numbers.len(), CALLS.len());
+fn every_number_stands_once_and_those_of_snapshots_stand_first() {
+    let is_of_snapshots = |call: &&Call| call.whose == Whose::Snapshots;
+    let (of_snapshots, others): (Vec<_>, Vec<_>) = CALLS.iter().partition(is_of_snapshots);
+    for calls in [&of_snapshots, &others] {
+        let mut numbers: Vec<c_long> = calls.iter().map(|call| call.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), calls.len());
+    }
+    // Of two of one number the first counts.
+    assert!(CALLS.iter().take(of_snapshots.len()).all(|call| is_of_snapshots(&call)));
+    // What it allows more than without is all that it changes.
+    let wanted = Wanted { snapshots: true, ..Wanted::default() };
+    let (with, without) = (rules(&wanted), rules(&Wanted::default()));
+    assert!(without.iter().all(|(number, _)| with.iter().any(|(other, _)| number == other)));
 }

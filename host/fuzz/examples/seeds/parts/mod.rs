@@ -5,6 +5,7 @@ pub(crate) mod dwarf;
 pub(crate) mod elf;
 pub(crate) mod exits;
 pub(crate) mod logs;
+pub(crate) mod snapshots;
 
 /// A seed's name and its bytes.
 pub(crate) type Seed = (String, Vec<u8>);
