@@ -7,9 +7,10 @@
 //! // mov eax, NUMBER; mov edi, 0x8000; mov esi, 8; out 0xf7, eax; mov rax, [rdi]; hlt
 //! let number = abi::host::INTERFACE.number(abi::host::INTERFACE.place("ready"));
 //! let [a, b, c, d] = number.to_le_bytes();
-//! let image = Image::flat(&[
+//! let code = [
 //!     0xb8, a, b, c, d, 0xbf, 0, 0x80, 0, 0, 0xbe, 8, 0, 0, 0, 0xe7, 0xf7, 0x48, 0x8b, 7, 0xf4,
-//! ])?;
+//! ];
+//! let image = Image::flat(&code)?;
 //! let kvm = Kvm::open()?;
 //! let mut vm = Vm::builder(&kvm, &image).memory(2 << 20).serve(Stock::new()).build()?;
 //! vm.run_to_ready()?;
