@@ -126,7 +126,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Lends a VM that is as the snapshot has it.
+    /// Lends a VM that is as the snapshot has it, [reseeded](portcall::Vm::reseed).
     ///
     /// # Errors
     /// All are lent, and none came back as long as the caller would wait; one cannot be made.
@@ -135,10 +135,11 @@ impl Pool {
             Found::Ready(member) => member,
             Found::Place => self.0.make()?,
         };
+        let mut lease = Lease::of(member, &self.0);
+        // What it makes of random bytes is not what the one before it made.
+        lease.reseed().map_err(Error::Make)?;
         self.0.lock().counts.handed_out += 1;
-        // The one way out of the pool, behind the reset: what has to be another for each caller,
-        // as a guest's seeds, is to be set in the lease here. Where that fails, it is given back.
-        Ok(Lease::of(member, &self.0))
+        Ok(lease)
     }
 
     /// Makes VMs, in this thread, until as many are ready as there are to be: what were dropped

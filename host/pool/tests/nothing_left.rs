@@ -9,8 +9,9 @@ mod lent;
 
 use keeper::{Client, EVERYWHERE, EVERYWHERE_WIDE};
 use lent::pool_with;
-use pool::{Size, Wait};
-use portcall::{Capture, Gpa, Ring, Vm};
+use pool::{Pool, Size, Wait};
+use portcall::stock::Stock;
+use portcall::{Capture, End, Gpa, Image, Ring, Vm};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
@@ -83,4 +84,38 @@ fn input_that_was_read_ahead_for_one_caller_is_not_the_nexts() {
         let mut vm = pool.take(Wait::Never).expect("it is ready");
         assert_eq!(Client(vm.door()).input().expect("answers"), u64::from(byte));
     }
+}
+
+/// A guest that has called `ready` finds other random bytes in each VM that is lent, and in the same
+/// VM each time.
+#[test]
+fn each_caller_has_a_seed_of_his_own() {
+    const BUFFER: u64 = 0x18_0000;
+    let interface = &abi::host::INTERFACE;
+    let ready = interface.methods.iter().position(|it| it.name == "ready").expect("it is there");
+    let number = interface.number(u32::try_from(ready).expect("few"));
+    // mov edi, BUFFER; mov esi, 32; mov eax, number; out 0xf7, eax; hlt
+    let mut code = vec![0xbf, 0, 0, 0x18, 0, 0xbe, 32, 0, 0, 0, 0xb8];
+    code.extend(number.to_le_bytes());
+    code.extend([0xe7, 0xf7, 0xf4]);
+    let kvm = common::kvm();
+    let image = Image::flat(&code).expect("code");
+    let mut vm = Vm::builder(&kvm, &image).serve(Stock::new()).build().expect("builds");
+    assert!(vm.run_to_ready().expect("runs").is_none());
+    let snapshot = vm.snapshot().expect("taken");
+    let pool = Pool::new(kvm, snapshot, Size { ready: 1, most: 2 }, |vm| vm.serve(Stock::new()));
+    let pool = pool.expect("a pool");
+    let seed = |vm: &Vm| {
+        let mut seed = [0; 32];
+        vm.memory().read(Gpa(BUFFER), &mut seed).expect("RAM");
+        seed
+    };
+    let mut seeds = std::collections::BTreeSet::from([seed(&vm)]);
+    for _ in 0..5 {
+        let (mut one, two) =
+            (pool.take(Wait::Never).expect("one"), pool.take(Wait::Never).expect("two"));
+        assert!(seeds.insert(seed(&one)) && seeds.insert(seed(&two)), "no seed twice");
+        assert_eq!(one.run().expect("runs").end, End::Halted);
+    }
+    assert_eq!(pool.counts().made, 2);
 }
