@@ -78,6 +78,7 @@ pub mod outcome;
 
 mod builder;
 mod vm;
+mod view;
 mod made_up;
 
 pub mod snapshot;

@@ -4,12 +4,11 @@ use crate::bounds::Bounds;
 use crate::builder::Builder;
 use crate::console::Console;
 use crate::elf::Image;
-use crate::error::{Error, KvmError};
+use crate::error::Error;
 use crate::exception::Exception;
 use crate::exit::Exit;
 use crate::input::Input;
 use crate::kvm::Kvm;
-use crate::layout::{Gva, Layout};
 use crate::memory::Memory;
 use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
@@ -22,10 +21,8 @@ use crate::stop::{Stopper, Watchdog};
 use crate::tape::Tape;
 use crate::teardown::{Remains, Teardown};
 use crate::vcpu::Vcpu;
-use crate::walk::{self, Translation};
 use abi::calls::Interface;
-use kvm_bindings::{kvm_regs, kvm_sregs};
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::VmFd;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -342,95 +339,6 @@ impl Vm {
     pub fn change_hands(&mut self) {
         self.bounds.stop.cut_off();
         self.input.forget();
-    }
-
-    /// The guest's RAM, by guest-physical address.
-    #[must_use]
-    pub fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    /// Where things are in the guest's memory.
-    #[must_use]
-    pub const fn layout(&self) -> &Layout {
-        &self.origin.layout
-    }
-
-    /// What was counted so far.
-    #[must_use]
-    pub const fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// The exception that the guest is caught in, if it is in one: also a HLT in ring 3, which
-    /// is one to the processor.
-    #[must_use]
-    pub const fn fault(&self) -> Option<&Exception> {
-        self.fault.as_ref()
-    }
-
-    /// The general registers now (KVM_GET_REGS); after an exception, those at the instruction
-    /// that raised it.
-    ///
-    /// # Errors
-    /// The ioctl failed.
-    pub fn registers(&self) -> Result<kvm_regs, Error> {
-        let now = self.vcpu.registers_now();
-        let now = now.map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
-        Ok(self.fault.map_or(now, |fault| fault.registers(now)))
-    }
-
-    /// The segment, control and table registers now (KVM_GET_SREGS).
-    ///
-    /// # Errors
-    /// The ioctl failed.
-    pub fn system_registers(&self) -> Result<kvm_sregs, Error> {
-        let now = self.vcpu.system_registers_now();
-        Ok(now.map_err(|error| KvmError::ioctl("KVM_GET_SREGS", error))?)
-    }
-
-    /// Where a guest-virtual address leads, by the page tables in CR3 now.
-    ///
-    /// # Errors
-    /// The ioctl failed.
-    pub fn translate(&self, gva: Gva) -> Result<Option<Translation>, Error> {
-        Ok(walk::translate(&self.memory, self.system_registers()?.cr3, gva))
-    }
-
-    /// Copies guest-virtual memory at `gva` into `bytes`.
-    ///
-    /// # Errors
-    /// Not all of it is mapped to RAM, or the ioctl failed.
-    pub fn read_virtual(&self, gva: Gva, bytes: &mut [u8]) -> Result<(), Error> {
-        let cr3 = self.system_registers()?.cr3;
-        Ok(walk::read_virtual(&self.memory, cr3, gva, bytes)?)
-    }
-
-    /// The VM's file descriptor, for ioctls of your own.
-    ///
-    /// # Safety
-    /// A vCPU that is made of it must not outlive this `Vm`: it would keep on using memory that
-    /// the `Vm` has given back.
-    #[must_use]
-    pub unsafe fn vm_fd(&self) -> &VmFd {
-        &self.vm
-    }
-
-    /// The vCPU's file descriptor, for ioctls of your own. What they change besides registers and
-    /// memory is not undone by [`restore`](Self::restore); and after that the registers reach the
-    /// vCPU with the next KVM_RUN, so that [`registers`](Self::registers) has them before it does.
-    #[must_use]
-    pub fn vcpu_fd(&self) -> &VcpuFd {
-        &self.vcpu.fd
-    }
-
-    /// The same with its kvm_run mapping. KVM_RUN belongs to [`step`](Self::step).
-    ///
-    /// # Safety
-    /// It must stay this VM's: another put in its place would outlive its own VM's memory.
-    #[must_use]
-    pub unsafe fn vcpu_fd_mut(&mut self) -> &mut VcpuFd {
-        &mut self.vcpu.fd
     }
 }
 
