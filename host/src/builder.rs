@@ -26,6 +26,7 @@ use abi::host::Level;
 use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A VM in the making.
@@ -45,6 +46,9 @@ pub struct Builder<'a> {
     tick: Option<Duration>,
     tape: Option<Box<dyn Tape>>,
 }
+
+/// The next VM's id.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// What the VM begins with.
 enum Source<'a> {
@@ -231,6 +235,7 @@ impl<'a> Builder<'a> {
             Source::Snapshot(snapshot) => {
                 let start = steps.now();
                 snapshot.0.state.write(&vcpu.fd, Clock::Set)?;
+                vcpu.set_task_priority(&snapshot.0.state.sregs);
                 steps.done(8, "KVM_SET_*", start, || "all of the snapshot's vCPU".to_owned());
                 console.resume_at(snapshot.0.taken);
                 answered = snapshot.0.answered;
@@ -260,6 +265,8 @@ impl<'a> Builder<'a> {
             fault: None,
             tape: None,
             restored: None,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            is_fresh: true,
             kept,
         };
         if let Some(tape) = self.tape {

@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use abi::port;
 use kvm_bindings::{kvm_regs, kvm_sregs};
 use std::fmt;
+use std::ops::Range;
 use x86_64::structures::gdt::DescriptorFlags;
 
 /// The vectors that the processor itself uses.
@@ -67,6 +68,12 @@ pub(crate) const fn idt_address(layout: &Layout) -> Gpa {
 /// Where the TSS stands.
 pub(crate) const fn tss_address(layout: &Layout) -> Gpa {
     Gpa(layout.descriptors.start + TSS_OFFSET)
+}
+
+/// Where a vector's stub stands. At its OUT, RIP is in there on every KVM.
+pub(crate) const fn stub_address(layout: &Layout, vector: u8) -> Range<u64> {
+    let start = layout.stubs.start + STUB * vector as u64;
+    start..start + STUB
 }
 
 /// All of it: what it is, where it stands, and its bytes.

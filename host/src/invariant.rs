@@ -12,35 +12,32 @@
 //! - In ring 3: such an instruction faults there, and every way to ring 0 leads to the host's own
 //!   stubs, by descriptor tables that ring 3 cannot write.
 //!
-//! Those pages are mostly such that the guest cannot write to them at all. Where it can, they have
-//! to be missing in the log: that they are as they were does not do, since it could have changed
-//! them back. (Not for all: processors with nested paging write to a guest's page tables as far as
-//! the log is concerned whenever they read them; AMD64 Architecture Programmer's Manual vol. 2,
-//! 15.25.5.) And the host must not have written to any.
+//! This is asked only of a guest whose page tables and control registers are the host's own, to the
+//! last bit: of any other there is too much that could be. Most of those pages it cannot write to at
+//! all. Where it can, they have to be missing in the log: that they are as they were does not do,
+//! since it could have changed them back. (Not for all: processors with nested paging write to a
+//! guest's page tables, as far as the log is concerned, whenever they read them; AMD64 Architecture
+//! Programmer's Manual vol. 2, 15.25.5.) And the host must not have written to any.
 //!
 //! Where that does not hold, all of the vCPU is set, and the slots are made anew.
 
+use crate::address_space::{Mapping, address_space, pages};
 use crate::exception;
 use crate::frozen::Frozen;
-use crate::layout::{Gpa, Layout, PAGE};
+use crate::layout::Gpa;
 use crate::memory::Memory;
-use crate::paging::shift;
+use crate::paging::Tables;
 use crate::registers::{self, Ring};
+use crate::snapshot::Origin;
 use crate::state::State;
 use crate::touched::Pages;
-use std::collections::BTreeSet;
 use std::ops::Range;
-use x86_64::registers::control::{Cr0Flags, EferFlags};
-use x86_64::structures::paging::PageTableFlags;
 
 /// IA32_SYSENTER_CS (SDM vol. 4, table 2-2).
 const SYSENTER_CS: u32 = 0x174;
 
-/// The most page tables that are walked, and the most bytes that are searched.
-const TABLES_MAX: usize = 4096;
+/// The most bytes that are searched.
 const SEARCHED_MAX: u64 = 128 << 20;
-
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The pages that have to stand as they were for all the rest to have stayed as it was.
 #[derive(Debug)]
@@ -55,38 +52,38 @@ impl Invariant {
     /// `None` where it could change anything.
     pub(crate) fn of(
         memory: &Memory,
-        layout: &Layout,
+        origin: &Origin,
         frozen: &Frozen,
         state: &State,
     ) -> Option<Self> {
-        let cr0 = Cr0Flags::from_bits_truncate(state.sregs.cr0);
-        let is_long =
-            EferFlags::from_bits_truncate(state.sregs.efer).contains(EferFlags::LONG_MODE_ACTIVE);
-        if !cr0.contains(Cr0Flags::PAGING | Cr0Flags::WRITE_PROTECT) || !is_long {
+        let layout = &origin.layout;
+        let space = address_space(layout, &origin.segments, origin.ring);
+        let tables = Tables::build(Gpa(layout.tables.start), &space);
+        if !has_the_hosts_registers(origin, state) || !tables.stand_in(memory) {
             return None;
         }
-        let mut walk = Walk { memory, tables: BTreeSet::new(), leaves: Vec::new() };
-        walk.table(state.sregs.cr3 & ADDRESS, 4, true)?;
-        let in_ring_3 = is_kept_in_ring_3(memory, layout, state);
+        let lies = |mapping: &Mapping| mapping.gpa..mapping.gpa + mapping.size;
         let mut all = Pages::none(&layout.ram);
-        for table in &walk.tables {
-            all.add_range(&layout.ram, *table..table + PAGE)?;
-        }
-        if in_ring_3 {
+        all.add_range(&layout.ram, layout.tables.clone())?;
+        if origin.ring == Ring::Three {
+            if !exception::overwritten(memory, layout).is_empty() {
+                return None;
+            }
             all.add_range(&layout.ram, layout.descriptors.start..layout.stubs.end)?;
         } else {
-            let executable = || walk.leaves.iter().filter(|leaf| leaf.executable);
-            for leaf in executable() {
-                all.add_range(&layout.ram, leaf.range.clone())?;
+            let executable = space.iter().filter(|mapping| mapping.permissions.execute).map(lies);
+            for range in executable.clone() {
+                all.add_range(&layout.ram, range)?;
             }
-            if can_change_more(frozen, executable().map(|leaf| &leaf.range)) {
+            if can_change_more(frozen, executable) {
                 return None;
             }
         }
         let mut writable = Pages::none(&layout.ram);
-        for leaf in walk.leaves.iter().filter(|leaf| leaf.writable && (leaf.user || !in_ring_3)) {
-            // What is no RAM cannot be one of them.
-            let _ = writable.add_range(&layout.ram, leaf.range.clone());
+        // Ring 3 has no other pages than its own.
+        let is_its = |mapping: &&Mapping| mapping.user || origin.ring == Ring::Zero;
+        for mapping in space.iter().filter(is_its).filter(|mapping| mapping.permissions.write) {
+            writable.add_range(&layout.ram, pages(&lies(mapping)))?;
         }
         writable.keep(&all);
         Some(Self { all, writable })
@@ -98,76 +95,30 @@ impl Invariant {
     }
 }
 
-/// A page, of whatever size, as the tables have it. What a level above forbids is left out: that
-/// makes it one too many, no less safe, but for `user`, which is of all levels.
-struct Leaf {
-    range: Range<u64>,
-    writable: bool,
-    executable: bool,
-    user: bool,
-}
-
-/// Page tables as they are.
-struct Walk<'m> {
-    memory: &'m Memory,
-    tables: BTreeSet<u64>,
-    leaves: Vec<Leaf>,
-}
-
-impl Walk<'_> {
-    /// `None` where there is too much of it, or a table is not in RAM.
-    fn table(&mut self, table: u64, level: u8, user: bool) -> Option<()> {
-        // A table in two places, or of two levels, is nothing that is worth its own treatment.
-        if !self.tables.insert(table) || self.tables.len() > TABLES_MAX {
-            return None;
-        }
-        let mut entries = [0; 4096];
-        self.memory.read(Gpa(table), &mut entries).ok()?;
-        for entry in entries.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)) {
-            let flags = PageTableFlags::from_bits_truncate(entry);
-            if !flags.contains(PageTableFlags::PRESENT) {
-                continue;
-            }
-            let user = user && flags.contains(PageTableFlags::USER_ACCESSIBLE);
-            if level > 1 && !flags.contains(PageTableFlags::HUGE_PAGE) {
-                self.table(entry & ADDRESS, level - 1, user)?;
-                continue;
-            }
-            let size = 1 << shift(level);
-            let start = entry & ADDRESS & !(size - 1);
-            self.leaves.push(Leaf {
-                range: start..start + size,
-                writable: flags.contains(PageTableFlags::WRITABLE),
-                executable: !flags.contains(PageTableFlags::NO_EXECUTE),
-                user,
-            });
-        }
-        Some(())
-    }
-}
-
-/// Whether the guest is in ring 3, and every way from there leads to the host's own stubs, which
-/// hold nothing but an OUT and a jump back to it.
-fn is_kept_in_ring_3(memory: &Memory, layout: &Layout, state: &State) -> bool {
-    let sregs = &state.sregs;
+/// Whether paging is as the host has set it up; and, in ring 3, so is every way to ring 0, of which
+/// none but exceptions is open. The ring is that of SS as well: KVM takes it from there.
+fn has_the_hosts_registers(origin: &Origin, state: &State) -> bool {
+    let (sregs, events) = (&state.sregs, &state.events);
     let mut ours = *sregs;
-    registers::long_mode(&mut ours, layout, Ring::Three);
-    let no_syscall = sregs.efer & EferFlags::SYSTEM_CALL_EXTENSIONS.bits() == 0;
+    registers::long_mode(&mut ours, &origin.layout, origin.ring);
+    let is_paged =
+        (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) == (ours.cr0, ours.cr3, ours.cr4, ours.efer);
+    // System management mode has no paging.
+    let can_come_to_smm = events.smi.smm != 0 || events.smi.pending != 0;
     let no_sysenter = state.msrs.iter().all(|msr| msr.index != SYSENTER_CS || msr.data == 0);
-    sregs.cs.selector == ours.cs.selector
-        && sregs.cs.dpl == 3
-        && (sregs.gdt, sregs.idt) == (ours.gdt, ours.idt)
-        && (sregs.tr.base, sregs.tr.limit) == (ours.tr.base, ours.tr.limit)
-        && (sregs.cr0, sregs.cr3, sregs.cr4) == (ours.cr0, ours.cr3, ours.cr4)
-        && sregs.ldt.base == 0
-        && no_syscall
-        && no_sysenter
-        && exception::overwritten(memory, layout).is_empty()
+    let is_kept = || {
+        (sregs.cs, sregs.ss, sregs.tr, sregs.ldt) == (ours.cs, ours.ss, ours.tr, ours.ldt)
+            && sregs.gdt == ours.gdt
+            && no_sysenter
+    };
+    // With a table of its own a guest may take a #DB, which leaves a mark in DR6, unseen.
+    let has_idt = sregs.idt == ours.idt;
+    is_paged && has_idt && !can_come_to_smm && (origin.ring == Ring::Zero || is_kept())
 }
 
 /// Whether one of these pages holds the bytes of an instruction that changes more, at any place: a
 /// jump may lead into the middle of another.
-fn can_change_more<'r>(frozen: &Frozen, executable: impl Iterator<Item = &'r Range<u64>>) -> bool {
+fn can_change_more(frozen: &Frozen, executable: impl Iterator<Item = Range<u64>>) -> bool {
     let mut searched = 0;
     for page in executable {
         for run in frozen.runs() {
@@ -183,7 +134,7 @@ fn can_change_more<'r>(frozen: &Frozen, executable: impl Iterator<Item = &'r Ran
             let last = bytes.len().saturating_sub(2);
             let may_begin = matches!(
                 bytes[last..],
-                [.., 0x0f] | [0x0f, 0x01 | 0x21 | 0x22 | 0x23 | 0x30 | 0xaa]
+                [.., 0x0f] | [0x0f, 0x00 | 0x01 | 0x21 | 0x22 | 0x23 | 0x30 | 0xaa]
             );
             if may_begin || bytes.windows(3).any(changes_more) {
                 return true;
@@ -199,10 +150,14 @@ fn can_change_more<'r>(frozen: &Frozen, executable: impl Iterator<Item = &'r Ran
 const fn changes_more(bytes: &[u8]) -> bool {
     match bytes {
         // Those with a register: VMCALL, PCONFIG, WRMSRNS, XSETBV; AMD's VMRUN and on, with VMMCALL;
-        // SWAPGS, INVLPGB. Those in memory (LGDT, LIDT, LMSW, INVLPG) change registers that travel.
+        // SWAPGS, INVLPGB.
         [0x0f, 0x01, 0xc1..=0xc6 | 0xd1 | 0xd4 | 0xd8..=0xdf | 0xf8 | 0xfe, ..] => true,
         // MOV to CR0, CR3, CR4: ModRM has the number in its middle, and all else of it is a register.
         [0x0f, 0x22, modrm, ..] => matches!(*modrm >> 3 & 7, 0 | 3 | 4),
+        // LIDT; the others of its kind in memory (LGDT, LMSW, INVLPG) change registers that travel.
+        [0x0f, 0x01, modrm, ..] => *modrm >> 3 & 7 == 3 && *modrm < 0xc0,
+        // LKGS, by its number in the middle of ModRM.
+        [0x0f, 0x00, modrm, ..] => *modrm >> 3 & 7 == 6,
         // MOV from and to a debug register; WRMSR; RSM.
         [0x0f, 0x21 | 0x23 | 0x30 | 0xaa, ..] => true,
         _ => false,
@@ -217,6 +172,8 @@ mod tests {
     fn what_changes_more_is_found_and_what_looks_alike_is_not() {
         for bytes in [
             [0x0f, 0x30, 0x90], // wrmsr
+            [0x0f, 0x01, 0x18], // lidt [rax]
+            [0x0f, 0x00, 0xf0], // lkgs ax, behind f2
             [0x0f, 0x22, 0xd8], // mov cr3, rax
             [0x0f, 0x22, 0xc0], // mov cr0, rax
             [0x0f, 0x22, 0xe1], // mov cr4, rcx
@@ -232,7 +189,7 @@ mod tests {
         for bytes in [
             [0x0f, 0x01, 0x46], // the end of one instruction, and add [rsi + ...], eax
             [0x0f, 0x01, 0x00], // a jump by 0x10f
-            [0x0f, 0x01, 0x18], // lidt [rax]
+            [0x0f, 0x01, 0x10], // lgdt [rax]
             [0x0f, 0x01, 0xcf], // the end of one instruction, and add edi, ecx
             [0x0f, 0x22, 0xd0], // mov cr2, rax
             [0x0f, 0x20, 0xd8], // mov rax, cr3

@@ -86,6 +86,7 @@ pub mod parts;
 pub mod ready;
 pub mod restore;
 mod touched;
+mod selectors;
 mod invariant;
 
 mod bounds;

@@ -83,16 +83,14 @@ impl Memory {
     /// KVM must not have it in a slot meanwhile, unless it shows the same already and no page table
     /// of the guest's is another than before.
     pub(crate) fn show(&mut self, frozen: &Arc<Frozen>) -> io::Result<()> {
-        if self.shows.as_ref().is_some_and(|shows| Arc::ptr_eq(shows, frozen)) {
-            self.mappings.iter().try_for_each(Guarded::drop_writes)?;
-        } else {
-            let before = self.shows.take();
+        let is_it = |shows: &Arc<Frozen>| Arc::ptr_eq(shows, frozen);
+        // Memory that is locked (mlockall) keeps its pages, and is mapped anew.
+        if !self.shows.as_ref().is_some_and(is_it)
+            || !self.mappings.iter().all(|mapping| mapping.drop_writes().is_ok())
+        {
+            self.shows = None;
             for (mapping, range) in self.mappings.iter().zip(self.ranges()) {
-                if before.is_some() {
-                    mapping.renew()?;
-                } else {
-                    mapping.drop_writes()?;
-                }
+                mapping.renew()?;
                 let inside = |piece: &&Range<u64>| range.contains(&piece.start);
                 for piece in frozen.pieces().iter().filter(inside) {
                     let place = frozen.place(piece).zip(whole(piece.start - range.start));

@@ -136,13 +136,27 @@ impl Tables {
         if self.start + size > room.end {
             return Err(MemoryError::NotRam { address: self.start, size });
         }
+        self.each(|at, bytes| memory.write(at, bytes))
+    }
+
+    /// Whether they are what memory has at their place.
+    pub(crate) fn stand_in(&self, memory: &Memory) -> bool {
+        let mut now = [0; 4096];
+        let same = |at, bytes: &[u8; 4096]| {
+            memory.read(at, &mut now).ok().filter(|()| now == *bytes).ok_or(())
+        };
+        self.each(same).is_ok()
+    }
+
+    /// Hands on each page, where it stands and as it is written.
+    fn each<E>(&self, mut take: impl FnMut(Gpa, &[u8; 4096]) -> Result<(), E>) -> Result<(), E> {
         let mut bytes = [0; 4096];
         for (page, at) in self.pages.iter().zip((self.start..).step_by(4096)) {
             for (to, entry) in bytes.chunks_exact_mut(8).zip(page.iter()) {
                 let raw = entry.addr().as_u64() | entry.flags().bits();
                 to.copy_from_slice(&raw.to_le_bytes());
             }
-            memory.write(Gpa(at), &bytes)?;
+            take(Gpa(at), &bytes)?;
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ pub(crate) fn long_mode(sregs: &mut kvm_sregs, layout: &Layout, ring: Ring) {
         g: 0,
         ..flat_segment(exception::TSS_SELECTOR, 11)
     };
+    sregs.ldt = kvm_segment { unusable: 1, type_: 2, ..kvm_segment::default() };
     sregs.gdt = table(exception::gdt_address(layout), exception::GDT_SIZE);
     sregs.idt = table(exception::idt_address(layout), exception::IDT_SIZE);
     sregs.cr3 = layout.tables.start;

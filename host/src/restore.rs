@@ -11,13 +11,15 @@
 
 use crate::error::{Error, SnapshotError};
 use crate::exception;
+use crate::exit::Exit;
 use crate::invariant::Invariant;
 use crate::layout::{Gpa, PAGE};
-use crate::outcome::{Annotations, End, Stats};
+use crate::outcome::{Annotations, Stats};
 use crate::snapshot::Snapshot;
 use crate::state::Clock;
 use crate::touched::Log;
 use crate::vm::Vm;
+use abi::port;
 use std::sync::Arc;
 
 /// What a VM was restored to, and what has been written since.
@@ -25,6 +27,8 @@ use std::sync::Arc;
 pub(crate) struct Restored {
     snapshot: Snapshot,
     log: Log,
+    /// Whether there was an exit since that leaves something in the processor.
+    is_marked: bool,
 }
 
 /// What a [`Vm::restore`] took.
@@ -63,6 +67,7 @@ impl Vm {
         self.kept.restore(&snapshot.0.kept);
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
         (self.end, self.fault) = (None, None);
+        self.is_fresh = true;
         Ok(effort)
     }
 
@@ -72,7 +77,7 @@ impl Vm {
         let Some(restored) = self.restored.as_mut().filter(is_it) else { return Ok(None) };
         let state = &snapshot.0.state;
         let Some(Some(invariant)) = snapshot.0.invariant.get() else { return Ok(None) };
-        if !is_plain(self.end.as_ref()) {
+        if restored.is_marked {
             return Ok(None);
         }
         if self.vcpu.may_pend(state.regs.rip) {
@@ -102,6 +107,22 @@ impl Vm {
         Ok(Some(touched.count()))
     }
 
+    /// Remembers an exit that leaves something in the processor which the fast way does not put
+    /// back, whatever end it is taken for: one that is none between two instructions, and a #DB,
+    /// which leaves a mark in DR6 (SDM vol. 3, 19.2.3).
+    pub(crate) fn note_exit(&mut self, exit: &Exit) -> Result<(), Error> {
+        let Some(restored) = &mut self.restored else { return Ok(()) };
+        restored.is_marked |= match exit {
+            Exit::Io(io) if io.port == port::EXCEPTION => {
+                let stub = exception::stub_address(&self.origin.layout, exception::DEBUG);
+                stub.contains(&self.vcpu.registers()?.rip)
+            }
+            Exit::Io(_) | Exit::Hlt | Exit::Interrupted => false,
+            _ => true,
+        };
+        Ok(())
+    }
+
     /// The sure way.
     fn rebuild(&mut self, snapshot: &Snapshot) -> Result<Effort, Error> {
         if self.origin != snapshot.0.origin {
@@ -109,35 +130,16 @@ impl Vm {
         }
         self.restored = None;
         self.vcpu.discard()?;
-        let (inner, layout) = (&snapshot.0, &self.origin.layout);
+        let inner = &snapshot.0;
         let log = Log::begin(&self.vm, &mut self.memory, |memory| {
             Ok(memory.show(&inner.frozen).map_err(SnapshotError::Show)?)
         })?;
         inner.state.write(&self.vcpu.fd, Clock::Keep)?;
+        self.vcpu.set_task_priority(&inner.state.sregs);
         self.vcpu.keep_general_registers();
         let (frozen, state) = (&inner.frozen, &inner.state);
-        inner.invariant.get_or_init(|| Invariant::of(&self.memory, layout, frozen, state));
-        self.restored = Some(Restored { snapshot: snapshot.clone(), log });
+        inner.invariant.get_or_init(|| Invariant::of(&self.memory, &inner.origin, frozen, state));
+        self.restored = Some(Restored { snapshot: snapshot.clone(), log, is_marked: false });
         Ok(Effort::All)
-    }
-}
-
-/// Whether it is an end that leaves nothing in the processor but what is put back: not one that KVM
-/// itself does not go on from, and no #DB, which leaves a mark in DR6 (SDM vol. 3, 19.2.3).
-fn is_plain(end: Option<&End>) -> bool {
-    match end {
-        Some(End::Exception(exception)) => exception.vector != exception::DEBUG,
-        Some(
-            End::Exited(_)
-            | End::Halted
-            | End::Serving
-            | End::Panicked { .. }
-            | End::CallRefused { .. }
-            | End::HandlerFailed { .. }
-            | End::LimitReached(_)
-            | End::Stopped,
-        )
-        | None => true,
-        Some(_) => false,
     }
 }

@@ -42,6 +42,7 @@ use crate::note::Notes;
 use crate::outcome::End;
 use crate::ready::Kept;
 use crate::registers::Ring;
+use crate::segment::Segment;
 use crate::sparse::Pagemap;
 use crate::state::State;
 use crate::vm::{Stop, Vm};
@@ -59,6 +60,8 @@ pub(crate) struct Origin {
     /// What its image says of itself.
     pub(crate) notes: Notes,
     pub(crate) layout: Layout,
+    /// The image's, of which the address space is made.
+    pub(crate) segments: Vec<Segment>,
 }
 
 impl Origin {
@@ -75,7 +78,7 @@ impl Origin {
         let mailbox = if notes.serves.is_empty() { 0 } else { abi::mailbox::SIZE };
         let layout = Layout::new(memory, tables, block.len() as u64, mailbox)?;
         load::check(image, &layout)?;
-        Ok(Self { memory, ring, arguments, notes, layout })
+        Ok(Self { memory, ring, arguments, notes, layout, segments: image.segments().to_vec() })
     }
 }
 

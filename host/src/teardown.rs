@@ -54,7 +54,13 @@ impl<T: Send + 'static> Thread<T> {
     pub(crate) fn start(pending: usize) -> io::Result<Self> {
         let queue = Arc::new(Queue {
             most: pending.max(1),
-            state: Mutex::new(State { waiting: VecDeque::new(), is_busy: false, is_over: false }),
+            process: std::process::id(),
+            state: Mutex::new(State {
+                waiting: VecDeque::new(),
+                given: 0,
+                done: 0,
+                is_over: false,
+            }),
             changed: Condvar::new(),
         });
         let its = Arc::clone(&queue);
@@ -66,15 +72,24 @@ impl<T: Send + 'static> Thread<T> {
         Teardown(Arc::clone(&self.queue))
     }
 
-    /// Waits until nothing waits and nothing is being given back.
+    /// Waits until all that was given so far is given back, whatever comes meanwhile.
     pub(crate) fn drain(&self) {
+        if self.queue.is_of_another_process() {
+            return;
+        }
         let state = self.queue.lock();
-        drop(self.queue.wait_while(state, |it| it.is_busy || !it.waiting.is_empty()));
+        let given = state.given;
+        drop(self.queue.wait_while(state, |it| it.done < given));
     }
 }
 
 impl<T> Drop for Thread<T> {
     fn drop(&mut self) {
+        // A fork has no thread to wait for; what waited is the parent's to give back.
+        if self.queue.is_of_another_process() {
+            std::mem::forget(self.handle.take());
+            return;
+        }
         self.queue.lock().is_over = true;
         self.queue.changed.notify_all();
         if let Some(handle) = self.handle.take() {
@@ -87,6 +102,8 @@ impl<T> Drop for Thread<T> {
 #[derive(Debug)]
 struct Queue<T> {
     most: usize,
+    /// Whose thread it is.
+    process: u32,
     state: Mutex<State<T>>,
     /// For the thread and for those that wait for it.
     changed: Condvar,
@@ -95,8 +112,9 @@ struct Queue<T> {
 #[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<T>,
-    /// Whether the thread is giving one back.
-    is_busy: bool,
+    /// How many came, and how many the thread has given back.
+    given: u64,
+    done: u64,
     /// Whether there is to be no more.
     is_over: bool,
 }
@@ -115,14 +133,23 @@ impl<T> Queue<T> {
         self.changed.wait_while(state, condition).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this is a fork of the process that has the thread.
+    fn is_of_another_process(&self) -> bool {
+        std::process::id() != self.process
+    }
+
     /// Puts one in as soon as there is room; gives it back where the thread takes no more.
     fn push(&self, remains: T) -> Option<T> {
+        if self.is_of_another_process() {
+            return Some(remains);
+        }
         let full = |it: &mut State<T>| it.waiting.len() >= self.most && !it.is_over;
         let mut state = self.wait_while(self.lock(), full);
         if state.is_over {
             return Some(remains);
         }
         state.waiting.push_back(remains);
+        state.given += 1;
         drop(state);
         self.changed.notify_all();
         None
@@ -134,13 +161,12 @@ impl<T> Queue<T> {
             let idle = |it: &mut State<T>| it.waiting.is_empty() && !it.is_over;
             let mut state = self.wait_while(self.lock(), idle);
             let Some(remains) = state.waiting.pop_front() else { return };
-            state.is_busy = true;
             drop(state);
             // There is room for one more while this one goes.
             self.changed.notify_all();
             // A panic here would leave those waiting who drop or drain. The hook has said it.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(remains)));
-            self.lock().is_busy = false;
+            self.lock().done += 1;
             self.changed.notify_all();
         }
     }

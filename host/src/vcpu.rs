@@ -149,10 +149,17 @@ impl Vcpu {
     ) {
         let sync = self.fd.sync_regs_mut();
         (sync.regs, sync.sregs, sync.events) = (*regs, *sregs, *events);
+        self.set_task_priority(sregs);
         for register in ALL_SYNCED {
             self.fd.set_sync_dirty_reg(register);
         }
         self.to_send = true;
+    }
+
+    /// CR8 is the host's to say at each KVM_RUN, where KVM has no interrupt controller (KVM API
+    /// documentation, kvm_run: cr8): what it says there goes before the system registers.
+    pub(crate) fn set_task_priority(&mut self, sregs: &kvm_sregs) {
+        self.fd.get_kvm_run().cr8 = sregs.cr8;
     }
 
     /// Completes the instruction of the last exit (KVM API documentation, KVM_RUN: what is left of

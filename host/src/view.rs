@@ -11,6 +11,12 @@ use kvm_bindings::{kvm_regs, kvm_sregs};
 use kvm_ioctls::{VcpuFd, VmFd};
 
 impl Vm {
+    /// A number that no other VM of this process has, or ever had.
+    #[must_use]
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
     /// The guest's RAM, by guest-physical address.
     #[must_use]
     pub fn memory(&self) -> &Memory {

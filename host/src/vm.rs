@@ -14,7 +14,9 @@ use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
 use crate::ports::{Log, PortTable};
 use crate::ready::Kept;
+use crate::registers::Ring;
 use crate::restore::Restored;
+use crate::selectors;
 use crate::service::Calls;
 use crate::snapshot::{Origin, Snapshot};
 use crate::stop::{Stopper, Watchdog};
@@ -75,6 +77,10 @@ pub struct Vm {
     pub(crate) fault: Option<Exception>,
     pub(crate) tape: Option<Box<dyn Tape>>,
     pub(crate) restored: Option<Restored>,
+    /// Of all that this process has made.
+    pub(crate) id: u64,
+    /// Whether it has not run since it was made or restored.
+    pub(crate) is_fresh: bool,
     /// What the stock interface keeps of the guest.
     pub(crate) kept: Kept,
 }
@@ -108,6 +114,7 @@ impl Vm {
         if let Some(end) = self.ended() {
             return Ok(end);
         }
+        self.begin();
         let _ticks = self.bounds.start()?;
         // SAFETY: the vCPU, and so its mapping, outlives the guard: both are of this call.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
@@ -115,6 +122,13 @@ impl Vm {
             if let Stop::End(end) = self.once()? {
                 return Ok(end);
             }
+        }
+    }
+
+    /// The first time that this thread is to enter the guest: it finds nothing of another's there.
+    fn begin(&mut self) {
+        if std::mem::take(&mut self.is_fresh) && self.origin.ring == Ring::Three {
+            selectors::clear();
         }
     }
 
@@ -143,6 +157,7 @@ impl Vm {
         if let Some(end) = self.ended() {
             return Ok(Stop::End(end));
         }
+        self.begin();
         let _ticks = self.bounds.start()?;
         // SAFETY: as in `run_on`.
         let _running = unsafe { self.bounds.stop.running(self.vcpu.immediate_exit()) };
@@ -179,6 +194,7 @@ impl Vm {
 
     /// What comes of an exit, for which the guest was entered then.
     pub(crate) fn answered(&mut self, exit: Exit, entered: Option<Instant>) -> Result<Stop, Error> {
+        self.note_exit(&exit)?;
         self.stats.count(exit.kind());
         self.steps.exit(&exit, entered);
         // What the host asked for itself, or only some KVMs say, is neither counted nor recorded.

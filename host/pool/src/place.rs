@@ -4,19 +4,18 @@ use crate::Shared;
 use crate::error::Lost;
 use portcall::restore::Effort;
 use portcall::{Snapshot, Vm};
-use std::os::fd::{AsRawFd, RawFd};
 
 /// A VM of the pool.
 pub(crate) struct Member {
     pub(crate) vm: Vm,
-    /// Its vCPU's, when it was made: a caller has the VM mutably, and may put another in its place.
-    vcpu: RawFd,
+    /// Its own, when it was made: a caller has the VM mutably, and may put another in its place.
+    id: u64,
 }
 
 impl Member {
     pub(crate) fn of(vm: Vm) -> Self {
-        let vcpu = vm.vcpu_fd().as_raw_fd();
-        Self { vm, vcpu }
+        let id = vm.id();
+        Self { vm, id }
     }
 
     /// Makes it what the snapshot has, for another caller.
@@ -25,7 +24,7 @@ impl Member {
             return Err(Lost::Panicked);
         }
         // What another VM has for services, sinks and limits is not the pool's.
-        if self.vm.vcpu_fd().as_raw_fd() != self.vcpu {
+        if self.vm.id() != self.id {
             return Err(Lost::Replaced);
         }
         if self.vm.is_stopped() {
