@@ -234,7 +234,9 @@ fn inside_a_handler_of_the_guests_own() {
         "3: ud2" "out dx, al" "dec r13d" "jnz 3b" "hlt"
         "5: inc r12d" "mov eax, r12d" "out dx, al" "add qword ptr [rsp], 2" "iretq"
     );
-    assert_fast(&at_every_exit(code, Ring::Zero));
+    let efforts = at_every_exit(code, Ring::Zero);
+    // A #DB in a handler of its own would leave a mark that nobody sees.
+    assert!(efforts.iter().all(|effort| *effort == Effort::All), "{efforts:?}");
 }
 
 #[test]
