@@ -7,7 +7,7 @@ use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::limit;
 use crate::output::{self, Plain};
 use crate::report;
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::steps::Steps;
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
@@ -137,6 +137,9 @@ impl<'a> Session<'a> {
         input: &Path,
         start: Instant,
     ) -> Result<Self, Failure> {
+        if common.keeps() {
+            signals::hold();
+        }
         let outputs: Vec<_> =
             common.emit.iter().map(|emit| emit.open(input)).collect::<Result<_, _>>()?;
         emit::all_different(&outputs)?;
@@ -247,8 +250,14 @@ impl<'a> Session<'a> {
         }
         // One that fails is no reason to leave out those behind it.
         let written: Vec<_> = self.outputs.into_iter().map(|output| output.write(&ended)).collect();
-        written.into_iter().collect::<Result<Vec<()>, _>>()?;
-        Ok(code)
+        match written.into_iter().collect::<Result<Vec<()>, _>>() {
+            // Who has interrupted the run knows why something is missing.
+            Err(failure) if signal.is_some() => {
+                failure.say();
+                Ok(code)
+            }
+            written => written.map(|_| code),
+        }
     }
 }
 

@@ -19,6 +19,19 @@ pub(crate) fn outlive_file_limits() {
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
+/// Has signals that stop the guest wait until [`Signals::stop`]: one that ended the process before
+/// would leave a file behind that is not there under its name yet.
+pub(crate) fn hold() {
+    // SAFETY: all-zero bytes are a valid set of signals.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    for signal in STOP_SIGNALS {
+        // SAFETY: `set` is writable for the call's duration.
+        unsafe { libc::sigaddset(&raw mut set, signal) };
+    }
+    // SAFETY: `set` is readable for the call's duration.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
 /// Whether a parent has the signal ignored.
 fn is_ignored(signal: i32) -> bool {
     // SAFETY: all-zero bytes are a valid sigaction.

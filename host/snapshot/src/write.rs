@@ -26,7 +26,9 @@ pub struct Target {
 }
 
 impl Target {
-    /// Makes a new file beside `path`. A link is followed: what it leads to is replaced.
+    /// Makes a new file beside `path`. A link is followed, and what it leads to is replaced; one that
+    /// leads nowhere is replaced itself. Where there was no file, the new one is its owner's alone:
+    /// it has all of a guest's memory.
     ///
     /// # Errors
     /// Something else than a file stands there, or no file can be made in that directory.
@@ -44,7 +46,7 @@ impl Target {
                 }
                 (path, metadata.permissions().mode())
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), 0o666),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), 0o600),
             Err(error) => return Err(error),
         };
         let Some(name) = path.file_name() else {
