@@ -122,7 +122,8 @@ fn programs(places: &Places) -> Vec<Row> {
 }
 
 fn lives() -> Vec<Row> {
-    let life = |whose| Work::Role(Role::Life { whose, vms: 8 });
+    // More than may wait to be closed, so that a full queue counts.
+    let life = |whose| Work::Role(Role::Life { whose, vms: 30 });
     let many = |whose| Work::RoleToExit(Role::Many { whose, vms: 1000 });
     let idle = |whose| Work::Role(Role::Idle { whose, vms: 64 });
     vec![

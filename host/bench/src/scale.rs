@@ -38,7 +38,7 @@ const CURVES: [Curve; 7] = [
     },
     Curve {
         name: "scale-memory",
-        what: "a VM with so much memory, created, run and dropped",
+        what: "a VM with so much memory (63 GiB is the most there is), created, run and dropped",
         size: Size::Memory,
         of: "MiB of memory",
         sizes: &[2, 16, 128, 1024, 8192, 64512],
@@ -54,7 +54,7 @@ const CURVES: [Curve; 7] = [
     },
     Curve {
         name: "scale-touched",
-        what: "until the guest, which writes to so many pages in ring 3, is as new: restored, or another made, run and dropped",
+        what: "a guest that writes to so many pages in ring 3: restored and run, or another made, run and dropped",
         size: Size::Touched,
         of: "pages written",
         sizes: &[1, 16, 128, 1024, 4096, 16384],
@@ -70,7 +70,7 @@ const CURVES: [Curve; 7] = [
     },
     Curve {
         name: "scale-threads",
-        what: "VMs created, run and dropped a second, by so many threads",
+        what: "VMs created, run and dropped a second, by so many threads, each as a plain caller does",
         size: Size::Threads,
         of: "threads",
         sizes: &[1, 2, 3, 4],
@@ -170,7 +170,8 @@ fn table(grown: &Grown) -> String {
     for Point { size, ours, bare } in &grown.points {
         let _ = writeln!(text, "  {size:>14} {ours:>12.1} {bare:>12.1} {:>8.3}", ours / bare);
     }
-    let ours = steepest(grown, |point| point.ours);
+    // A rate is not to grow with what it is divided among.
+    let ours = steepest(grown, |point| point.ours).filter(|_| !grown.unit.ends_with("/s"));
     if let Some((ours, bare)) = ours.zip(steepest(grown, |point| point.bare)) {
         let _ = writeln!(text, "  steepest: size to the power of {ours:.2}, bare {bare:.2}");
     }

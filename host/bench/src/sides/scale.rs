@@ -20,7 +20,8 @@ pub(crate) enum Size {
     Memory,
     /// KiB of image: microseconds of a VM's life.
     Image,
-    /// Pages that a guest writes to: microseconds until the next is as new, restored or made.
+    /// Pages that a guest writes to: microseconds until it is as new, restored or made, and has written
+    /// to them once more.
     Touched,
     /// Bytes that a call hands over: microseconds a call.
     Payload,
@@ -177,9 +178,8 @@ fn touched(whose: Whose, pages: u32) -> Result<f64, String> {
     median(|| {
         let start = Instant::now();
         vm.restore(&snapshot).map_err(words)?;
-        let time = start.elapsed();
         let end = vm.run().map_err(words)?.end;
-        if matches!(end, End::Exited(_)) { Ok(time) } else { Err(words(end)) }
+        if matches!(end, End::Exited(_)) { Ok(start.elapsed()) } else { Err(words(end)) }
     })
 }
 
