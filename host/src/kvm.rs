@@ -75,10 +75,10 @@ impl Kvm {
     /// share is a vCPU that is kept open beside them, without which each one's vCPU costs more to
     /// create and to close, and one thread, which closes the VMs that were dropped.
     ///
-    /// With two processors, on kvm_pvm, create, run to the first exit and drop took the caller 311 us
-    /// in place of 426 (medians of 20 rounds), and a thousand of them 392 ms in place of 627 (of 8).
-    /// That was beside the vCPU of another process, which does for all what the spare one does:
-    /// without any KVM_CREATE_VCPU takes 300 us in place of 90.
+    /// On a quiet machine of two processors, kvm_pvm, a VM that is created, run to its first exit and
+    /// dropped took the caller 354 us, where bare ioctls took 908 (medians, `cargo xtask bench life`),
+    /// and a thousand of them 0.45 s in place of 1.04. It wants a processor that is free: where others
+    /// use them all, it gains nothing.
     ///
     /// A drop waits where `pending` VMs (at least one) are waiting for the thread; handlers,
     /// observers and sinks are always dropped at once, by whoever drops the VM. Each VM that waits

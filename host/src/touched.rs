@@ -23,9 +23,10 @@ use std::ops::Range;
 /// them.
 const AGE: u32 = 64;
 
-/// The most pages that are predicted: with more of them, a fault each costs less than the copies
-/// of those that were not written.
-const PREDICTED_MAX: usize = 1024;
+/// The most pages that are predicted, 128 MiB of them. A page that is written again costs a fault of
+/// 4.3 us where it was not predicted, one that is not costs a copy of 0.2 where it was; so this is no
+/// more than a bound on what a VM keeps.
+const PREDICTED_MAX: usize = 1 << 15;
 
 /// Bits of a word of a bitmap, a page each.
 const WORD: u64 = 64;

@@ -15,11 +15,11 @@ use resources::Resources;
 
 /// Where it begins, and how much it is.
 const ROOM: u64 = 4 * MIB;
-const TOUCHED: u64 = 64 * MIB;
+const TOUCHED: u64 = 256 * MIB;
 
 /// Adds 1 to the first word of each page, and halts with the first page's.
 fn touches() -> &'static [u8] {
-    code!(touches_much: "mov edi, 0x400000" "mov ecx, 0x4000" "2: inc qword ptr [rdi]"
+    code!(touches_much: "mov edi, 0x400000" "mov ecx, 0x10000" "2: inc qword ptr [rdi]"
         "add rdi, 4096" "dec ecx" "jnz 2b" "mov rax, [0x400000]" "hlt")
 }
 
@@ -27,7 +27,7 @@ fn touches() -> &'static [u8] {
 fn what_one_callers_guest_touched_is_not_kept() {
     // In ring 3, which no KVM emulates.
     let image = Image::flat(touches()).expect("code");
-    let builder = |kvm| Vm::builder(kvm, &image).ring(Ring::Three).memory(128 * MIB).build();
+    let builder = |kvm| Vm::builder(kvm, &image).ring(Ring::Three).memory(320 * MIB).build();
     let kvm = kvm();
     let fresh = builder(&kvm).expect("builds").snapshot().expect("a snapshot");
     let pool = Pool::new(kvm, fresh.clone(), Size { ready: 1, most: 1 }, |vm| vm).expect("a pool");
