@@ -26,9 +26,9 @@
 //! control and table registers, floating-point and vector state, extended control registers, debug
 //! registers, MSRs, pending events. Of the host's devices: the console window's indexes, and which
 //! call the guest has answered last. Of the stock interface: where the guest is to be
-//! [reseeded](Vm::reseed), what its clock said last, and how many exits it has made. The time stamp counter goes on from where it was in a VM that
-//! is made of the snapshot, and runs on in one that is restored: turned back, it would be the one
-//! clock that is.
+//! [reseeded](Vm::reseed), what its clock said last, and how many exits it has made. The time stamp
+//! counter goes on from where it was in a VM that is made of the snapshot, and runs on in one that is
+//! restored: turned back, it would be the one clock that is.
 //!
 //! Not in it: what handlers, services, sinks and sources keep, which are the host's own, and the
 //! annotations and the host's counts and limits, which begin anew.
