@@ -3,7 +3,7 @@
 //! | | what is put back fast | what has to hold for it |
 //! | --- | --- | --- |
 //! | memory | the pages in KVM's dirty log, and those that the host wrote | the VM was restored to this snapshot before |
-//! | the vCPU | general and system registers and events, with the next KVM_RUN; the floating-point state | the guest cannot have changed more (`invariant`), and did not end in the middle of an exception |
+//! | the vCPU | general and system registers and events, with the next KVM_RUN; the floating-point state | the guest cannot have changed more (`invariant`), and no exit since was a #DB or anything but a plain one |
 //!
 //! Else the memory is taken from KVM, shows the snapshot's pages, and is given back, so that
 //! nothing stays that KVM or a processor derived from page tables that are no longer there; and all
