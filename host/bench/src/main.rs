@@ -12,8 +12,6 @@ mod sides;
 mod guests;
 mod naive;
 
-mod statistics;
-mod machine;
 mod result;
 mod show;
 mod plot;
@@ -38,8 +36,8 @@ macro_rules! err {
 }
 
 use clap::{Parser, Subcommand};
-use machine::Watch;
 use measure::Bench;
+use measures::machine::Watch;
 use result::{FORMAT, Report};
 use row::Row;
 use rows::Places;

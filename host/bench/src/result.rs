@@ -1,14 +1,14 @@
 //! What was measured, as it is kept.
 
-use crate::machine::Machine;
 use crate::row::{Budget, Figure, Row, Unit};
 use crate::sides::Sample;
-use crate::statistics::Summary;
+use measures::machine::Machine;
+use measures::statistics::Summary;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The form of the file; another one is not compared with.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A run of the bench.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ impl Report {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::Watch;
+    use measures::machine::Watch;
 
     /// A row with these figures, measured.
     pub(crate) fn measured(name: &str, samples: &[f64]) -> Measured {

@@ -3,7 +3,7 @@
 use crate::plot;
 use crate::process::{Side, Work};
 use crate::sides::{Role, Size, Whose};
-use crate::statistics::Summary;
+use measures::statistics::Summary;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use crate::result::{Measured, Report};
 use crate::row::{Figure, Unit};
-use crate::statistics::Summary;
+use measures::statistics::Summary;
 use std::fmt::Write;
 
 /// A number with as many places as say something.

@@ -2,8 +2,8 @@
 //! be built. Ours are made as by a caller that makes many: by `Kvm::for_many`.
 
 use super::{Sample, Whose, words};
-use crate::statistics::Summary;
 use crate::{guests, naive};
+use measures::statistics::Summary;
 use portcall::{End, Image, Kvm, Ring, Vm};
 use std::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use super::{Sample, emulated, emulated_since, words};
 use crate::guests;
-use crate::statistics::Summary;
+use measures::statistics::Summary;
 use pool::{Pool, Size, Wait};
 use portcall::sys::KvmStats;
 use portcall::{End, Image, Kvm, Vm};

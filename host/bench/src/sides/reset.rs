@@ -3,7 +3,7 @@
 
 use super::{Sample, emulated, emulated_since, words};
 use crate::guests;
-use crate::statistics::Summary;
+use measures::statistics::Summary;
 use portcall::restore::Effort;
 use portcall::sys::KvmStats;
 use portcall::{End, Exit, Guest, Image, Kvm, Ports, Ring, Snapshot, Stop, Vm};

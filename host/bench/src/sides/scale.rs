@@ -3,7 +3,7 @@
 use super::{Sample, Whose, words};
 use crate::guests;
 use crate::naive;
-use crate::statistics::Summary;
+use measures::statistics::Summary;
 use portcall::abi::calls::Interface;
 use portcall::{End, Guest, Image, Kvm, Ports, Ring, Vm};
 use serde::{Deserialize, Serialize};

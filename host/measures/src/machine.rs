@@ -1,4 +1,4 @@
-//! How busy the machine was beside the bench (proc(5): /proc/stat, /proc/loadavg).
+//! How busy the machine was beside a measurement (proc(5): /proc/stat, /proc/loadavg).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -52,19 +52,22 @@ fn load() -> String {
     text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// A look at the machine when the bench begins.
-pub(crate) struct Watch {
+/// A look at the machine when a measurement begins.
+pub struct Watch {
     load: String,
     ticks: Option<Ticks>,
 }
 
 impl Watch {
-    pub(crate) fn begin() -> Self {
+    /// Looks now.
+    #[must_use]
+    pub fn begin() -> Self {
         Self { load: load(), ticks: Ticks::now() }
     }
 
     /// What the machine was like since.
-    pub(crate) fn end(&self) -> Machine {
+    #[must_use]
+    pub fn end(&self) -> Machine {
         let shares = self.ticks.zip(Ticks::now()).map(|(then, now)| {
             let all = (now.all - then.all).max(1.0);
             let others = (now.busy - then.busy - (now.ours - then.ours)) / all;
@@ -84,18 +87,25 @@ impl Watch {
 
 /// The machine, and how busy it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Machine {
-    pub(crate) kernel: String,
-    pub(crate) processors: usize,
-    pub(crate) load_before: String,
-    pub(crate) load_after: String,
-    /// The share of all processors' time that other processes took, and that a hypervisor did.
-    pub(crate) others: Option<f64>,
-    pub(crate) stolen: Option<f64>,
+pub struct Machine {
+    /// Linux's release.
+    pub kernel: String,
+    /// Processors that this process may use.
+    pub processors: usize,
+    /// The load averages of 1, 5 and 15 minutes when it began.
+    pub load_before: String,
+    /// The same when it ended.
+    pub load_after: String,
+    /// The share of all processors' time that other processes took.
+    pub others: Option<f64>,
+    /// The share that a hypervisor took.
+    pub stolen: Option<f64>,
 }
 
 impl Machine {
-    pub(crate) fn is_busy(&self) -> bool {
+    /// Whether figures taken meanwhile are of a busy machine.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
         self.others.is_some_and(|it| it > BUSY) || self.stolen.is_some_and(|it| it > STOLEN)
     }
 }

@@ -8,30 +8,41 @@ const CONFIDENCE: f64 = 0.95;
 
 /// Samples in a few numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// How many there are.
-    pub(crate) count: usize,
-    pub(crate) median: f64,
+    pub count: usize,
+    /// Half of the samples are no larger.
+    pub median: f64,
     /// Bounds of the median's 95% interval; `None` where there are too few samples for one.
-    pub(crate) interval: Option<(f64, f64)>,
+    pub interval: Option<(f64, f64)>,
     /// A tenth of the samples are no larger.
-    pub(crate) p10: f64,
+    pub p10: f64,
     /// A tenth are no smaller.
-    pub(crate) p90: f64,
+    pub p90: f64,
+    /// One in a hundred is no smaller.
+    pub p99: f64,
+    /// The smallest.
+    pub least: f64,
+    /// The largest.
+    pub most: f64,
 }
 
 impl Summary {
     /// `None` where there are no samples.
-    pub(crate) fn of(samples: &[f64]) -> Option<Self> {
+    pub fn of(samples: &[f64]) -> Option<Self> {
         Self::with_interval(samples, samples)
     }
 
     /// Of samples that came in batches, of `size` each. What a batch has in common, as where its
     /// processes lie in memory, is noise as well, of which all its samples tell no more than one:
     /// the interval is that of the batches' medians. The median is that of all samples.
-    pub(crate) fn of_batches(samples: &[f64], size: usize) -> Option<Self> {
-        let medians = samples.chunks(size.max(1)).filter_map(|it| Some(Self::of(it)?.median));
-        Self::with_interval(samples, &medians.collect::<Vec<_>>())
+    pub fn of_batches(samples: &[f64], size: usize) -> Option<Self> {
+        Self::with_interval(samples, &medians(samples.chunks(size.max(1))))
+    }
+
+    /// The same of batches that differ in size.
+    pub fn of_rounds(rounds: &[Vec<f64>]) -> Option<Self> {
+        Self::with_interval(&rounds.concat(), &medians(rounds.iter().map(Vec::as_slice)))
     }
 
     fn with_interval(samples: &[f64], independent: &[f64]) -> Option<Self> {
@@ -48,16 +59,22 @@ impl Summary {
             (low.min(median), high.max(median))
         });
         // The nearest rank.
-        let tenth = count.div_ceil(10) - 1;
-        Some(Self { count, median, interval, p10: sorted[tenth], p90: sorted[last - tenth] })
+        let (tenth, hundredth) = (count.div_ceil(10) - 1, count.div_ceil(100) - 1);
+        let (p10, p90, p99) = (sorted[tenth], sorted[last - tenth], sorted[last - hundredth]);
+        Some(Self { count, median, interval, p10, p90, p99, least: sorted[0], most: sorted[last] })
     }
 
     /// Whether the two medians differ by more than chance makes them: their intervals have nothing
     /// in common. Stricter than a test at the same level, on purpose. `None` where one has none.
-    pub(crate) fn differs(&self, other: &Self) -> Option<bool> {
+    pub fn differs(&self, other: &Self) -> Option<bool> {
         let ((low, high), (other_low, other_high)) = self.interval.zip(other.interval)?;
         Some(high < other_low || other_high < low)
     }
+}
+
+/// The median of each, of those that have samples.
+fn medians<'a>(batches: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
+    batches.filter_map(|it| Some(Summary::of(it)?.median)).collect()
 }
 
 /// The largest rank, from 0, such that the samples of this rank from both ends enclose the median

@@ -1,0 +1,180 @@
+//! What a run of the laboratory found: all that tables, files and pages are made of.
+
+use measures::machine::Machine as Load;
+use measures::statistics::Summary;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the JSON form; another one is not read.
+pub const FORMAT: u32 = 1;
+
+/// A run of the laboratory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Portcall's.
+    pub version: String,
+    /// When it began: RFC 3339, in UTC.
+    pub began: String,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Whether it was a short one.
+    pub quick: bool,
+    /// The processor that vCPUs were pinned to.
+    pub pinned: Option<usize>,
+    /// Whether it was stopped (Ctrl-C) before it had all of its rounds.
+    pub interrupted: bool,
+    /// The machine.
+    pub machine: Machine,
+    /// In the order of the table: built-in rows, then the caller's own.
+    pub rows: Vec<Row>,
+}
+
+/// The machine that was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's own name.
+    pub cpu: String,
+    /// Processors that this process may use.
+    pub processors: usize,
+    /// MiB of RAM.
+    pub memory: u64,
+    /// Linux's release.
+    pub kernel: String,
+    /// `kvm_intel`, `kvm_amd`, `kvm_pvm`, or what is known of another.
+    pub kvm: String,
+    /// The hypervisor that this machine itself runs under, if it is a virtual machine.
+    pub hypervisor: Option<String>,
+    /// The time stamp counter's frequency as KVM tells it to guests, in kHz.
+    pub tsc_khz: Option<u32>,
+    /// Of each vulnerability the kernel's own words (/sys/devices/system/cpu/vulnerabilities).
+    pub mitigations: BTreeMap<String, String>,
+    /// The frequency governor, where there is one.
+    pub governor: Option<String>,
+    /// How busy it was beside the laboratory.
+    pub load: Load,
+}
+
+/// One way out of a guest, in one ring.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What it is chosen by. A guest of the caller's chooses its own, so it may be any text.
+    pub name: String,
+    /// What is done, in a sentence.
+    pub what: String,
+    /// 0 or 3.
+    pub ring: u8,
+    /// The file that it is from, or `None` for a built-in row.
+    pub image: Option<String>,
+    /// What was found.
+    pub finding: Finding,
+}
+
+/// What there is to say of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It was measured.
+    Measured(Measured),
+    /// There is nothing to measure here, and this is why.
+    Absent(Absent),
+    /// The run was stopped before its first round.
+    NotReached,
+}
+
+/// Why a row has no figures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Absent {
+    /// In which way.
+    pub kind: Absence,
+    /// What was seen, in a sentence.
+    pub why: String,
+}
+
+/// In which way a row has no figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// This KVM, kernel or machine has no such thing.
+    Lacking,
+    /// The guest never came back.
+    Wedged,
+    /// It came back with something wrong.
+    Wrong,
+    /// The ring, or the way it is measured, leaves it no meaning.
+    Meaningless,
+    /// The laboratory itself failed.
+    Failed,
+}
+
+/// The samples of a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Nanoseconds an operation, the timer's own cost subtracted, in the order they were taken. Each
+    /// round is a VM of its own, in a process of its own unless the run was a quick one.
+    pub rounds: Vec<Vec<f64>>,
+    /// Operations that one sample is the mean of.
+    pub operations: u32,
+    /// Samples a round that were taken first and left out.
+    pub warm_up: u32,
+    /// Who took the time.
+    pub clock: Clock,
+    /// Nanoseconds that the timer took itself, which were subtracted from each sample before it was
+    /// divided by its operations.
+    pub timer: f64,
+    /// Guest instructions an operation, where KVM counts them (`insn_emulation`).
+    pub instructions: Option<f64>,
+    /// Where the time goes.
+    pub shares: Option<Shares>,
+}
+
+/// Who took the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// The guest, by RDTSC.
+    Guest,
+    /// The host, by CLOCK_MONOTONIC.
+    Host,
+}
+
+/// Where an operation's time goes, in nanoseconds; from rounds of their own, in which times were
+/// taken at each exit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// Exits to this process an operation.
+    pub exits: f64,
+    /// The guest, KVM and the processor: what is left of KVM_RUN.
+    pub kvm: f64,
+    /// The system call by itself: an ioctl that KVM refuses at once.
+    pub kernel: f64,
+    /// Between one KVM_RUN and the next: this process.
+    pub ours: f64,
+}
+
+impl Measured {
+    /// All samples, round by round.
+    #[must_use]
+    pub fn samples(&self) -> Vec<f64> {
+        self.rounds.concat()
+    }
+
+    /// The samples in a few numbers. The interval is that of the rounds' medians, since what a VM
+    /// has in common tells no more than one sample does.
+    #[must_use]
+    pub fn summary(&self) -> Option<Summary> {
+        Summary::of_rounds(&self.rounds)
+    }
+}
+
+impl Row {
+    /// Its samples, if it has some.
+    #[must_use]
+    pub const fn measured(&self) -> Option<&Measured> {
+        match &self.finding {
+            Finding::Measured(measured) => Some(measured),
+            Finding::Absent(_) | Finding::NotReached => None,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! What measurements come to, whoever took them: summaries with intervals, and how busy the machine
+//! was beside them.
+
+pub mod statistics;
+pub mod machine;
