@@ -19,6 +19,7 @@ use crate::service::{Calls, Service};
 use crate::snapshot::{Origin, Snapshot};
 use crate::state::Clock;
 use crate::tape::Tape;
+use crate::trap::Traps;
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
 use crate::{exception, load, paging, registers, stop};
@@ -263,6 +264,7 @@ impl<'a> Builder<'a> {
             annotations: Annotations::default(),
             end: None,
             fault: None,
+            traps: Traps::default(),
             tape: None,
             restored: None,
             id: NEXT.fetch_add(1, Ordering::Relaxed),

@@ -50,7 +50,7 @@ const STUB: u64 = 4;
 
 /// The processor's own numbers for what may go wrong (SDM vol. 3, 7.3.1).
 pub(crate) const DEBUG: u8 = 1;
-const BREAKPOINT: u8 = 3;
+pub(crate) const BREAKPOINT: u8 = 3;
 const DOUBLE_FAULT: u8 = 8;
 const GENERAL_PROTECTION: u8 = 13;
 const PAGE_FAULT: u8 = 14;
@@ -74,6 +74,11 @@ pub(crate) const fn tss_address(layout: &Layout) -> Gpa {
 pub(crate) const fn stub_address(layout: &Layout, vector: u8) -> Range<u64> {
     let start = layout.stubs.start + STUB * vector as u64;
     start..start + STUB
+}
+
+/// Where an IRETQ stands, for a guest that is to go on from a frame.
+pub(crate) const fn return_address(layout: &Layout) -> Gva {
+    Gva(layout.stubs.start + STUB * VECTORS as u64)
 }
 
 /// All of it: what it is, where it stands, and its bytes.
@@ -154,10 +159,12 @@ fn tss(layout: &Layout) -> [u8; TSS_SIZE as usize] {
     bytes
 }
 
-/// `out EXCEPTION, al`, and a jump back to it for a host that goes on.
+/// `out EXCEPTION, al`, and a jump back to it for a host that goes on. Behind them an IRETQ.
 fn stubs() -> Vec<u8> {
     let [port, _] = port::EXCEPTION.to_le_bytes();
-    [0xe6, port, 0xeb, 0xfc].repeat(usize::from(VECTORS))
+    let mut bytes = [0xe6, port, 0xeb, 0xfc].repeat(usize::from(VECTORS));
+    bytes.extend([0x48, 0xcf]);
+    bytes
 }
 
 /// An exception as the processor delivered it.
@@ -267,6 +274,16 @@ impl Exception {
     pub const fn registers(&self, in_stub: kvm_regs) -> kvm_regs {
         kvm_regs { rip: self.rip.0, rsp: self.rsp.0, rflags: self.rflags, ..in_stub }
     }
+
+    /// The frame that an IRETQ takes (SDM vol. 3, 7.14.3).
+    pub(crate) fn frame(&self) -> [u8; 40] {
+        let words = [self.rip.0, self.cs.into(), self.rflags, self.rsp.0, self.ss.into()];
+        let mut bytes = [0; 40];
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+            *to = word.to_le_bytes();
+        }
+        bytes
+    }
 }
 
 impl fmt::Display for Exception {
@@ -313,6 +330,6 @@ mod tests {
     #[test]
     fn everything_fits_its_pages() {
         assert!(super::TSS_OFFSET + u64::from(TSS_LIMIT) < DESCRIPTORS_SIZE);
-        assert_eq!(stubs().len(), 128);
+        assert_eq!(stubs().len(), 130);
     }
 }

@@ -79,6 +79,7 @@ pub mod outcome;
 mod builder;
 mod vm;
 mod view;
+pub mod trap;
 mod made_up;
 
 pub mod snapshot;

@@ -38,6 +38,7 @@ impl Vm {
     pub fn answer_made_up(&mut self) -> Result<Stop, Error> {
         self.vcpu.sync(Synced { general: true, system: true });
         (self.end, self.fault) = (None, None);
+        self.traps.forget();
         let entered = self.steps.now();
         let exit = self.vcpu.decode();
         self.answered(exit, entered)
@@ -53,6 +54,7 @@ impl Vm {
         self.input.forget();
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
         (self.end, self.fault, self.answered) = (None, None, 0);
+        self.traps.forget();
         self.kept = Kept::default();
     }
 }

@@ -67,6 +67,7 @@ impl Vm {
         self.kept.restore(&snapshot.0.kept);
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
         (self.end, self.fault) = (None, None);
+        self.traps.forget();
         self.is_fresh = true;
         Ok(effort)
     }

@@ -150,6 +150,7 @@ impl Vm {
             return Err(SnapshotError::Ended { end: end.to_string() }.into());
         }
         self.complete()?;
+        self.leave_trap()?;
         self.hand_on()?;
         self.console.publish(&self.memory);
         let state = State::read(&self.kvm, &self.vcpu.fd)?;
@@ -171,12 +172,17 @@ impl Vm {
         let goes_on = |end: &End| {
             matches!(end, End::Halted | End::Serving | End::LimitReached(_) | End::Stopped)
         };
-        self.fault.is_none() && self.end.as_ref().is_none_or(goes_on)
+        let is_caught = self.fault.is_some() && !self.traps.is_in_one();
+        !is_caught && self.end.as_ref().is_none_or(goes_on)
     }
 
-    /// Completes the instruction of the last exit, which KVM does at the next KVM_RUN. One that
-    /// makes an exit for each of its elements makes them all, and each is answered.
-    fn complete(&mut self) -> Result<(), Error> {
+    /// Completes the instruction of the last exit, which KVM does at the next KVM_RUN else: an IN has
+    /// its value in RAX then, and RIP is behind it. One that makes an exit for each of its elements
+    /// makes them all, and each is answered. Nothing where there is nothing to complete.
+    ///
+    /// # Errors
+    /// The guest came to an end in it, or an ioctl failed.
+    pub fn complete(&mut self) -> Result<(), Error> {
         while let Some(exit) = self.vcpu.complete()? {
             if let Stop::End(end) = self.answered(exit, None)? {
                 return Err(SnapshotError::Ended { end: end.to_string() }.into());

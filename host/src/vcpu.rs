@@ -15,8 +15,11 @@ pub(crate) struct Vcpu {
     mapping: usize,
     /// What KVM leaves in the mapping at each exit.
     synced: Synced,
-    /// Whether registers stand there that KVM takes with the next KVM_RUN, in place of its own.
+    /// Whether all that can travel stands there, for KVM to take with the next KVM_RUN in place of
+    /// its own.
     to_send: bool,
+    /// The same of the general registers alone.
+    is_changed: bool,
 }
 
 /// How often an instruction is helped along that is to be given up.
@@ -51,7 +54,7 @@ impl Vcpu {
             || kvm.get_vcpu_mmap_size(),
             |size| format!("{size} bytes"),
         )?;
-        Ok(Self { fd, mapping, synced: Synced::default(), to_send: false })
+        Ok(Self { fd, mapping, synced: Synced::default(), to_send: false, is_changed: false })
     }
 
     /// Has KVM leave registers in the mapping from the next exit on.
@@ -103,6 +106,7 @@ impl Vcpu {
         if self.synced.general {
             change(&mut self.fd.sync_regs_mut().regs);
             self.fd.set_sync_dirty_reg(SyncReg::Register);
+            self.is_changed = true;
             return Ok(());
         }
         let mut registers = self.registers()?;
@@ -132,7 +136,10 @@ impl Vcpu {
 
     /// The general registers now (KVM_GET_REGS), also if someone has set them since the exit.
     pub(crate) fn registers_now(&self) -> Result<kvm_regs, kvm_ioctls::Error> {
-        if self.to_send { Ok(self.fd.sync_regs().regs) } else { self.fd.get_regs() }
+        if self.to_send || self.is_changed {
+            return Ok(self.fd.sync_regs().regs);
+        }
+        self.fd.get_regs()
     }
 
     /// The same for the system registers (KVM_GET_SREGS).
@@ -201,7 +208,7 @@ impl Vcpu {
         for register in ALL_SYNCED {
             self.fd.clear_sync_dirty_reg(register);
         }
-        self.to_send = false;
+        (self.to_send, self.is_changed) = (false, false);
         for _ in 0..ATTEMPTS {
             if self.complete()?.is_none() {
                 return Ok(());
@@ -217,7 +224,7 @@ impl Vcpu {
 
     /// Step 10: KVM_RUN, once.
     pub(crate) fn run(&mut self) -> Result<Exit, KvmError> {
-        self.to_send = false;
+        (self.to_send, self.is_changed) = (false, false);
         match self.fd.run() {
             // kvm-ioctls' own decoding merges size and count and drops the words of an
             // internal error, so the mapping is read here.

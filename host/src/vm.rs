@@ -22,6 +22,7 @@ use crate::snapshot::{Origin, Snapshot};
 use crate::stop::{Stopper, Watchdog};
 use crate::tape::Tape;
 use crate::teardown::{Remains, Teardown};
+use crate::trap::Traps;
 use crate::vcpu::Vcpu;
 use abi::calls::Interface;
 use kvm_ioctls::VmFd;
@@ -75,6 +76,8 @@ pub struct Vm {
     pub(crate) end: Option<End>,
     /// The exception whose stub the guest is in.
     pub(crate) fault: Option<Exception>,
+    /// What debuggers have come back to them.
+    pub(crate) traps: Traps,
     pub(crate) tape: Option<Box<dyn Tape>>,
     pub(crate) restored: Option<Restored>,
     /// Of all that this process has made.
@@ -186,9 +189,11 @@ impl Vm {
             return self.finish(End::Stopped);
         }
         // 10: the guest runs.
+        self.leave_trap()?;
         self.kept.goes_on();
         let entered = self.steps.now();
         let exit = self.vcpu.run()?;
+        let exit = self.caught(exit)?;
         self.answered(exit, entered)
     }
 
