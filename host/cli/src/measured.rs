@@ -1,0 +1,154 @@
+//! What a guest measured: the table at the end, and as JSON.
+
+use crate::report;
+use inspect::printable;
+use measures::collect::{Collector, Sampled};
+use measures::statistics::Summary;
+use serde_json::{Value, json};
+
+/// What there is at the end of a run.
+pub(crate) struct Measured {
+    sampled: Vec<Sampled>,
+    absent: Vec<(String, String)>,
+    left_out: u64,
+}
+
+impl Measured {
+    pub(crate) fn of(collector: &Collector) -> Self {
+        let (sampled, absent) = (collector.sampled(), collector.absent());
+        Self { sampled, absent, left_out: collector.left_out() }
+    }
+
+    /// Lists, since a guest may give a name twice. Times are nanoseconds.
+    pub(crate) fn json(&self) -> Value {
+        let absent = self.absent.iter().map(|(name, why)| json!({ "name": name, "why": why }));
+        let sampled = self.sampled.iter().map(|it| {
+            json!({
+                "name": it.name,
+                "operations": it.operations,
+                "warm_up": it.warm_up,
+                "planned": it.planned,
+                "complete": it.is_complete,
+                "timer_ns": it.timer,
+                "samples_ns": it.samples,
+                "dropped": it.dropped,
+                "instructions": it.instructions,
+            })
+        });
+        json!({
+            "sampled": sampled.collect::<Vec<_>>(),
+            "absent": absent.collect::<Vec<_>>(),
+            "left_out": self.left_out,
+        })
+    }
+}
+
+/// The table, for a guest that measured something.
+pub(crate) fn show(measured: &Measured) {
+    if !measured.sampled.is_empty() {
+        let mut table = report::table(&[
+            "measured",
+            "samples",
+            "p50",
+            "p90",
+            "p99",
+            "p10 to p90",
+            "instructions",
+            "timer",
+        ]);
+        for sampled in &measured.sampled {
+            table.add_row(row(sampled));
+        }
+        report::show(table);
+        let text = "times are an operation's, the timer's subtracted";
+        let left_out = measured.sampled.iter().map(|it| it.warm_up).max().unwrap_or_default();
+        say!("  {text}; the first samples were left out, at most {left_out}");
+    }
+    for sampled in &measured.sampled {
+        let (name, planned) = (printable(&sampled.name), sampled.planned);
+        if !sampled.is_complete {
+            let samples = sampled.samples.len();
+            say!("  note: {name} is a part: {samples} of {planned} samples");
+        }
+        if sampled.dropped > 0 {
+            let dropped = sampled.dropped;
+            say!("  note: {name} has {dropped} samples more, which were too many to keep");
+        }
+    }
+    for (name, why) in &measured.absent {
+        say!("  not measured: {}: {}", printable(name), printable(why));
+    }
+    if measured.left_out > 0 {
+        let left_out = measured.left_out;
+        say!("  note: {left_out} measurements more were too many to keep");
+    }
+}
+
+fn row(sampled: &Sampled) -> Vec<String> {
+    let mut row = vec![printable(&sampled.name), sampled.samples.len().to_string()];
+    let times = Summary::of(&sampled.samples).map_or_else(Vec::new, |it| {
+        [it.median, it.p90, it.p99, it.p90 - it.p10].map(time).to_vec()
+    });
+    row.extend(times);
+    row.resize(6, "-".to_owned());
+    let instructions = sampled.instructions.map(|it| {
+        let is_whole = (it - it.round()).abs() < 0.005;
+        if is_whole { format!("{it:.0}") } else { format!("{it:.2}") }
+    });
+    row.push(instructions.unwrap_or_else(|| "-".to_owned()));
+    row.push(time(sampled.timer));
+    row
+}
+
+/// Nanoseconds, in the unit that keeps them short.
+fn time(ns: f64) -> String {
+    match ns.abs() {
+        it if it < 1e3 => format!("{ns:.1} ns"),
+        it if it < 1e6 => format!("{:.2} us", ns / 1e3),
+        it if it < 1e9 => format!("{:.2} ms", ns / 1e6),
+        _ => format!("{:.2} s", ns / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{row, time};
+    use measures::collect::Sampled;
+
+    #[test]
+    fn a_row_says_what_there_is() {
+        let mut sampled = Sampled {
+            name: "an\x1b[2J OUT".to_owned(),
+            operations: 1,
+            warm_up: 1,
+            planned: 4,
+            timer: 25.0,
+            samples: vec![9000.0, 11_000.0, 10_000.0],
+            dropped: 0,
+            instructions: Some(3.0),
+            watched: None,
+            is_complete: false,
+        };
+        let wanted = [
+            "an\u{fffd}[2J OUT",
+            "3",
+            "10.00 us",
+            "11.00 us",
+            "11.00 us",
+            "2.00 us",
+            "3",
+            "25.0 ns",
+        ];
+        assert_eq!(row(&sampled), wanted);
+        sampled.samples.clear();
+        sampled.instructions = Some(0.25);
+        let wanted = ["an\u{fffd}[2J OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];
+        assert_eq!(row(&sampled), wanted);
+    }
+
+    #[test]
+    fn times_keep_their_sign() {
+        assert_eq!(time(-3.21), "-3.2 ns");
+        assert_eq!([time(2.5e6), time(1.5e9)], ["2.50 ms", "1.50 s"]);
+    }
+}
