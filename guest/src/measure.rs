@@ -104,13 +104,16 @@ impl Series {
     /// around each are the same, as the [contract](abi#the-stock-interface) has it.
     #[inline(never)]
     fn take(self, operation: &mut dyn FnMut(), send: fn(&[u8]), buffer: &mut Buffer) {
+        if self.samples == 0 {
+            return;
+        }
         for _ in 0..self.warm_up {
             black_box(time(operation));
         }
-        send(&[]);
-        let mut left = self.samples;
-        while left > 0 {
-            let count = left.min(self.block);
+        // The first block has none: from there on each does the same instructions but for its
+        // samples'.
+        let (mut left, mut count) = (self.samples, 0);
+        loop {
             let Some(block) = buffer.get_mut(..=count as usize) else { return };
             for slot in block.iter_mut() {
                 *slot = time(operation).to_le_bytes();
@@ -118,6 +121,10 @@ impl Series {
             // The first operation found what the call before left in the caches.
             send(block[1..].as_flattened());
             left -= count;
+            if left == 0 {
+                return;
+            }
+            count = left.min(self.block);
         }
     }
 }
