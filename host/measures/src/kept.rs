@@ -189,3 +189,118 @@ impl Row {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Kept, ROWS_MAX, SAMPLES_MAX, WHY_MAX};
+
+    fn kept() -> Kept {
+        // 1 MHz: a tick is 1000 ns.
+        Kept { khz: Some(1000), ..Kept::default() }
+    }
+
+    fn ticks(ticks: &[i64]) -> Vec<u8> {
+        ticks.iter().flat_map(|it| it.to_le_bytes()).collect()
+    }
+
+    #[test]
+    fn the_timers_median_is_subtracted_before_the_operations_share() {
+        let mut kept = kept();
+        assert_eq!(kept.begin("a", 4, 3, 1), Ok(()));
+        assert_eq!(kept.timer(&ticks(&[1, 2, 9])), Ok(()));
+        assert_eq!(kept.samples(&ticks(&[10, 2])), Ok(()));
+        assert!(!kept.sampled()[0].is_complete);
+        // The clock went backwards.
+        assert_eq!(kept.samples(&ticks(&[-2])), Ok(()));
+        assert_eq!(kept.end(), Ok(()));
+        let [a] = &kept.sampled()[..] else { panic!("one") };
+        assert_eq!((a.name.as_str(), a.operations, a.planned, a.warm_up), ("a", 4, 3, 1));
+        assert_eq!((a.timer, a.is_complete, a.dropped), (2000.0, true, 0));
+        assert_eq!(a.samples, [2000.0, 0.0, -1000.0]);
+        assert_eq!((a.instructions, a.watched), (None, None));
+    }
+
+    #[test]
+    fn what_is_out_of_its_place_is_refused_and_changes_nothing() {
+        let mut kept = kept();
+        let one = ticks(&[1]);
+        assert!(kept.timer(&one).is_err() && kept.samples(&one).is_err() && kept.end().is_err());
+        assert!(kept.begin("no operations", 0, 1, 0).is_err());
+        assert_eq!(kept.sampled(), []);
+        assert_eq!(kept.begin("first", 1, 2, 0), Ok(()));
+        assert!(kept.begin("second", 1, 1, 0).is_err());
+        for odd in [&one[..7], &one[..1], &[0; 17]] {
+            assert!(kept.timer(odd).is_err() && kept.samples(odd).is_err());
+        }
+        assert!(kept.samples(&ticks(&[1; 3])).is_err());
+        assert_eq!(kept.samples(&ticks(&[1; 2])), Ok(()));
+        assert!(kept.samples(&one).is_err());
+        assert_eq!(kept.samples(&[]), Ok(()));
+        let [first] = &kept.sampled()[..] else { panic!("one") };
+        assert_eq!((first.name.as_str(), first.samples.len()), ("first", 2));
+        assert!(first.timer.abs() < f64::EPSILON && !first.is_complete);
+    }
+
+    #[test]
+    fn without_a_rate_nothing_begins() {
+        let mut kept = Kept::default();
+        let refused = kept.begin("a", 1, 1, 0).expect_err("no rate");
+        assert!(refused.0.contains("no note"), "{}", refused.0);
+        kept.absent("b", "c");
+        assert_eq!(kept.sampled(), []);
+        assert_eq!(kept.absent.len(), 1);
+    }
+
+    #[test]
+    fn names_and_reasons_are_cut_between_characters() {
+        let mut kept = kept();
+        let long = "\u{1f980}".repeat(5000);
+        assert_eq!(kept.begin(&long, 1, 0, 0), Ok(()));
+        kept.absent(&long, &long);
+        assert_eq!(kept.sampled()[0].name.chars().count(), 200);
+        let (name, why) = &kept.absent[0];
+        assert_eq!((name.chars().count(), why.chars().count()), (200, WHY_MAX));
+    }
+
+    #[test]
+    fn a_million_measurements_are_counted_and_not_kept() {
+        let mut kept = kept();
+        for _ in 0..1_000_000 {
+            assert_eq!(kept.begin("a", 1, 1, 0), Ok(()));
+            assert_eq!(kept.samples(&[0; 8]), Ok(()));
+            assert_eq!(kept.end(), Ok(()));
+            kept.absent("b", "c");
+        }
+        assert_eq!((kept.rows.len(), kept.absent.len(), kept.samples), (ROWS_MAX, ROWS_MAX, ROWS_MAX));
+        assert_eq!(kept.left_out, 2 * (1_000_000 - ROWS_MAX as u64));
+        // One that is on its way when the guest dies is shown besides.
+        assert_eq!(kept.begin("last", 1, 1, 0), Ok(()));
+        assert_eq!(kept.sampled().len(), ROWS_MAX + 1);
+    }
+
+    #[test]
+    fn samples_beyond_the_most_are_counted_and_not_kept() {
+        let mut kept = kept();
+        let many = vec![0; 8 * SAMPLES_MAX];
+        assert_eq!(kept.begin("a", 1, u32::MAX, 0), Ok(()));
+        assert_eq!(kept.timer(&many[..8 * 10]), Ok(()));
+        for _ in 0..3 {
+            assert_eq!(kept.samples(&many), Ok(()));
+        }
+        assert_eq!(kept.end(), Ok(()));
+        assert_eq!(kept.begin("b", 1, 1, 0), Ok(()));
+        assert_eq!(kept.samples(&many[..8]), Ok(()));
+        let [a, b] = &kept.sampled()[..] else { panic!("two") };
+        assert_eq!((a.samples.len(), a.dropped), (SAMPLES_MAX - 10, 2 * SAMPLES_MAX as u64 + 10));
+        assert_eq!((b.samples.len(), b.dropped), (0, 1));
+    }
+
+    #[test]
+    fn the_extremes_of_a_tick_are_numbers() {
+        let mut kept = kept();
+        assert_eq!(kept.begin("a", u32::MAX, 2, u32::MAX), Ok(()));
+        assert_eq!(kept.timer(&ticks(&[i64::MAX])), Ok(()));
+        assert_eq!(kept.samples(&ticks(&[i64::MIN, i64::MAX])), Ok(()));
+        assert!(kept.sampled()[0].samples.iter().all(|it| it.is_finite()));
+    }
+}
