@@ -49,16 +49,16 @@ impl Measured {
     fn notes(&self) -> Vec<String> {
         // A guest ends within one measurement at most.
         let parts = self.sampled.iter().filter(|it| !it.is_complete).map(|it| {
-            let (name, samples, planned) = (printable(&it.name), it.samples.len(), it.planned);
+            let (name, samples, planned) = (on_one_line(&it.name), it.samples.len(), it.planned);
             format!("note: {name} is a part: {samples} of {planned} samples")
         });
         let dropped = self.sampled.iter().filter(|it| it.dropped > 0).map(|it| {
-            let (name, dropped) = (printable(&it.name), it.dropped);
+            let (name, dropped) = (on_one_line(&it.name), it.dropped);
             format!("note: {name} has {dropped} samples more, which were too many to keep")
         });
         let absent = self.absent.iter();
         let absent = absent
-            .map(|(name, why)| format!("not measured: {}: {}", printable(name), printable(why)));
+            .map(|(name, why)| format!("not measured: {}: {}", on_one_line(name), printable(why)));
         parts.chain(dropped).chain(absent).collect()
     }
 }
@@ -102,8 +102,13 @@ pub(crate) fn show(measured: &Measured) {
     }
 }
 
+/// A name of the guest's: one with line breaks would look like further rows.
+fn on_one_line(name: &str) -> String {
+    name.chars().map(portcall::printable).collect()
+}
+
 fn row(sampled: &Sampled) -> Vec<String> {
-    let mut row = vec![printable(&sampled.name), sampled.samples.len().to_string()];
+    let mut row = vec![on_one_line(&sampled.name), sampled.samples.len().to_string()];
     let times = Summary::of(&sampled.samples).map_or_else(Vec::new, |it| {
         [it.median, it.p90, it.p99, it.p90 - it.p10].map(time).to_vec()
     });
@@ -136,7 +141,7 @@ mod tests {
     #[test]
     fn a_row_says_what_there_is() {
         let mut sampled = Sampled {
-            name: "an\x1b[2J OUT".to_owned(),
+            name: "an\x1b[2J\nOUT".to_owned(),
             operations: 1,
             warm_up: 1,
             planned: 4,
@@ -148,7 +153,7 @@ mod tests {
             is_complete: false,
         };
         let wanted = [
-            "an\u{fffd}[2J OUT",
+            "an\u{fffd}[2J\u{fffd}OUT",
             "3",
             "10.00 us",
             "11.00 us",
@@ -160,7 +165,7 @@ mod tests {
         assert_eq!(row(&sampled), wanted);
         sampled.samples.clear();
         sampled.instructions = Some(0.25);
-        let wanted = ["an\u{fffd}[2J OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];
+        let wanted = ["an\u{fffd}[2J\u{fffd}OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];
         assert_eq!(row(&sampled), wanted);
     }
 
