@@ -31,6 +31,7 @@ mod heap;
 pub mod input;
 #[doc(hidden)]
 pub mod log;
+mod measure;
 #[cfg(target_os = "none")]
 mod memcpy;
 #[cfg(target_os = "none")]
@@ -47,6 +48,7 @@ pub use abi;
 pub use boot::Boot;
 pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
+pub use measure::{absent, measure, measure_batches};
 pub use ready::ready;
 
 /// An address or size of the contract's as Rust has it.

@@ -174,7 +174,8 @@ impl Calls {
         };
         // An image without notes may well call these, and all know their names.
         let stock = || {
-            let known = [&abi::host::INTERFACE, &abi::host_address::INTERFACE];
+            let known =
+                [&abi::host::INTERFACE, &abi::host_address::INTERFACE, &abi::lab::INTERFACE];
             let interface = known.into_iter().find(|interface| interface.id() == id)?;
             let name = interface.methods.get(method as usize).map(|method| method.name);
             Some(format!("{}::{}", interface.name, name.map_or(method.to_string(), str::to_owned)))

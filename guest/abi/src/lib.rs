@@ -10,6 +10,7 @@ pub mod calls;
 pub mod console;
 pub mod host;
 pub mod host_address;
+pub mod lab;
 pub mod mailbox;
 pub mod note;
 pub mod port;

@@ -3,9 +3,11 @@
 use crate::code::Failure;
 use anstyle::AnsiColor;
 use inspect::printable;
-use portcall::Builder;
+use measures::collect::Collector;
 use portcall::abi::host::Level;
+use portcall::abi::lab;
 use portcall::stock::{Stock, StockAddress};
+use portcall::{Builder, Image, Vm};
 
 /// What may be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +18,9 @@ pub(crate) enum Allow {
     /// Where the guest's memory lies in the host's own address space.
     #[value(name = "HostAddress")]
     HostAddress,
+    /// What the guest measures, for the table at the end.
+    #[value(name = "Lab")]
+    Lab,
     /// Nothing.
     #[value(name = "none")]
     Nothing,
@@ -32,14 +37,30 @@ pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
 }
 
 /// Serves what is allowed.
-pub(crate) fn serve<'a>(allowed: &[Allow], mut builder: Builder<'a>) -> Builder<'a> {
+pub(crate) fn serve<'a>(
+    allowed: &[Allow],
+    mut builder: Builder<'a>,
+    collector: &Collector,
+) -> Builder<'a> {
     if allowed.contains(&Allow::Host) {
         builder = builder.serve(Stock::new()).log(log);
     }
     if allowed.contains(&Allow::HostAddress) {
         builder = builder.serve(StockAddress);
     }
+    if allowed.contains(&Allow::Lab) {
+        builder = builder.serve(collector.service());
+    }
     builder
+}
+
+/// What the collector has to know of the VM, for an image that says that it measures: others make
+/// no ioctl more.
+pub(crate) fn opened(allowed: &[Allow], image: &Image<'_>, vm: &Vm, collector: &Collector) {
+    let measures = image.notes().calls.iter().any(|it| it.name == lab::INTERFACE.name);
+    if measures && allowed.contains(&Allow::Lab) {
+        collector.opened(vm);
+    }
 }
 
 /// A line of the guest's log, on stderr.

@@ -63,6 +63,7 @@ pub(crate) fn json(ended: &Ended<'_>) -> Value {
             "guest": micros(counts.in_guest), "host": micros(counts.in_host),
         },
         "emulated_instructions": ended.instructions,
+        "measured": ended.measured.json(),
         "unmet_expectations": unmet,
     })
 }

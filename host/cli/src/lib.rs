@@ -41,6 +41,7 @@ mod image_file;
 mod jail;
 mod json;
 mod limit;
+mod measured;
 mod output;
 mod prepare;
 mod replay;

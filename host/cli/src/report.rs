@@ -117,7 +117,7 @@ fn us(time: Duration) -> String {
 }
 
 /// Drawn with lines on a terminal, plain columns in a pipe.
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     let lines = std::io::stderr().is_terminal();
     table.load_style(if lines { presets::UTF8_BORDERS_ONLY } else { presets::NOTHING });
@@ -128,6 +128,6 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-fn show(table: Table) {
+pub(crate) fn show(table: Table) {
     say!("{}", table.trim_fmt());
 }

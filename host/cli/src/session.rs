@@ -5,11 +5,13 @@ use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::limit;
+use crate::measured::{self, Measured};
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
 use inspect::{Explanation, KvmKind};
+use measures::collect::Collector;
 use portcall::sys::KvmStats;
 use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
 use std::io::{self, Write};
@@ -119,6 +121,7 @@ pub(crate) struct Session<'a> {
     outputs: Vec<Output>,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
+    collector: Collector,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -145,7 +148,13 @@ impl<'a> Session<'a> {
         emit::all_different(&outputs)?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
-        Ok(Self { common, image, ring, start, outputs, watch, counter })
+        let collector = Collector::new();
+        Ok(Self { common, image, ring, start, outputs, watch, counter, collector })
+    }
+
+    /// What the guest measures goes there; a replay measures nothing.
+    pub(crate) const fn collector(&self) -> &Collector {
+        &self.collector
     }
 
     /// Where the guest's text goes.
@@ -241,9 +250,14 @@ impl<'a> Session<'a> {
         } else {
             None
         };
-        let ended = Ended { vm, outcome, code, signal, counts, instructions, unmet, explanation };
+        let measured = Measured::of(&self.collector);
+        let ended =
+            Ended { vm, outcome, code, signal, counts, instructions, measured, unmet, explanation };
         if self.common.stats {
             report::stats(&ended, self.ring);
+        }
+        if !self.common.quiet {
+            measured::show(&ended.measured);
         }
         if !self.common.quiet || code != 0 {
             report::end(&ended, time);
@@ -272,6 +286,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) counts: Counts,
     /// How many instructions KVM emulated, where it counts them.
     pub(crate) instructions: Option<u64>,
+    /// What the guest measured.
+    pub(crate) measured: Measured,
     /// What was expected, and what was found instead.
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,

@@ -1,0 +1,149 @@
+//! Measuring operations by the processor's clock, for the host's tables.
+
+use crate::Out;
+use abi::lab::Client;
+use core::arch::asm;
+use core::hint::black_box;
+
+/// The most samples that go to the host at once.
+const BLOCK: u32 = 256;
+
+/// Samples of nothing, and how many of them go at once: so the host gets two blocks that differ in
+/// size, and can tell what a block costs from what a sample does.
+const TIMER: Series = Series { warm_up: 8, samples: 48, block: 32 };
+
+/// The most samples that are left out at the start.
+const WARM_UP_MAX: u32 = 64;
+
+/// Where samples stand before they are sent; the first is not.
+type Buffer = [[u8; 8]; BLOCK as usize + 1];
+
+/// Times `operation`, `samples` times, and tells the host under that name. `portcall run` shows a
+/// table of it at the end.
+///
+/// ```ignore
+/// use guest::abi::lab;
+/// use guest::port;
+///
+/// guest::entry!(main, calls = [lab]);
+///
+/// fn main(_: &Boot) {
+///     guest::measure("an OUT", 1000, || port::write_u8(0x300, 0));
+/// }
+/// ```
+///
+/// Each sample is the time stamp counter before and behind one call of the closure (RDTSC, which
+/// waits for nothing: what the processor still has in flight may end behind it). An eighth as many,
+/// at least 1 and at most 64, are taken first and left out. What the timer takes by itself, the
+/// closure's call included, is measured with an empty one and subtracted by the host. The closure's
+/// result goes through [`black_box`], so that it is computed.
+///
+/// These are calls of [`abi::lab`]: name it among the `calls` of [`entry!`](crate::entry). A host
+/// that does not allow that interface ends the run. One measurement is done within another by
+/// nobody: the host refuses it.
+pub fn measure<R>(name: &str, samples: u32, operation: impl FnMut() -> R) {
+    measure_batches(name, samples, 1, operation);
+}
+
+/// The same where each call of the closure does `operations` operations, which one sample is the
+/// mean of: for what is too short to be timed alone.
+///
+/// ```ignore
+/// guest::measure_batches("a byte", 100, 64, || send(&[0; 64]));
+/// ```
+pub fn measure_batches<R>(
+    name: &str,
+    samples: u32,
+    operations: u32,
+    mut operation: impl FnMut() -> R,
+) {
+    take(name, samples, operations, &mut || {
+        black_box(operation());
+    });
+}
+
+/// Tells the host that there is nothing to measure under that name, and why: the table has a row
+/// that says so.
+pub fn absent(name: &str, why: &str) {
+    Client(Out).absent(name, why);
+}
+
+fn take(name: &str, samples: u32, operations: u32, operation: &mut dyn FnMut()) {
+    let warm_up = if samples == 0 { 0 } else { (samples / 8).clamp(1, WARM_UP_MAX) };
+    Client(Out).begin(name, operations, samples, warm_up);
+    let mut buffer = [[0; 8]; BLOCK as usize + 1];
+    // The compiler is not to know which operation it is, nor which call: it would make code of its
+    // own for each, and what is subtracted would be another's cost.
+    TIMER.take(black_box(&mut || ()), black_box(send_timer), &mut buffer);
+    let series = Series { warm_up, samples, block: BLOCK };
+    series.take(black_box(operation), black_box(send_samples), &mut buffer);
+    Client(Out).end();
+}
+
+#[inline(never)]
+fn send_timer(ticks: &[u8]) {
+    Client(Out).timer(ticks);
+}
+
+#[inline(never)]
+fn send_samples(ticks: &[u8]) {
+    Client(Out).samples(ticks);
+}
+
+/// How samples are taken.
+#[derive(Clone, Copy)]
+struct Series {
+    warm_up: u32,
+    samples: u32,
+    /// The most that are sent at once.
+    block: u32,
+}
+
+impl Series {
+    /// Takes the samples and sends them. One code for all operations, so that the instructions
+    /// around each are the same, as the [contract](abi#the-stock-interface) has it.
+    #[inline(never)]
+    fn take(self, operation: &mut dyn FnMut(), send: fn(&[u8]), buffer: &mut Buffer) {
+        if self.samples == 0 {
+            return;
+        }
+        for _ in 0..self.warm_up {
+            black_box(time(operation));
+        }
+        // The first block has none: from there on each does the same instructions but for its
+        // samples'.
+        let (mut left, mut count) = (self.samples, 0);
+        loop {
+            let Some(block) = buffer.get_mut(..=count as usize) else { return };
+            for slot in block.iter_mut() {
+                *slot = time(operation).to_le_bytes();
+            }
+            // The first operation found what the call before left in the caches.
+            send(block[1..].as_flattened());
+            left -= count;
+            if left == 0 {
+                return;
+            }
+            count = left.min(self.block);
+        }
+    }
+}
+
+/// The ticks that it takes. Between the two readings are moves and a call, no more.
+#[inline(always)]
+fn time(operation: &mut dyn FnMut()) -> u64 {
+    let (low, high): (u32, u32);
+    let (low_behind, high_behind): (u32, u32);
+    // Not `nomem`, so that the compiler moves nothing of the operation across a reading.
+    // SAFETY: every processor in 64-bit mode has RDTSC, and the host leaves it to its guests; it
+    // changes the registers that are named.
+    unsafe { asm!("rdtsc", out("eax") low, out("edx") high, options(nostack, preserves_flags)) };
+    operation();
+    // SAFETY: as above.
+    unsafe {
+        asm!("rdtsc", out("eax") low_behind, out("edx") high_behind,
+            options(nostack, preserves_flags));
+    }
+    let ticks = |low: u32, high: u32| u64::from(high) << 32 | u64::from(low);
+    ticks(low_behind, high_behind).wrapping_sub(ticks(low, high))
+}
