@@ -300,7 +300,7 @@ fn what_is_no_log_or_another_versions_is_named() {
     says(&LOG.magic, "the log ends at byte 8, before its first entry");
     let mut bytes = sealed(&frames()).0;
     bytes[8..12].copy_from_slice(&(LOG.version + 1).to_le_bytes());
-    says(&bytes, "format version 3, this portcall reads version 2");
+    says(&bytes, "format version 4, this portcall reads version 3");
     let mut bytes = sealed(&frames()).0;
     bytes[12..16].copy_from_slice(&77u32.to_le_bytes());
     says(&bytes, "version 77 of Portcall's contract");
