@@ -82,11 +82,12 @@ fn entries() -> Vec<Entry> {
 const IMAGE: &[u8] = b"not an image, but bytes all the same";
 
 fn machine() -> Machine {
+    let window = 0xd000_0000..0xd000_1000;
     Machine {
         memory: 2 << 20,
         user: true,
         arguments: vec!["one".to_owned()],
-        windows: vec![0xd000_0000..0xd000_1000],
+        windows: vec![window],
         msrs: vec![0x1234..=0x1234, 0x4b56_4d00..=0x4b56_4dff],
     }
 }
