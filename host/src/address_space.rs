@@ -2,7 +2,7 @@
 //!
 //! RAM is mapped one to one, readable and writable. Upon this the image's segments are mapped
 //! with their own permissions where they want to be seen. The null page and the stack's guard
-//! page stay unmapped.
+//! page stay unmapped. Of what is no RAM, the windows of devices are mapped, and nothing else.
 
 use crate::layout::{IMAGE_MIN, Layout, PAGE, round_up};
 use crate::registers::Ring;
@@ -43,6 +43,10 @@ pub fn address_space(layout: &Layout, segments: &[Segment], ring: Ring) -> Vec<M
     }
     space.keep_from_ring_3(&(layout.tables.start..layout.exception_stacks.end));
     space.unmap(&layout.guard);
+    // Every access there is the host's to answer. What is fetched from there would be no code.
+    for window in &layout.windows {
+        space.map(window.clone(), window.start, Permissions::DATA);
+    }
     let mut sorted: Vec<&Segment> = segments.iter().collect();
     sorted.sort_by_key(|segment| segment.gva);
     // Where a segment is seen elsewhere than it lies, its place in memory is no way around its

@@ -1,5 +1,6 @@
 //! Step 11: answers what the guest asks for by ports: the contract's own, typed calls, and whatever
-//! handlers there are for the others.
+//! handlers there are for the others. Those of memory and of MSRs are in [`mmio`](crate::mmio) and
+//! [`msrs`](crate::msrs).
 
 use crate::error::Error;
 use crate::exception;
@@ -106,17 +107,16 @@ impl Vm {
             let written = self.vcpu.element(io, i);
             let mut guest = guest!(self);
             let (port, width) = (io.port, io.width);
-            let answer = guarded(|| {
-                if io.read {
-                    handler.read(&mut guest, port, width)
-                } else {
-                    handler.write(&mut guest, port, width, written).map(|()| 0)
-                }
-            });
-            let value = answer.unwrap_or_else(|panic| {
-                let message = format!("the handler of port {port:#x} {panic}");
-                Err(End::HandlerFailed { message })
-            })?;
+            let value = asked(
+                || format!("port {port:#x}"),
+                || {
+                    if io.read {
+                        handler.read(&mut guest, port, width)
+                    } else {
+                        handler.write(&mut guest, port, width, written).map(|()| 0)
+                    }
+                },
+            )?;
             if io.read {
                 self.vcpu.set_element(io, i, value);
             }
@@ -230,6 +230,16 @@ impl Vm {
         let at = file.map(|file| Place { file, line: r.r8, column: r.r9 });
         Ok(End::Panicked { message, at })
     }
+}
+
+/// Lets the handler of this answer; one that panics ends the run, not the process.
+pub(crate) fn asked<T>(
+    of: impl FnOnce() -> String,
+    answer: impl FnOnce() -> Result<T, End>,
+) -> Result<T, End> {
+    guarded(answer).unwrap_or_else(|panic| {
+        Err(End::HandlerFailed { message: format!("the handler of {} {panic}", of()) })
+    })
 }
 
 /// Lets a handler of someone's answer; one that panics ends the run, not the process. The error

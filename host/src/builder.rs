@@ -10,9 +10,11 @@ use crate::kvm::Kvm;
 use crate::layout::{Gpa, MEMORY_DEFAULT, TSS_ADDRESS};
 use crate::limit::{Limit, Limits};
 use crate::memory::{self, Memory};
+use crate::mmio::{Mmio, Windows};
+use crate::msrs::Msrs;
 use crate::observe::{Observer, Observers};
 use crate::outcome::{Annotations, Stats};
-use crate::ports::{Log, PortTable, Ports};
+use crate::ports::{Log, Ports};
 use crate::ready::Kept;
 use crate::registers::Ring;
 use crate::service::{Calls, Service};
@@ -21,11 +23,11 @@ use crate::state::Clock;
 use crate::tape::Tape;
 use crate::vcpu::{Synced, Vcpu};
 use crate::vm::Vm;
-use crate::{exception, load, paging, registers, stop};
+use crate::{exception, load, mmio, msrs, paging, ports, registers, stop};
 use abi::host::Level;
 use std::io::{Read, Write};
 use std::mem::ManuallyDrop;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ pub struct Builder<'a> {
     ring: Option<Ring>,
     arguments: Option<Vec<String>>,
     ports: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
+    mmio: Windows,
+    msrs: Vec<(RangeInclusive<u32>, Box<dyn Msrs>)>,
     services: Vec<Box<dyn Service>>,
     log: Log,
     console: Box<dyn Write + Send>,
@@ -73,6 +77,8 @@ impl<'a> Builder<'a> {
             ring: None,
             arguments: None,
             ports: Vec::new(),
+            mmio: Vec::new(),
+            msrs: Vec::new(),
             services: Vec::new(),
             log: Log(Box::new(|_, _| {})),
             console: Box::new(std::io::sink()),
@@ -109,6 +115,25 @@ impl<'a> Builder<'a> {
     #[must_use]
     pub fn ports(mut self, range: RangeInclusive<u16>, handler: impl Ports + 'static) -> Self {
         self.ports.push((range, Box::new(handler)));
+        self
+    }
+
+    /// Makes a window for memory-mapped I/O, and answers the guest's accesses there: whole pages of
+    /// guest-physical addresses from 3 to 4 GiB, which the guest sees at the same addresses. Clear of
+    /// what KVM, the LAPIC and the I/O APIC have ([`layout`](crate::layout)); at most 64.
+    ///
+    /// For a VM of a snapshot: one of its [windows](Snapshot::windows), which it has in any case.
+    #[must_use]
+    pub fn mmio(mut self, window: Range<u64>, handler: impl Mmio + 'static) -> Self {
+        self.mmio.push((window, Box::new(handler)));
+        self
+    }
+
+    /// Answers the guest's accesses to these model-specific registers, in place of KVM: at most 16
+    /// ranges of at most 0x3000 registers, without those of the x2APIC.
+    #[must_use]
+    pub fn msrs(mut self, range: RangeInclusive<u32>, handler: impl Msrs + 'static) -> Self {
+        self.msrs.push((range, Box::new(handler)));
         self
     }
 
@@ -185,10 +210,9 @@ impl<'a> Builder<'a> {
         let origin = self.origin()?;
         let layout = &origin.layout;
         let mut steps = std::mem::take(&mut self.observers);
-        let mut ports = PortTable::default();
-        for (range, handler) in self.ports {
-            ports.insert(range, handler)?;
-        }
+        let ports = ports::table(self.ports)?;
+        let mmio = mmio::table(self.mmio);
+        let msrs = msrs::table(self.msrs)?;
         let calls = Calls::new(self.services, &origin.notes)?;
         stop::install()?;
 
@@ -201,6 +225,7 @@ impl<'a> Builder<'a> {
             || vm.set_tss_address(usize::try_from(TSS_ADDRESS).unwrap_or(usize::MAX)),
             |()| format!("{TSS_ADDRESS:#x}"),
         )?;
+        msrs::filter(&vm, &msrs, &mut steps)?;
 
         // 2: its memory.
         let start = steps.now();
@@ -253,6 +278,8 @@ impl<'a> Builder<'a> {
             console,
             input: Input::new(self.input),
             ports,
+            mmio,
+            msrs,
             calls,
             checked: None,
             answered,
@@ -277,6 +304,7 @@ impl<'a> Builder<'a> {
 
     /// What the VM is to be made with, checked.
     fn origin(&mut self) -> Result<Origin, Error> {
+        let windows: Vec<_> = self.mmio.iter().map(|(window, _)| window.clone()).collect();
         let image = match self.source {
             Source::Image(image) => image,
             Source::Snapshot(snapshot) => {
@@ -291,11 +319,13 @@ impl<'a> Builder<'a> {
                 if self.tape.is_some() {
                     return Err(SnapshotError::Taped.into());
                 }
-                return Ok(snapshot.0.origin.clone());
+                let origin = snapshot.0.origin.clone();
+                mmio::check_given(&windows, &origin.layout.windows)?;
+                return Ok(origin);
             }
         };
         let (ring, memory) = (self.ring.unwrap_or_default(), self.memory.unwrap_or(MEMORY_DEFAULT));
-        Origin::of(image, memory, ring, self.arguments.take().unwrap_or_default())
+        Origin::of(image, memory, ring, self.arguments.take().unwrap_or_default(), &windows)
     }
 }
 

@@ -100,6 +100,12 @@ pub enum KvmError {
         /// Its value in the snapshot.
         value: u64,
     },
+    /// KVM does not let the host answer for model-specific registers.
+    #[error(
+        "this KVM leaves no model-specific registers to its host (KVM_CAP_X86_USER_SPACE_MSR, since \
+         Linux 5.10): run a newer kernel, or make the VM without handlers for MSRs"
+    )]
+    NoMsrs,
     /// An instruction goes on making exits.
     #[error(
         "KVM does not come to the end of the instruction that the guest is in (KVM_RUN with \
@@ -164,8 +170,8 @@ pub enum SnapshotError {
     Taped,
     /// The VM is another.
     #[error(
-        "the snapshot is of a VM that was made otherwise: the image, the memory and the arguments \
-         have to be the same. Make a VM of the snapshot (Vm::from_snapshot)"
+        "the snapshot is of a VM that was made otherwise: the image, the memory, the arguments and the \
+         windows have to be the same. Make a VM of the snapshot (Vm::from_snapshot)"
     )]
     OtherVm,
     /// A VM of a snapshot is as the snapshot has it.
@@ -175,6 +181,19 @@ pub enum SnapshotError {
     Chosen {
         /// What was chosen.
         what: &'static str,
+    },
+    /// A handler is given for a window that its VM did not have.
+    #[error(
+        "the window {start:#x} to {end:#x} is not in the snapshot, which has {has}: it is a part of \
+         the guest's page tables. Give the VM that window before the snapshot is taken"
+    )]
+    NoWindow {
+        /// The window's first address.
+        start: u64,
+        /// The first behind it.
+        end: u64,
+        /// Those that it has, in words.
+        has: String,
     },
     /// The memory cannot be mapped.
     #[error("cannot map the memory of a snapshot: {0}")]
@@ -350,6 +369,29 @@ pub enum ConfigError {
         end: u16,
         /// Who has one of them.
         taken_by: &'static str,
+    },
+    /// There can be no window for a device there.
+    #[error(
+        "there can be no window for memory-mapped I/O from {start:#x} to {end:#x}: {why}; choose whole \
+         pages between 0xc0000000 and 0x100000000 that are free"
+    )]
+    Window {
+        /// Its first address.
+        start: u64,
+        /// The first behind it.
+        end: u64,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The host cannot answer for these model-specific registers.
+    #[error("MSRs {start:#x} to {end:#x} cannot be served: {why}; choose others")]
+    Msrs {
+        /// The first asked for.
+        start: u32,
+        /// The last asked for.
+        end: u32,
+        /// Why not.
+        why: &'static str,
     },
     /// Two interfaces, or one twice, want the same number.
     #[error(

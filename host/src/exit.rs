@@ -7,9 +7,11 @@ use abi::port;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
     KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN,
-    KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run,
+    KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_INTERNAL_ERROR_EMULATION,
+    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES, kvm_run,
 };
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// A port access that waits for its answer (KVM_EXIT_IO).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,24 @@ pub struct Mmio {
     pub write: Option<u64>,
 }
 
+impl Mmio {
+    /// The bytes of a read or write, from the first address to the last; `None` where it is no
+    /// access of any KVM's, which have 1 to 8.
+    pub(crate) fn range(&self) -> Option<RangeInclusive<u64>> {
+        let last = self.gpa.0.checked_add(u64::from(self.size).checked_sub(1)?)?;
+        (self.size <= 8).then_some(self.gpa.0..=last)
+    }
+}
+
+/// RDMSR or WRMSR of a register that the host answers for (KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msr {
+    /// The register's number: ECX.
+    pub index: u32,
+    /// What the guest writes, EDX:EAX, or `None` where it reads.
+    pub write: Option<u64>,
+}
+
 /// What KVM gave up on (KVM_EXIT_INTERNAL_ERROR).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InternalError {
@@ -64,6 +84,8 @@ pub enum Exit {
     Io(Io),
     /// An access outside RAM.
     Mmio(Mmio),
+    /// An access to a model-specific register, where the host asked for it.
+    Msr(Msr),
     /// HLT with no interrupt to come.
     Hlt,
     /// A triple fault.
@@ -112,11 +134,13 @@ pub enum ExitKind {
     FailEntry,
     /// Anything else.
     Other,
+    /// RDMSR and WRMSR.
+    Msr,
 }
 
 impl ExitKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::In,
         Self::Out,
         Self::Mmio,
@@ -127,6 +151,7 @@ impl ExitKind {
         Self::InternalError,
         Self::FailEntry,
         Self::Other,
+        Self::Msr,
     ];
 
     /// Its name, as `--expect` and the reports have it.
@@ -143,6 +168,7 @@ impl ExitKind {
             Self::InternalError => "internal-error",
             Self::FailEntry => "fail-entry",
             Self::Other => "other",
+            Self::Msr => "msr",
         }
     }
 }
@@ -178,6 +204,12 @@ impl Exit {
                 let write = (mmio.is_write != 0).then_some(u64::from_le_bytes(data));
                 Self::Mmio(Mmio { gpa: Gpa(mmio.phys_addr), size: mmio.len, write })
             }
+            KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR => {
+                // SAFETY: as above.
+                let msr = unsafe { union.msr };
+                let write = (run.exit_reason == KVM_EXIT_X86_WRMSR).then_some(msr.data);
+                Self::Msr(Msr { index: msr.index, write })
+            }
             KVM_EXIT_HLT => Self::Hlt,
             KVM_EXIT_SHUTDOWN => Self::Shutdown,
             KVM_EXIT_INTR => Self::Interrupted,
@@ -209,6 +241,7 @@ impl Exit {
             Self::Io(Io { read: true, .. }) => ExitKind::In,
             Self::Io(_) => ExitKind::Out,
             Self::Mmio(_) => ExitKind::Mmio,
+            Self::Msr(_) => ExitKind::Msr,
             Self::Hlt => ExitKind::Hlt,
             Self::Shutdown => ExitKind::Shutdown,
             Self::Interrupted => ExitKind::Interrupted,
@@ -219,7 +252,8 @@ impl Exit {
         }
     }
 
-    /// The end of the run that it is; `None` for what is handled and gone on from.
+    /// The end of the run that it is; `None` for what is handled and gone on from. Of an access
+    /// outside RAM and one to a model-specific register: what it is where no handler answers it.
     #[must_use]
     pub fn end(&self) -> Option<End> {
         Some(match self {
@@ -227,6 +261,10 @@ impl Exit {
             Self::Hlt => End::Halted,
             Self::Shutdown => End::TripleFault,
             Self::Mmio(mmio) => End::UnmappedAccess { gpa: mmio.gpa, write: mmio.write.is_some() },
+            Self::Msr(Msr { write: None, .. }) => {
+                End::UnexpectedExit { reason: KVM_EXIT_X86_RDMSR }
+            }
+            Self::Msr(_) => End::UnexpectedExit { reason: KVM_EXIT_X86_WRMSR },
             Self::InternalError(error) if error.suberror == KVM_INTERNAL_ERROR_EMULATION => {
                 End::EmulationFailed { bytes: error.instruction.clone() }
             }
@@ -265,12 +303,8 @@ impl fmt::Display for Exit {
                 }
                 Ok(())
             }
-            Self::Mmio(Mmio { gpa, size, write: Some(value) }) => {
-                write!(f, "write of {value:#x} to {gpa}, {size} bytes, outside RAM")
-            }
-            Self::Mmio(Mmio { gpa, size, write: None }) => {
-                write!(f, "read of {gpa}, {size} bytes, outside RAM")
-            }
+            Self::Mmio(mmio) => write!(f, "{mmio}, outside RAM"),
+            Self::Msr(msr) => msr.fmt(f),
             Self::Hlt => f.write_str("hlt"),
             Self::Shutdown => f.write_str("shutdown (triple fault)"),
             Self::Interrupted => f.write_str("interrupted by a signal"),
@@ -283,18 +317,39 @@ impl fmt::Display for Exit {
     }
 }
 
+impl fmt::Display for Mmio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { gpa, size, write } = self;
+        match write {
+            Some(value) => write!(f, "write of {value:#x} to {gpa}, {size} bytes"),
+            None => write!(f, "read of {gpa}, {size} bytes"),
+        }
+    }
+}
+
+impl fmt::Display for Msr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.write {
+            Some(value) => write!(f, "write of {value:#x} to MSR {:#x}", self.index),
+            None => write!(f, "read of MSR {:#x}", self.index),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Exit, ExitKind, Io};
+    use super::{Exit, ExitKind, Io, Mmio, Msr};
     use crate::layout::Gpa;
     use crate::outcome::End;
     use kvm_bindings::{
         KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT, KVM_EXIT_HYPERV, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR,
-        KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, kvm_run,
+        KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN,
+        KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_MSR_EXIT_REASON_FILTER, kvm_run,
         kvm_run__bindgen_ty_1__bindgen_ty_2 as RawFailEntry,
         kvm_run__bindgen_ty_1__bindgen_ty_4 as RawIo,
         kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio,
         kvm_run__bindgen_ty_1__bindgen_ty_13 as RawInternalError,
+        kvm_run__bindgen_ty_1__bindgen_ty_23 as RawMsr,
     };
 
     fn exit(reason: u32, fill: impl FnOnce(&mut kvm_run)) -> Exit {
@@ -329,6 +384,38 @@ mod tests {
         });
         assert_eq!(decoded.end(), Some(End::UnmappedAccess { gpa: Gpa(0xfee0_0000), write: true }));
         assert!(decoded.to_string().contains("write of 0xffff to 0xfee00000"));
+    }
+
+    #[test]
+    fn an_access_has_a_range_where_a_kvm_could_make_it() {
+        let range = |gpa, size| Mmio { gpa: Gpa(gpa), size, write: None }.range();
+        assert_eq!(range(0xc000_0ffd, 3), Some(0xc000_0ffd..=0xc000_0fff));
+        assert_eq!(range(u64::MAX - 7, 8), Some(u64::MAX - 7..=u64::MAX));
+        for (gpa, size) in [(0xc000_0000, 0), (0xc000_0000, 9), (u64::MAX, 2), (0, u32::MAX)] {
+            assert_eq!(range(gpa, size), None, "{size} bytes at {gpa:#x}");
+        }
+    }
+
+    #[test]
+    fn an_access_to_an_msr_is_a_read_or_a_write() {
+        for (reason, write, text) in [
+            (KVM_EXIT_X86_RDMSR, None, "read of MSR 0x4b564d10"),
+            (KVM_EXIT_X86_WRMSR, Some(7), "write of 0x7 to MSR 0x4b564d10"),
+        ] {
+            let decoded = exit(reason, |run| {
+                run.__bindgen_anon_1.msr = RawMsr {
+                    error: 1,
+                    pad: [0xff; 7],
+                    reason: KVM_MSR_EXIT_REASON_FILTER,
+                    index: 0x4b56_4d10,
+                    data: 7,
+                };
+            });
+            assert_eq!(decoded, Exit::Msr(Msr { index: 0x4b56_4d10, write }));
+            assert_eq!((decoded.kind().name(), decoded.to_string().as_str()), ("msr", text));
+            // Where nobody asked for it.
+            assert_eq!(decoded.end(), Some(End::UnexpectedExit { reason }));
+        }
     }
 
     #[test]

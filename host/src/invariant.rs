@@ -24,7 +24,7 @@
 use crate::address_space::{Mapping, address_space, pages};
 use crate::exception;
 use crate::frozen::Frozen;
-use crate::layout::Gpa;
+use crate::layout::{Gpa, HOLE_END, HOLE_START};
 use crate::memory::Memory;
 use crate::paging::Tables;
 use crate::registers::{self, Ring};
@@ -82,6 +82,9 @@ impl Invariant {
         let mut writable = Pages::none(&layout.ram);
         // Ring 3 has no other pages than its own.
         let is_its = |mapping: &&Mapping| mapping.user || origin.ring == Ring::Zero;
+        // Behind a window there is no memory: each access is the host's to answer.
+        let hole = HOLE_START..HOLE_END;
+        let is_its = |mapping: &&Mapping| is_its(mapping) && !hole.contains(&mapping.gpa);
         for mapping in space.iter().filter(is_its).filter(|mapping| mapping.permissions.write) {
             writable.add_range(&layout.ram, pages(&lies(mapping)))?;
         }

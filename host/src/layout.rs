@@ -6,7 +6,8 @@
 //! tables.start     our range: page tables, descriptors, stubs, exception stacks, mailbox, boot
 //!                  block, console window, stack guard, stack
 //! min(memory, 3 GiB)   end of low RAM
-//! 3 GiB .. 4 GiB   the hole: no RAM (KVM's TSS and identity map pages, the LAPIC, the IOAPIC)
+//! 3 GiB .. 4 GiB   the hole: no RAM (KVM's TSS and identity map pages, the LAPIC, the IOAPIC), and
+//!                  the windows of memory-mapped devices, if the host has any
 //! 4 GiB            the rest of the memory, if there is more than 3 GiB
 //! ```
 
@@ -63,6 +64,15 @@ pub const HOLE_END: u64 = 4 * GIB;
 /// hole, where QEMU and the KVM API documentation's examples have them.
 pub const TSS_ADDRESS: u64 = 0xfffb_d000;
 
+/// What KVM keeps for itself behind the guest's back on Intel processors: the page of
+/// KVM_SET_IDENTITY_MAP_ADDR, where it is by default, and the three of the TSS.
+pub const KVM_PAGES: Range<u64> = TSS_ADDRESS - PAGE..TSS_ADDRESS + 3 * PAGE;
+
+/// Where a processor has its local APIC (SDM vol. 3, 12.4.1), and a PC its first I/O APIC.
+pub const LAPIC: Range<u64> = 0xfee0_0000..0xfee0_0000 + PAGE;
+/// See [`LAPIC`].
+pub const IOAPIC: Range<u64> = 0xfec0_0000..0xfec0_0000 + PAGE;
+
 /// The first address an image may use: below is the null page.
 pub const IMAGE_MIN: u64 = PAGE;
 
@@ -113,10 +123,12 @@ pub struct Layout {
     pub guard: Range<u64>,
     /// The stack.
     pub stack: Range<u64>,
+    /// Where [devices](crate::mmio) are seen, in the hole: in order, whole pages.
+    pub windows: Vec<Range<u64>>,
 }
 
 impl Layout {
-    /// Lays out `memory` bytes with room for `tables` pages of page tables, `args` bytes of
+    /// Lays out `memory` bytes, without windows, with room for `tables` pages of page tables, `args` bytes of
     /// arguments and a mailbox of `mailbox` bytes, whole pages.
     ///
     /// # Errors
@@ -164,6 +176,7 @@ impl Layout {
                 console,
                 guard,
                 stack,
+                windows: Vec::new(),
             })
         })();
         layout.ok_or(MemoryError::NoRoom { size: memory })

@@ -29,7 +29,7 @@
 //! | 8 | [`registers`] | RIP, RSP and the general registers, KVM_SET_REGS |
 //! | 9 | [`load`] | copy the image into memory |
 //! | 10 | `vcpu`, [`exit`] | KVM_RUN |
-//! | 11 | `vm`, [`ports`] | handle port reads and writes |
+//! | 11 | `vm`, [`ports`], [`mmio`], [`msrs`] | handle port reads and writes, and what else is asked |
 //! | 12 | `vm`, [`outcome`] | KVM_GET_REGS, and what it came to |
 //! | | `teardown` | the VM goes |
 //!
@@ -62,7 +62,10 @@ pub mod exception;
 pub mod load;
 
 pub mod exit;
+mod table;
 pub mod ports;
+pub mod mmio;
+pub mod msrs;
 pub mod claims;
 pub mod service;
 pub mod stock;
@@ -107,6 +110,8 @@ pub use kvm::Kvm;
 pub use layout::{Gpa, Gva};
 pub use limit::Limit;
 pub use memory::Memory;
+pub use mmio::Mmio;
+pub use msrs::Msrs;
 pub use observe::{CallEvent, ExitEvent, Observer, Step};
 pub use outcome::{Annotations, End, Outcome, Place, Stats};
 pub use parts::Parts;

@@ -42,6 +42,17 @@ pub fn tables_bound(memory: u64, segments: &[Segment]) -> u64 {
     tables
 }
 
+/// The same for what windows in the hole add to it: the page directory of that GiB, and a page table
+/// wherever one begins or ends.
+#[must_use]
+pub fn windows_bound(windows: &[Range<u64>]) -> u64 {
+    let edges = |range: &Range<u64>| [range.start / LARGE_PAGE, (range.end - 1) / LARGE_PAGE];
+    let mut edges: Vec<u64> = windows.iter().flat_map(edges).collect();
+    edges.sort_unstable();
+    edges.dedup();
+    edges.len() as u64 + u64::from(!windows.is_empty())
+}
+
 /// An entry that was written, for those who want to see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -256,9 +267,9 @@ pub(crate) const fn index(gva: u64, level: u8) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{LARGE_PAGE, PAGE, Tables, tables_bound};
+    use super::{LARGE_PAGE, PAGE, Tables, tables_bound, windows_bound};
     use crate::address_space::address_space;
-    use crate::layout::{GIB, Gpa, Gva, Layout, MIB};
+    use crate::layout::{GIB, Gpa, Gva, HOLE_END, HOLE_START, Layout, MIB};
     use crate::memory::Memory;
     use crate::registers::Ring;
     use crate::segment::{Permissions, Segment};
@@ -357,6 +368,49 @@ mod tests {
         }
         let (layout, ram) = built(16 * MIB, &segments, Ring::Zero);
         assert!(!translate(&ram, layout.tables.start, Gva(MIB)).expect("mapped").user);
+    }
+
+    #[test]
+    fn windows_are_mapped_one_to_one_for_both_rings_and_nothing_beside_them() {
+        // A page, one of large pages and edges, and two that share a page table.
+        let at = HOLE_START;
+        let windows = [
+            at..at + PAGE,
+            at + MIB..at + 6 * MIB + PAGE,
+            HOLE_END - 8 * PAGE..HOLE_END - 7 * PAGE,
+            HOLE_END - PAGE..HOLE_END,
+        ];
+        for memory in [MIB, 3 * GIB, 8 * GIB] {
+            for ring in [Ring::Zero, Ring::Three] {
+                let bound = tables_bound(memory, &[]) + windows_bound(&windows);
+                let mut layout = Layout::new(memory, bound, 0, 0).expect("lays out");
+                layout.windows = windows.to_vec();
+                let ram = Memory::map(&layout).expect("maps");
+                let space = address_space(&layout, &[], ring);
+                let tables = Tables::build(Gpa(layout.tables.start), &space);
+                tables.write(&ram, &layout.tables).expect("the bound is one");
+                let walk = |gva| translate(&ram, layout.tables.start, Gva(gva));
+                for window in &windows {
+                    for gva in [window.start, window.end - 1] {
+                        let found = walk(gva).expect("mapped");
+                        assert_eq!((found.gpa.0, found.user), (gva, ring == Ring::Three));
+                        assert!(found.writable && !found.executable, "{gva:#x}");
+                    }
+                }
+                for gva in [at + PAGE, at + MIB - 1, at + 6 * MIB + PAGE, HOLE_END - PAGE - 1] {
+                    assert_eq!(walk(gva), None, "{gva:#x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_bound_of_windows_is_as_small_as_their_edges() {
+        let many: Vec<_> = (0..64).map(|i| HOLE_START + 2 * i * PAGE).collect();
+        let many: Vec<_> = many.into_iter().map(|at| at..at + PAGE).collect();
+        assert_eq!((windows_bound(&[]), windows_bound(&many)), (0, 2));
+        let whole = [HOLE_START..HOLE_START + GIB / 2];
+        assert_eq!(windows_bound(&whole), 3);
     }
 
     #[test]

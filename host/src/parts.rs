@@ -50,6 +50,8 @@ pub struct Parts {
     pub ring: Ring,
     /// The guest's arguments.
     pub arguments: Vec<String>,
+    /// The windows of memory-mapped I/O: guest-physical addresses.
+    pub windows: Vec<Range<u64>>,
     /// Bytes of text that were ever taken from the console window: its read index.
     pub console: u64,
     /// What the guest had said when it last came to wait for a call.
@@ -75,6 +77,7 @@ impl Snapshot {
             memory: origin.memory,
             ring: origin.ring,
             arguments: origin.arguments.clone(),
+            windows: origin.layout.windows.clone(),
             console: self.0.taken,
             answered: self.0.answered,
             clock: kept.told,
@@ -94,12 +97,13 @@ impl Snapshot {
     /// so far.
     ///
     /// # Errors
-    /// The image does not go with so much memory and such arguments; a piece of the vCPU is
+    /// The image does not go with so much memory, such arguments or windows; a piece of the vCPU is
     /// missing, too many, or makes no sense; the seed is not in RAM or too large; the kernel has no
     /// room for the memory.
     pub fn assemble(image: &Image<'_>, parts: Parts) -> Result<Assembly, Error> {
         let state = state(&parts.vcpu)?;
-        let origin = Origin::of(image, parts.memory, parts.ring, parts.arguments)?;
+        let Parts { memory, ring, arguments, windows, .. } = parts;
+        let origin = Origin::of(image, memory, ring, arguments, &windows)?;
         check_seed(parts.seed.as_deref().unwrap_or_default(), &origin.layout)?;
         let freezer = Freezer::new(&origin.layout.ram).map_err(SnapshotError::Memory)?;
         let (taken, answered) = (parts.console, parts.answered);

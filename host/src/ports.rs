@@ -7,6 +7,7 @@ use crate::layout::Gva;
 use crate::memory::Memory;
 use crate::outcome::{Annotations, End, Stats};
 use crate::ready::Kept;
+use crate::table::Table;
 use crate::tape::Effect;
 use crate::vcpu::Vcpu;
 use crate::walk::{self, Translation, read_virtual_with};
@@ -162,16 +163,15 @@ const CONTRACT: [u16; 8] = [
     port::SERVE,
 ];
 
-/// Handlers by port range, sorted, none overlapping.
-#[derive(Default)]
-pub(crate) struct PortTable(Vec<(RangeInclusive<u16>, Box<dyn Ports>)>);
+/// The handlers of ports.
+pub(crate) type PortTable = Table<u16, dyn Ports>;
 
-impl PortTable {
-    pub(crate) fn insert(
-        &mut self,
-        range: RangeInclusive<u16>,
-        handler: Box<dyn Ports>,
-    ) -> Result<(), ConfigError> {
+/// A table of these handlers.
+pub(crate) fn table(
+    handlers: Vec<(RangeInclusive<u16>, Box<dyn Ports>)>,
+) -> Result<PortTable, ConfigError> {
+    let mut table = PortTable::default();
+    for (range, handler) in handlers {
         let (start, end) = (*range.start(), *range.end());
         let taken = |taken_by| Err(ConfigError::PortsTaken { start, end, taken_by });
         if range.is_empty() {
@@ -180,56 +180,31 @@ impl PortTable {
         if CONTRACT.iter().any(|port| range.contains(port)) {
             return taken("the contract has one of them (0xe8 to 0xea, 0xf4 to 0xf8)");
         }
-        if self.0.iter().any(|(other, _)| *other.start() <= end && start <= *other.end()) {
+        if !table.insert(range, handler) {
             return taken("another handler has one of them");
         }
-        let at = self.0.partition_point(|(other, _)| *other.start() < start);
-        self.0.insert(at, (range, handler));
-        Ok(())
     }
-
-    pub(crate) fn find(&mut self, port: u16) -> Option<&mut dyn Ports> {
-        let at = self.0.partition_point(|(range, _)| *range.end() < port);
-        let (range, handler) = self.0.get_mut(at)?;
-        range.contains(&port).then_some(&mut **handler)
-    }
-}
-
-impl fmt::Debug for PortTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(range, _)| range)).finish()
-    }
+    Ok(table)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{PortTable, Ports};
+    use super::{Ports, table};
+    use std::ops::RangeInclusive;
 
     struct Nobody;
     impl Ports for Nobody {}
 
     #[test]
-    fn a_port_finds_its_handler_at_both_edges() {
-        let mut table = PortTable::default();
-        for range in [0x400..=0x400, 0x100..=0x107, 0x300..=0x3ff] {
-            table.insert(range, Box::new(Nobody)).expect("free");
-        }
-        for port in [0x100, 0x107, 0x300, 0x3ff, 0x400] {
-            assert!(table.find(port).is_some(), "{port:#x}");
-        }
-        for port in [0, 0xff, 0x108, 0x2ff, 0x401, 0xffff] {
-            assert!(table.find(port).is_none(), "{port:#x}");
-        }
-    }
-
-    #[test]
     fn a_taken_port_is_refused() {
-        let mut table = PortTable::default();
-        table.insert(0x100..=0x107, Box::new(Nobody)).expect("free");
+        let insert = |range: RangeInclusive<u16>| {
+            table(vec![(0x100..=0x107, Box::new(Nobody)), (range, Box::new(Nobody))])
+        };
+        insert(0x108..=0x108).expect("free");
         #[expect(clippy::reversed_empty_ranges, reason = "that it is refused is the point")]
         let ranges = [0x107..=0x107, 0..=0xffff, 0x106..=0x108, 0xe9..=0xe9, 0xf0..=0xff, 9..=8];
         for range in ranges {
-            assert!(table.insert(range.clone(), Box::new(Nobody)).is_err(), "{range:x?}");
+            assert!(insert(range.clone()).is_err(), "{range:x?}");
         }
     }
 }

@@ -47,7 +47,7 @@ static ZERO: [u8; 4096] = [0; 4096];
 
 impl Vm {
     /// Goes back to a snapshot of this VM, or of another that was made alike: of the same image,
-    /// with as much memory and the same arguments. Counts, annotations and limits begin anew; a VM
+    /// with as much memory, the same arguments and the same windows. Counts, annotations and limits begin anew; a VM
     /// that was stopped stays so.
     ///
     /// # Errors
@@ -111,13 +111,16 @@ impl Vm {
     /// back, whatever end it is taken for: one that is none between two instructions, and a #DB,
     /// which leaves a mark in DR6 (SDM vol. 3, 19.2.3).
     pub(crate) fn note_exit(&mut self, exit: &Exit) -> Result<(), Error> {
+        // What a device has answered is whole once the guest goes on, as an IN is.
+        let is_device = matches!(exit, Exit::Mmio(access) if self.is_device(access));
         let Some(restored) = &mut self.restored else { return Ok(()) };
         restored.is_marked |= match exit {
             Exit::Io(io) if io.port == port::EXCEPTION => {
                 let stub = exception::stub_address(&self.origin.layout, exception::DEBUG);
                 stub.contains(&self.vcpu.registers()?.rip)
             }
-            Exit::Io(_) | Exit::Hlt | Exit::Interrupted => false,
+            Exit::Io(_) | Exit::Msr(_) | Exit::Hlt | Exit::Interrupted => false,
+            Exit::Mmio(_) => !is_device,
             _ => true,
         };
         Ok(())

@@ -24,7 +24,8 @@
 //!
 //! The guest's memory, and all that KVM lets one read and set of its vCPU: general, segment,
 //! control and table registers, floating-point and vector state, extended control registers, debug
-//! registers, MSRs, pending events. Of the host's devices: the console window's indexes, and which
+//! registers, MSRs, pending events; and the windows of [devices](crate::mmio), which its page tables
+//! map. Of the host's devices: the console window's indexes, and which
 //! call the guest has answered last. Of the stock interface: where the guest is to be
 //! [reseeded](Vm::reseed), what its clock said last, and how many exits it has made. The time stamp
 //! counter goes on from where it was in a VM that is made of the snapshot, and runs on in one that is
@@ -46,7 +47,8 @@ use crate::segment::Segment;
 use crate::sparse::Pagemap;
 use crate::state::State;
 use crate::vm::{Stop, Vm};
-use crate::{load, paging};
+use crate::{load, mmio, paging};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// What a VM was made with.
@@ -71,12 +73,16 @@ impl Origin {
         memory: u64,
         ring: Ring,
         arguments: Vec<String>,
+        windows: &[Range<u64>],
     ) -> Result<Self, Error> {
         let block = load::argument_block(&arguments)?;
-        let tables = paging::tables_bound(memory, image.segments());
+        let windows = mmio::windows(windows, image.segments())?;
+        let tables =
+            paging::tables_bound(memory, image.segments()) + paging::windows_bound(&windows);
         let notes = image.notes().clone();
         let mailbox = if notes.serves.is_empty() { 0 } else { abi::mailbox::SIZE };
         let layout = Layout::new(memory, tables, block.len() as u64, mailbox)?;
+        let layout = Layout { windows, ..layout };
         load::check(image, &layout)?;
         Ok(Self { memory, ring, arguments, notes, layout, segments: image.segments().to_vec() })
     }
@@ -118,6 +124,12 @@ impl Snapshot {
     #[must_use]
     pub fn arguments(&self) -> &[String] {
         &self.0.origin.arguments
+    }
+
+    /// The windows of memory-mapped I/O, in order.
+    #[must_use]
+    pub fn windows(&self) -> &[Range<u64>] {
+        &self.0.origin.layout.windows
     }
 
     /// Bytes of memory that are not zero, whole pages: what it takes itself, once for all VMs.

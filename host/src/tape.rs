@@ -3,17 +3,19 @@
 
 use crate::answer::guest;
 use crate::error::Error;
-use crate::exit::{Exit, Io};
+use crate::exit::{Exit, Mmio, Msr};
 use crate::layout::Gpa;
 use crate::memory::Memory;
 use crate::outcome::End;
 use crate::ports::Guest;
 use crate::registers::Ring;
 use crate::service;
+use crate::snapshot::Origin;
 use crate::vm::Vm;
 use abi::calls::WORDS_MAX;
 use abi::host::Level;
 use abi::port;
+use std::ops::{Range, RangeInclusive};
 
 /// What a VM is made of besides its image.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,10 @@ pub struct Machine<'a> {
     pub ring: Ring,
     /// The guest's arguments.
     pub arguments: &'a [String],
+    /// The windows of memory-mapped I/O, in order; each has a handler.
+    pub windows: &'a [Range<u64>],
+    /// The model-specific registers that handlers answer for, in order.
+    pub msrs: &'a [RangeInclusive<u32>],
 }
 
 /// An exit that wants an answer, or ends the run. Those that the host itself asked for, by a signal
@@ -65,6 +71,10 @@ pub enum What<'a> {
         /// How many words the arguments have, where one of the services knows the call; or 0.
         arguments: usize,
     },
+    /// An access to a window, which a handler answers.
+    Mmio(&'a Mmio),
+    /// An access to a model-specific register, which a handler answers.
+    Msr(&'a Msr),
     /// Anything else that KVM_RUN returned for.
     Exit(&'a Exit),
 }
@@ -120,8 +130,11 @@ pub enum Effect {
 pub enum Given {
     /// Nothing: it goes on.
     Nothing,
-    /// The bytes of an IN, all elements.
+    /// The bytes of an IN, all elements; or those of a read of a window.
     Bytes(Vec<u8>),
+    /// What is read of a model-specific register, or that it takes what is written; `None` for a
+    /// general protection fault.
+    Msr(Option<u64>),
     /// The words of a call's result.
     Words(Vec<u64>),
 }
@@ -188,8 +201,10 @@ impl std::fmt::Debug for dyn Tape {
 impl Vm {
     /// The tape sees everything from here on.
     pub(crate) fn put_in(&mut self, mut tape: Box<dyn Tape>) {
-        let (memory, ring) = (self.origin.memory, self.origin.ring);
-        tape.start(&Machine { memory, ring, arguments: &self.origin.arguments }, &self.memory);
+        let Origin { memory, ring, arguments, layout, .. } = &self.origin;
+        let (memory, ring, windows) = (*memory, *ring, &layout.windows);
+        let msrs: Vec<_> = self.msrs.ranges().cloned().collect();
+        tape.start(&Machine { memory, ring, arguments, windows, msrs: &msrs }, &self.memory);
         self.memory.start_journal();
         self.console.start_hash(tape.watched());
         self.tape = Some(tape);
@@ -228,7 +243,11 @@ impl Vm {
                 written: (!io.read).then_some(&bytes),
                 by_host: (io.port == port::INPUT && io.read) || self.ports.find(io.port).is_some(),
             },
-            (None, None) => What::Exit(exit),
+            (None, None) => match exit {
+                Exit::Mmio(access) if self.is_device(access) => What::Mmio(access),
+                Exit::Msr(access) if self.msrs.has(access.index) => What::Msr(access),
+                _ => What::Exit(exit),
+            },
         };
         let question = Question { what, text };
         let played = tape.asked(&mut guest!(self), &question, &|| self.bounds.reached());
@@ -239,15 +258,16 @@ impl Vm {
                     // guest, it is to see here as well.
                     self.console.publish(&self.memory);
                 }
-                self.give(io, given)?
+                self.give(exit, given)?
             }
             None => self.answer_exit(exit)?,
         };
-        let given = match (played, io, before) {
-            (Some(given), ..) => given,
-            (None, _, Some(before)) => Given::Words(changed(&before, &self.vcpu.registers()?)),
-            (None, Some(io), _) if io.read => Given::Bytes(self.vcpu.elements(io).to_vec()),
-            _ => Given::Nothing,
+        let given = match (played, before) {
+            (Some(given), _) => given,
+            (None, Some(before)) => Given::Words(changed(&before, &self.vcpu.registers()?)),
+            // What a handler left that ended the run is given to nobody.
+            (None, None) if end.is_some() && io.is_none() => Given::Nothing,
+            (None, None) => self.given(&question.what, exit),
         };
         let effects = self.memory.effects();
         let ends = end.is_some();
@@ -256,17 +276,37 @@ impl Vm {
         Ok(end.or(by_tape))
     }
 
+    /// What the host has given the guest, but for the result of a call.
+    fn given(&mut self, what: &What<'_>, exit: &Exit) -> Given {
+        match (what, exit) {
+            (_, Exit::Io(io)) if io.read => Given::Bytes(self.vcpu.elements(io).to_vec()),
+            (What::Mmio(Mmio { size, write: None, .. }), _) => {
+                Given::Bytes(self.vcpu.mmio().into_iter().take(*size as usize).collect())
+            }
+            (What::Msr(_), _) => Given::Msr(self.vcpu.msr()),
+            _ => Given::Nothing,
+        }
+    }
+
     /// Gives the guest what a tape says.
-    fn give(&mut self, io: Option<&Io>, given: &Given) -> Result<Option<End>, Error> {
-        match (io, given) {
-            (Some(io), Given::Bytes(bytes)) if io.read => {
+    fn give(&mut self, exit: &Exit, given: &Given) -> Result<Option<End>, Error> {
+        match (exit, given) {
+            (Exit::Io(io), Given::Bytes(bytes)) if io.read => {
                 for (to, from) in self.vcpu.elements(io).iter_mut().zip(bytes) {
                     *to = *from;
                 }
             }
-            (Some(_), Given::Words(words)) if !words.is_empty() => {
+            (Exit::Io(_), Given::Words(words)) if !words.is_empty() => {
                 self.vcpu.change_registers(|r| service::set_result(r, words))?;
             }
+            (Exit::Mmio(Mmio { write: None, .. }), Given::Bytes(bytes)) => {
+                let mut word = [0; 8];
+                for (to, from) in word.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+                self.vcpu.set_mmio(word);
+            }
+            (Exit::Msr(_), Given::Msr(value)) => self.vcpu.set_msr(*value),
             _ => {}
         }
         self.after_handler()

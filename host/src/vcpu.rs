@@ -206,10 +206,12 @@ impl Vcpu {
             if self.complete()?.is_none() {
                 return Ok(());
             }
-            // One that repeats ends with the element it is at.
+            // One that repeats ends with the element it is at. Not before it: what was read for that
+            // would stay, and be taken for the answer to the next read outside RAM, whatever it is
+            // (Linux, arch/x86/kvm/x86.c: mmio_read_completed).
             let regs =
                 self.fd.get_regs().map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
-            let regs = kvm_regs { rcx: 0, ..regs };
+            let regs = kvm_regs { rcx: 1, ..regs };
             self.fd.set_regs(&regs).map_err(|error| KvmError::ioctl("KVM_SET_REGS", error))?;
         }
         Err(KvmError::Endless)
@@ -275,5 +277,32 @@ impl Vcpu {
         if let Some(bytes) = self.elements(io).chunks_exact_mut(io.width.into()).nth(i as usize) {
             bytes.copy_from_slice(&word[..bytes.len()]);
         }
+    }
+
+    /// Answers a read outside RAM: the bytes from its address on, of which KVM takes as many as it
+    /// has (KVM API documentation, KVM_EXIT_MMIO).
+    pub(crate) fn set_mmio(&mut self, bytes: [u8; 8]) {
+        self.fd.get_kvm_run().__bindgen_anon_1.mmio.data = bytes;
+    }
+
+    /// What a read outside RAM was answered.
+    pub(crate) fn mmio(&mut self) -> [u8; 8] {
+        // SAFETY: any bytes are valid in this member.
+        unsafe { self.fd.get_kvm_run().__bindgen_anon_1.mmio.data }
+    }
+
+    /// Answers an access to a model-specific register: what is read there, or that what was written
+    /// is taken; `None` for a general protection fault (KVM API documentation, KVM_EXIT_X86_RDMSR).
+    pub(crate) fn set_msr(&mut self, value: Option<u64>) {
+        let union = &mut self.fd.get_kvm_run().__bindgen_anon_1;
+        union.msr.error = u8::from(value.is_none());
+        union.msr.data = value.unwrap_or_default();
+    }
+
+    /// What an access to a model-specific register was answered.
+    pub(crate) fn msr(&mut self) -> Option<u64> {
+        // SAFETY: any bytes are valid in this member.
+        let msr = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.msr };
+        (msr.error == 0).then_some(msr.data)
     }
 }

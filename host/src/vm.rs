@@ -10,6 +10,8 @@ use crate::exit::Exit;
 use crate::input::Input;
 use crate::kvm::Kvm;
 use crate::memory::Memory;
+use crate::mmio::MmioTable;
+use crate::msrs::MsrTable;
 use crate::observe::Observers;
 use crate::outcome::{Annotations, End, Outcome, Stats};
 use crate::ports::{Log, PortTable};
@@ -62,6 +64,8 @@ pub struct Vm {
     pub(crate) console: Console,
     pub(crate) input: Input,
     pub(crate) ports: PortTable,
+    pub(crate) mmio: MmioTable,
+    pub(crate) msrs: MsrTable,
     pub(crate) calls: Calls,
     /// The interface that the host called last, and that the image has as well.
     pub(crate) checked: Option<&'static Interface>,
@@ -93,7 +97,7 @@ impl Vm {
     }
 
     /// A new VM that goes on where the snapshot was taken; any number of them share its pages until
-    /// they write to them. Memory, ring and arguments are the snapshot's.
+    /// they write to them. Memory, ring, arguments and windows are the snapshot's.
     #[must_use]
     pub fn from_snapshot<'a>(kvm: &'a Kvm, snapshot: &'a Snapshot) -> Builder<'a> {
         Builder::from_snapshot(kvm, snapshot)
@@ -244,6 +248,8 @@ impl Vm {
     pub(crate) fn answer_exit(&mut self, exit: &Exit) -> Result<Option<End>, Error> {
         match exit {
             Exit::Io(io) => self.answer(io),
+            Exit::Mmio(access) => self.answer_mmio(access),
+            Exit::Msr(access) => self.answer_msr(access),
             Exit::Interrupted => {
                 self.vcpu.take_signal();
                 self.tick()

@@ -8,7 +8,8 @@ use portcall::kvm_bindings::{kvm_debugregs, kvm_regs, kvm_sregs, kvm_xcrs};
 use portcall::layout::{GIB, HOLE_END, MIB, PAGE};
 use portcall::restore::Effort;
 use portcall::{
-    Builder, Capture, End, Gpa, Guest, Gva, Image, Kvm, Limit, Ports, Ring, Snapshot, Stop, Vm,
+    Builder, Capture, End, Gpa, Guest, Gva, Image, Kvm, Limit, Mmio, Msrs, Ports, Ring, Snapshot,
+    Stop, Vm,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,6 +31,37 @@ impl Ports for Device {
         Ok(())
     }
 }
+
+impl Mmio for Device {
+    fn read(&mut self, _: &mut Guest<'_>, _: Gpa, _: u8) -> Result<u64, End> {
+        let mut inner = self.0.lock().expect("no panic");
+        inner.0 += 1;
+        Ok(u64::from(inner.0) * 0x0001_0001_0001_0001)
+    }
+
+    fn write(&mut self, _: &mut Guest<'_>, _: Gpa, _: u8, value: u64) -> Result<(), End> {
+        self.0.lock().expect("no panic").1.push(value.try_into().unwrap_or(u32::MAX));
+        Ok(())
+    }
+}
+
+/// Register 1 is not there.
+impl Msrs for Device {
+    fn read(&mut self, _: &mut Guest<'_>, msr: u32) -> Result<Option<u64>, End> {
+        let mut inner = self.0.lock().expect("no panic");
+        inner.0 += 1;
+        Ok((msr != MSRS + 1).then_some(inner.0.into()))
+    }
+
+    fn write(&mut self, _: &mut Guest<'_>, _: u32, value: u64) -> Result<bool, End> {
+        self.0.lock().expect("no panic").1.push(value.try_into().unwrap_or(u32::MAX));
+        Ok(true)
+    }
+}
+
+/// Where the device is seen, and its registers.
+const WINDOW: std::ops::Range<u64> = 0xd000_0000..0xd000_2000;
+const MSRS: u32 = 0x1_1000;
 
 /// What can be seen of a VM from outside.
 #[derive(PartialEq)]
@@ -53,17 +85,23 @@ struct Case {
     code: &'static [u8],
     ring: Ring,
     device: Device,
+    /// Whether the device has a window and registers besides its ports.
+    is_wide: bool,
 }
 
 impl Case {
     fn new(code: &'static [u8], ring: Ring) -> Self {
-        Self { kvm: kvm(), code, ring, device: Device::default() }
+        Self { kvm: kvm(), code, ring, device: Device::default(), is_wide: false }
     }
 
     fn configure<'a>(&self, builder: Builder<'a>) -> Builder<'a> {
-        builder
+        let builder = builder
             .ports(0x300..=0x30f, self.device.clone())
-            .limit(Limit::Time(Duration::from_secs(20)))
+            .limit(Limit::Time(Duration::from_secs(20)));
+        if !self.is_wide {
+            return builder;
+        }
+        builder.mmio(WINDOW, self.device.clone()).msrs(MSRS..=MSRS + 0xf, self.device.clone())
     }
 
     fn build(&self) -> Vm {
@@ -133,7 +171,11 @@ fn assert_same(was: &Seen, is: &Seen, what: &str) {
 /// At every one of its exits the guest is taken, goes on, goes back, and is made again; each time it
 /// comes to the same end. Gives what the second way back took, at each exit.
 fn at_every_exit(code: &'static [u8], ring: Ring) -> Vec<Effort> {
-    let case = Case::new(code, ring);
+    case_at_every_exit(&Case::new(code, ring))
+}
+
+fn case_at_every_exit(case: &Case) -> Vec<Effort> {
+    let ring = case.ring;
     let whole = case.end(&mut case.build());
     assert_eq!(whole.end, Some(End::Halted));
     let mut efforts = Vec::new();
@@ -220,6 +262,73 @@ fn reads_of_ports_that_are_pending_and_strings() {
     );
     at_every_exit(code, Ring::Zero);
     at_every_exit(code, Ring::Three);
+}
+
+#[test]
+fn reads_and_writes_of_a_window_that_are_pending() {
+    // Both at once, across two pages, strings to and from memory, and the stack.
+    let code = code!(snapshot_mmio:
+        "cld" "mov ebx, 0xd0000000" "mov eax, [rbx]" "mov [rbx + 4], eax" "add [rbx], eax"
+        "mov r8, [rbx + 0xffc]" "mov [rbx + 0xffe], eax" "xchg [rbx + 8], eax"
+        "lea rdi, [rip + 0x4000]" "mov esi, ebx" "mov ecx, 3" "rep movsd"
+        "lea rsi, [rdi - 12]" "lea rdi, [rbx + 16]" "mov ecx, 2" "rep movsd"
+        "push qword ptr [rbx]" "pop qword ptr [rbx + 8]" "mov dx, 0x300" "in eax, dx" "hlt"
+    );
+    for ring in [Ring::Zero, Ring::Three] {
+        assert_fast(&case_at_every_exit(&Case { is_wide: true, ..Case::new(code, ring) }));
+    }
+}
+
+#[test]
+fn reads_and_writes_of_msrs_that_are_pending() {
+    let reads = code!(snapshot_rdmsr:
+        "mov ecx, 0x11000" "rdmsr" "mov r8d, eax" "rdmsr" "mov dx, 0x300" "out dx, eax" "rdmsr" "hlt"
+    );
+    let case = |code| Case { is_wide: true, ..Case::new(code, Ring::Zero) };
+    assert_fast(&case_at_every_exit(&case(reads)));
+    let both = code!(snapshot_wrmsr:
+        "mov ecx, 0x11000" "rdmsr" "wrmsr" "inc ecx" "inc ecx" "inc eax" "wrmsr" "rdmsr" "hlt"
+    );
+    let efforts = case_at_every_exit(&case(both));
+    // It could write to others as well.
+    assert!(efforts.iter().all(|effort| *effort == Effort::All), "{efforts:?}");
+}
+
+#[test]
+fn a_fault_at_an_msr_that_is_not_there_is_in_a_snapshot_behind_the_access() {
+    let code = code!(snapshot_no_msr: "mov ecx, 0x11001" "mov esi, 7" "rdmsr" "hlt");
+    let case = Case { is_wide: true, ..Case::new(code, Ring::Zero) };
+    // Without RF, which a fault has that KVM was about to deliver (SDM vol. 3, 19.3.1.1), and without
+    // what was pushed with it.
+    let end = |vm: &mut Vm| {
+        let outcome = vm.run().expect("runs");
+        let End::Exception(it) = outcome.end else { panic!("{}", outcome.end) };
+        let r = outcome.registers;
+        (
+            it.vector,
+            it.error_code,
+            it.rip,
+            it.rsp,
+            it.rflags & !0x1_0000,
+            r.rcx,
+            r.rsi,
+            r.rax,
+            r.rdx,
+        )
+    };
+    let whole = end(&mut case.build());
+    assert_eq!((whole.0, whole.1, whole.2), (13, Some(0), Gva(MIB + 10)));
+    let mut vm = case.build();
+    vm.step().expect("steps");
+    let snapshot = vm.snapshot().expect("taken");
+    assert_eq!(end(&mut vm), whole, "going on");
+    for again in 0..3 {
+        vm.restore(&snapshot).expect("restored");
+        assert_eq!(end(&mut vm), whole, "once more, {again}");
+    }
+    assert_eq!(end(&mut case.of(&snapshot)), whole, "made of it");
+    // The access was answered once, before the snapshot.
+    assert_eq!(case.device().0, 2);
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! use frame::{Format, FrameReader, FrameWriter, Next};
 //! use std::io::Cursor;
 //!
-//! let format = Format { magic: *b"\x89EXAMPL\n", version: 1 };
+//! let format = Format { magic: *b"\x89EXAMPL\n", version: 1, oldest: 1 };
 //! let mut file = Vec::new();
 //! FrameWriter::new(&mut file, &format)?.put(b"content", 1 << 20)?;
 //! let size = file.len() as u64;
@@ -37,8 +37,10 @@ pub struct Format {
     /// How its files begin: with a byte that is no text, and line ends, so that whatever takes it
     /// for text shows.
     pub magic: [u8; 8],
-    /// The version that is written, and the only one that is read.
+    /// The version that is written, and the newest that is read.
     pub version: u32,
+    /// The oldest version that is read.
+    pub oldest: u32,
 }
 
 /// Why a file's frames cannot be read. Offsets are bytes from the start of the file.
@@ -183,6 +185,7 @@ pub struct FrameReader<R> {
     sum: Hasher,
     /// Whether the file was found to end inside a frame: there is nothing to go on from.
     cut: bool,
+    version: u32,
 }
 
 impl<R: Read + Seek> FrameReader<R> {
@@ -205,7 +208,7 @@ impl<R: Read + Seek> FrameReader<R> {
             bytes.map(u32::from_le_bytes).ok_or(FrameError::TooShort { at: start.len() as u64 })
         };
         let (version, contract) = (word(8)?, word(12)?);
-        if version != format.version {
+        if !(format.oldest..=format.version).contains(&version) {
             return Err(FrameError::Format { version });
         }
         if contract != abi::VERSION {
@@ -213,7 +216,13 @@ impl<R: Read + Seek> FrameReader<R> {
         }
         let mut sum = Hasher::new();
         sum.update(&start);
-        Ok(Self { source, at: HEADER as u64, size, sum, cut: false })
+        Ok(Self { source, at: HEADER as u64, size, sum, cut: false, version })
+    }
+
+    /// The version of its format.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
     }
 
     /// Where the next frame begins.

@@ -31,7 +31,7 @@ pub fn target(data: &[u8]) {
 
 /// The header that this version reads.
 fn header() -> [u8; HEADER] {
-    header_of(b"\x89PCLOG\r\n", 2)
+    header_of(b"\x89PCLOG\r\n", 3)
 }
 
 #[cfg(test)]
@@ -39,8 +39,9 @@ mod tests {
     use super::{Input, Log, framed, header, mended};
     use std::io::Cursor;
 
-    /// An image of no bytes, a machine of a MiB in ring 0 without arguments, and the close.
-    const FRAMES: &[u8] = &[0, 0, 5, 0, 0x80, 0x80, 0x40, 0, 0, 2, 0, 3, 0];
+    /// An image of no bytes, a machine of a MiB in ring 0 without arguments, windows and MSRs, and
+    /// the close.
+    const FRAMES: &[u8] = &[0, 0, 7, 0, 0x80, 0x80, 0x40, 0, 0, 0, 0, 2, 0, 3, 0];
 
     #[test]
     fn logs_that_are_put_together_or_mended_are_read() {

@@ -5,12 +5,15 @@ use crate::end::{EndDef, GpaDef};
 use abi::calls::WORDS_MAX;
 use abi::host::Level;
 use abi::{mailbox, port};
+use portcall::mmio::WINDOWS_MAX;
+use portcall::msrs::RANGES_MAX;
 use portcall::tape::{Effect, Given, Text, What};
-use portcall::{Builder, End, Gpa, Ring};
+use portcall::{Builder, End, Gpa, Mmio, Msrs, Ring};
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 /// How much of what the host has read stands in the log, besides its checksum.
@@ -43,7 +46,19 @@ pub struct Machine {
     /// The guest's arguments.
     #[serde(deserialize_with = "at_most::<_, _, ARGUMENTS_MAX>")]
     pub arguments: Vec<String>,
+    /// The windows of memory-mapped I/O: guest-physical addresses.
+    #[serde(deserialize_with = "at_most::<_, _, WINDOWS_MAX>")]
+    pub windows: Vec<Range<u64>>,
+    /// The model-specific registers that the host answered for.
+    #[serde(deserialize_with = "at_most::<_, _, RANGES_MAX>")]
+    pub msrs: Vec<RangeInclusive<u32>>,
 }
+
+/// Who answers where a replay does: nobody is asked.
+struct Nobody;
+
+impl Mmio for Nobody {}
+impl Msrs for Nobody {}
 
 impl Machine {
     /// What no log may have.
@@ -52,8 +67,14 @@ impl Machine {
     }
 
     pub(crate) fn new(machine: &portcall::tape::Machine<'_>) -> Self {
-        let portcall::tape::Machine { memory, ring, arguments, .. } = *machine;
-        Self { memory, user: ring == Ring::Three, arguments: arguments.to_vec() }
+        let portcall::tape::Machine { memory, ring, arguments, windows, msrs, .. } = *machine;
+        Self {
+            memory,
+            user: ring == Ring::Three,
+            arguments: arguments.to_vec(),
+            windows: windows.to_vec(),
+            msrs: msrs.to_vec(),
+        }
     }
 
     /// The ring that the guest started in.
@@ -67,7 +88,14 @@ impl Machine {
     #[must_use]
     pub fn apply<'a>(&self, builder: Builder<'a>) -> Builder<'a> {
         let arguments = self.arguments.iter().cloned();
-        builder.memory(self.memory).ring(self.ring()).arguments(arguments).tick(TICK)
+        let mut builder = builder.memory(self.memory).ring(self.ring()).arguments(arguments);
+        for window in &self.windows {
+            builder = builder.mmio(window.clone(), Nobody);
+        }
+        for range in &self.msrs {
+            builder = builder.msrs(range.clone(), Nobody);
+        }
+        builder.tick(TICK)
     }
 }
 
@@ -180,6 +208,10 @@ pub(crate) enum Asked {
     },
     /// Anything else, in words.
     Other(String),
+    /// An access to a window: address, bytes, and what is written.
+    Mmio(#[serde(with = "GpaDef")] Gpa, u8, Option<u64>),
+    /// An access to a model-specific register: its number, and what is written.
+    Msr(u32, Option<u64>),
 }
 
 impl Asked {
@@ -198,6 +230,10 @@ impl Asked {
                 let words = words.get(..arguments).unwrap_or(words);
                 Self::Call { number, words: words.to_vec() }
             }
+            What::Mmio(access) => {
+                Self::Mmio(access.gpa, u8::try_from(access.size).unwrap_or(u8::MAX), access.write)
+            }
+            What::Msr(access) => Self::Msr(access.index, access.write),
             What::Exit(exit) => Self::Other(exit.to_string()),
             // There is none, until a later version of the core has one.
             _ => Self::Other("an exit of an unknown kind".to_owned()),
@@ -219,6 +255,8 @@ impl Asked {
                 number == &other && now.starts_with(words)
             }
             (Self::Other(text), Self::Other(other)) => *text == other,
+            (Self::Mmio(at, size, write), Self::Mmio(a, s, w)) => (at, size, write) == (&a, &s, &w),
+            (Self::Msr(index, write), Self::Msr(i, w)) => (index, write) == (&i, &w),
             _ => false,
         }
     }
@@ -227,7 +265,7 @@ impl Asked {
     pub(crate) const fn by_host(&self) -> bool {
         match self {
             Self::In { by_host, .. } | Self::Out { by_host, .. } => *by_host,
-            Self::Call { .. } => true,
+            Self::Call { .. } | Self::Mmio(..) | Self::Msr(..) => true,
             Self::Other(_) => false,
         }
     }
@@ -309,6 +347,8 @@ pub(crate) enum Gave {
     Nothing,
     Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Words(#[serde(deserialize_with = "at_most::<_, _, WORDS_MAX>")] Vec<u64>),
+    /// What is read of a model-specific register, or was written; or a general protection fault.
+    Msr(Option<u64>),
 }
 
 impl Gave {
@@ -317,6 +357,7 @@ impl Gave {
             Given::Nothing => Self::Nothing,
             Given::Bytes(bytes) => Self::Bytes(bytes.clone()),
             Given::Words(words) => Self::Words(words.clone()),
+            Given::Msr(value) => Self::Msr(*value),
         }
     }
 
@@ -325,6 +366,7 @@ impl Gave {
             Self::Nothing => Given::Nothing,
             Self::Bytes(bytes) => Given::Bytes(bytes),
             Self::Words(words) => Given::Words(words),
+            Self::Msr(value) => Given::Msr(value),
         }
     }
 }

@@ -58,6 +58,20 @@ fn entries() -> Vec<Entry> {
         Entry::Exit(call, Mark::Now(4, 99), vec![read, write], Gave::Words(vec![5]), Ends(false)),
         Entry::Exit(out, Mark::Same, said, Gave::Nothing, Ends(false)),
         Entry::Exit(input, Mark::Unknown, Vec::new(), Gave::Bytes(vec![65, 66]), Ends(false)),
+        Entry::Exit(
+            Asked::Mmio(Gpa(0xd000_0ff8), 8, None),
+            Mark::Same,
+            Vec::new(),
+            Gave::Bytes(vec![7; 8]),
+            Ends(false),
+        ),
+        Entry::Exit(
+            Asked::Msr(0x1234, Some(u64::MAX)),
+            Mark::Same,
+            Vec::new(),
+            Gave::Msr(None),
+            Ends(false),
+        ),
         Entry::Exit(Asked::Other("hlt".into()), Mark::Same, Vec::new(), Gave::Nothing, Ends(true)),
     ];
     all.extend(ends().into_iter().map(|end| Entry::End(end, Mark::Now(5, 1))));
@@ -68,7 +82,13 @@ fn entries() -> Vec<Entry> {
 const IMAGE: &[u8] = b"not an image, but bytes all the same";
 
 fn machine() -> Machine {
-    Machine { memory: 2 << 20, user: true, arguments: vec!["one".to_owned()] }
+    Machine {
+        memory: 2 << 20,
+        user: true,
+        arguments: vec!["one".to_owned()],
+        windows: vec![0xd000_0000..0xd000_1000],
+        msrs: vec![0x1234..=0x1234, 0x4b56_4d00..=0x4b56_4dff],
+    }
 }
 
 /// The contents of the frames.
@@ -109,7 +129,7 @@ fn what_is_written_is_read_back() {
     assert_eq!(limits.collect::<Vec<_>>(), Limit::NAMES);
     let log = read(&sealed(&frames()).0).expect("reads");
     assert_eq!((log.image(), log.machine()), (IMAGE, &machine()));
-    assert_eq!((log.exits(), log.state()), (4, State::Complete(Some(2))));
+    assert_eq!((log.exits(), log.state()), (6, State::Complete(Some(2))));
     for (entry, bytes) in entries().iter().zip(&frames()[2..]) {
         let back: Entry = postcard::from_bytes(bytes).expect("decodes");
         assert_eq!(format!("{back:?}"), format!("{entry:?}"));

@@ -6,7 +6,7 @@ use frame::Format;
 pub(crate) use frame::{FrameReader, FrameWriter, Next};
 
 /// How a log begins.
-pub(crate) const LOG: Format = Format { magic: *b"\x89PCLOG\r\n", version: 2 };
+pub(crate) const LOG: Format = Format { magic: *b"\x89PCLOG\r\n", version: 3, oldest: 3 };
 
 /// The most that a frame may have: an image; what a machine is made of; and an entry, whose answer
 /// may be the largest buffer that a call can have.

@@ -3,6 +3,7 @@
 use crate::entry::{Asked, Done, Entry, SHOWN};
 use abi::calls::{interface_of, method_of};
 use abi::port;
+use portcall::exit::{Mmio, Msr};
 use portcall::note::NotedInterface;
 use portcall::tape::What;
 use portcall::{Gpa, Guest};
@@ -36,6 +37,10 @@ pub(crate) fn asked(asked: &Asked, done: &[Done], notes: &[NotedInterface]) -> S
             call(*number, words, notes, read)
         }
         Asked::Other(text) => text.clone(),
+        Asked::Mmio(gpa, size, write) => {
+            Mmio { gpa: *gpa, size: u32::from(*size), write: *write }.to_string()
+        }
+        Asked::Msr(index, write) => Msr { index: *index, write: *write }.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ use portcall::ready::{Exits, Piece};
 use portcall::{Gpa, Parts, Ring};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
+use std::ops::Range;
 
 /// [`Parts`], as they stand in a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,6 +20,44 @@ pub(crate) struct Machine {
     /// Addresses and sizes.
     seed: Option<Vec<(u64, u64)>>,
     vcpu: Vec<(String, ByteBuf)>,
+    /// Of memory-mapped I/O.
+    windows: Vec<Range<u64>>,
+}
+
+/// The same in a file of version 1.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+pub(crate) struct First {
+    memory: u64,
+    user: bool,
+    arguments: Vec<String>,
+    console: u64,
+    answered: u32,
+    clock: u64,
+    exits: [u64; 10],
+    seed: Option<Vec<(u64, u64)>>,
+    vcpu: Vec<(String, ByteBuf)>,
+}
+
+impl From<First> for Machine {
+    fn from(first: First) -> Self {
+        let mut exits = Exits::default();
+        for (to, from) in exits.iter_mut().zip(first.exits) {
+            *to = from;
+        }
+        Self {
+            memory: first.memory,
+            user: first.user,
+            arguments: first.arguments,
+            console: first.console,
+            answered: first.answered,
+            clock: first.clock,
+            exits,
+            seed: first.seed,
+            vcpu: first.vcpu,
+            windows: Vec::new(),
+        }
+    }
 }
 
 impl From<Parts> for Machine {
@@ -35,6 +74,7 @@ impl From<Parts> for Machine {
             exits: parts.exits,
             seed: parts.seed.map(|seed| seed.iter().map(piece).collect()),
             vcpu: vcpu.collect(),
+            windows: parts.windows,
         }
     }
 }
@@ -53,6 +93,7 @@ impl From<Machine> for Parts {
             exits: machine.exits,
             seed: machine.seed.map(|seed| seed.iter().map(piece).collect()),
             vcpu: vcpu.collect(),
+            windows: machine.windows,
         }
     }
 }

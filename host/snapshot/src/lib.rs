@@ -29,7 +29,7 @@
 //! | --- | --- |
 //! | the processor | a [`Cpu`], in postcard: it is compared before anything else is read |
 //! | the image | the guest's whole ELF file, as it is |
-//! | the machine | memory, ring, arguments, the vCPU's state and what the host keeps of the guest: [`Parts`](portcall::Parts), in postcard |
+//! | the machine | memory, ring, arguments, windows, the vCPU's state and what the host keeps of the guest: [`Parts`](portcall::Parts), in postcard |
 //! | pages, any number of times | 8 bytes of guest-physical address, little-endian, then whole pages, at most 512 KiB; in order. What is left out is zero |
 //! | the end | nothing |
 //!
@@ -59,8 +59,9 @@ pub use write::{Target, write_for};
 
 use frame::Format;
 
-/// The format of the files, and its version.
-pub const FORMAT: Format = Format { magic: *b"\x89PCSNAP\n", version: 1 };
+/// The format of the files, and its version. Files of version 1 have no windows, and do not tell
+/// exits by accesses to model-specific registers from others.
+pub const FORMAT: Format = Format { magic: *b"\x89PCSNAP\n", version: 2, oldest: 1 };
 
 /// The most that a frame may have: a processor; an image; a machine; pages with their address.
 const CPU_MAX: u64 = 256;

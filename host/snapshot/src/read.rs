@@ -1,6 +1,6 @@
 //! Reading a snapshot: all that stands in its file is a claim until it is checked.
 
-use crate::content::Machine;
+use crate::content::{First, Machine};
 use crate::cpu::Cpu;
 use crate::error::FileError;
 use crate::{CPU_MAX, FORMAT, IMAGE_MAX, MACHINE_MAX, PAGES_MAX};
@@ -53,7 +53,11 @@ pub fn read(source: impl Read + Seek + 'static) -> Result<(Vec<u8>, Saved), File
     saved.next(&mut image, IMAGE_MAX)?;
     let at = saved.frames.at();
     saved.next(&mut content, MACHINE_MAX)?;
-    saved.parts = Some(decoded::<Machine>(&content, at)?.into());
+    let machine = match saved.frames.version() {
+        1 => decoded::<First>(&content, at)?.into(),
+        _ => decoded::<Machine>(&content, at)?,
+    };
+    saved.parts = Some(machine.into());
     Ok((image, saved))
 }
 
