@@ -271,7 +271,10 @@ mod tests {
             assert_eq!(kept.end(), Ok(()));
             kept.absent("b", "c");
         }
-        assert_eq!((kept.rows.len(), kept.absent.len(), kept.samples), (ROWS_MAX, ROWS_MAX, ROWS_MAX));
+        assert_eq!(
+            (kept.rows.len(), kept.absent.len(), kept.samples),
+            (ROWS_MAX, ROWS_MAX, ROWS_MAX)
+        );
         assert_eq!(kept.left_out, 2 * (1_000_000 - ROWS_MAX as u64));
         // One that is on its way when the guest dies is shown besides.
         assert_eq!(kept.begin("last", 1, 1, 0), Ok(()));
