@@ -23,5 +23,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     for width in [80, 120, 200] {
         fs::write(directory.join(format!("table-{width}.txt")), lab::show::table(&report, width))?;
     }
+    let comparison = lab::compare::Comparison::of(&report, &other);
+    for (name, page) in [
+        ("report", lab::page::report(&report)),
+        ("comparison", lab::page::comparison(&comparison)),
+        ("hostile", lab::page::report(&sample::hostile())),
+        ("absurd", lab::page::report(&sample::absurd())),
+    ] {
+        fs::write(directory.join(name).with_extension("html"), page)?;
+    }
     Ok(())
 }

@@ -27,6 +27,8 @@ mod figures;
 mod words;
 pub mod csv;
 pub mod show;
+pub mod compare;
+pub mod page;
 
 // Tests and examples share the sample, which names this crate.
 #[cfg(test)]
