@@ -6,17 +6,23 @@ use guest::Boot;
 
 pub(crate) fn one(_: &Boot, samples: u32) {
     (0..CHECKED).for_each(|count| check(count, byte().into()));
-    guest::measure("in-1", samples, byte);
+    guest::measure("in-1", samples, || {
+        byte();
+    });
 }
 
 pub(crate) fn two(_: &Boot, samples: u32) {
     (0..CHECKED).for_each(|count| check(count, word().into()));
-    guest::measure("in-2", samples, word);
+    guest::measure("in-2", samples, || {
+        word();
+    });
 }
 
 pub(crate) fn four(_: &Boot, samples: u32) {
     (0..CHECKED).for_each(|count| check(count, double_word()));
-    guest::measure("in-4", samples, double_word);
+    guest::measure("in-4", samples, || {
+        double_word();
+    });
 }
 
 fn check(given: u32, got: u32) {

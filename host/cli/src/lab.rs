@@ -5,6 +5,7 @@ use crate::experiment::Experiment;
 use crate::output;
 use crate::run::{ring, size};
 use inspect::printable;
+use lab::compare::Comparison;
 use lab::report::{Absence, Finding, Report, Row};
 use lab::round::{Host, Subject};
 use lab::run::Plan;
@@ -62,6 +63,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "KIND=FILE")]
     emit: Vec<Emit>,
 
+    /// Measures nothing, and sets two runs side by side that were written by --emit json
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["images", "row", "quick", "pin", "ring", "list"])]
+    compare: Vec<PathBuf>,
+
     /// The memory of each IMAGE, from 1MiB to 63GiB [default: 16MiB]
     #[arg(long, value_name = "SIZE", value_parser = size, requires = "images")]
     memory: Option<u64>,
@@ -85,6 +90,7 @@ pub(crate) struct Order {
 enum Kind {
     Csv,
     Json,
+    Html,
 }
 
 /// One `--emit`; `None` is stdout.
@@ -99,7 +105,8 @@ impl FromStr for Emit {
         let kind = match kind {
             "csv" => Kind::Csv,
             "json" => Kind::Json,
-            _ => return Err(format!("{kind} cannot be emitted; there are csv and json")),
+            "html" => Kind::Html,
+            _ => return Err(format!("{kind} cannot be emitted; there are csv, json and html")),
         };
         match file {
             "" => Err("it names no file: KIND=FILE; \"-\" is stdout".to_owned()),
@@ -134,7 +141,7 @@ impl Emit {
 }
 
 impl Output {
-    fn write(&self, report: &Report) -> Result<(), Failure> {
+    fn write_report(&self, report: &Report) -> Result<(), Failure> {
         let failed = |error: io::Error| Failure::writing(&self.name, &error);
         let mut bytes = Vec::new();
         match self.kind {
@@ -143,13 +150,31 @@ impl Output {
                 bytes = serde_json::to_vec(report).map_err(|error| failed(error.into()))?;
                 bytes.push(b'\n');
             }
+            Kind::Html => bytes = lab::page::report(report).into_bytes(),
         }
+        self.write(&bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let failed = |error: io::Error| Failure::writing(&self.name, &error);
         match &self.file {
-            Some(file) => output::replace(file, &bytes),
-            None => output::print_bytes(&bytes),
+            Some(file) => output::replace(file, bytes),
+            None => output::print_bytes(bytes),
         }
         .map_err(failed)
     }
+}
+
+/// Opens all; two to one place would leave a mixture.
+fn open(emits: &[Emit]) -> Result<Vec<Output>, Failure> {
+    for (i, Emit(_, path)) in emits.iter().enumerate() {
+        if emits[..i].iter().any(|other| other.1 == *path) {
+            let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
+            let message = format!("{} is named twice; name another file", printable(&name));
+            return Err(Failure::Message(message));
+        }
+    }
+    emits.iter().map(Emit::open).collect()
 }
 
 /// One process with rounds.
@@ -162,6 +187,14 @@ pub(crate) fn round(order: &Order, mut experiment: Experiment) -> Result<u8, Fai
 
 /// Measures, and says what was found.
 pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
+    if !options.compare.is_empty() {
+        let is_page = |it: &&Emit| matches!(it.0, Kind::Html);
+        if !options.emit.iter().all(|it| is_page(&it)) {
+            let message = "--compare measures nothing: only html is emitted with it";
+            return Err(Failure::Message(message.to_owned()));
+        }
+        return compare(&options.compare, &open(&options.emit)?);
+    }
     let rows = chosen(options)?;
     if options.list {
         let line = |name: &String| {
@@ -177,24 +210,44 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
         let message = format!("this build has no guest for the built-in rows; {remedy}");
         return Err(Failure::Message(message));
     }
-    let outputs = options.emit.iter().map(Emit::open).collect::<Result<Vec<_>, _>>()?;
+    let outputs = open(&options.emit)?;
     let plan = plan(options, rows);
     let (stop, signal) = stop_by_signal()?;
     let report = lab::run::run(&plan, &stop).map_err(Failure::Message)?;
 
-    let to_stdout = outputs.iter().any(|output| output.file.is_none());
-    let text = show::table(&report, width(to_stdout));
-    if to_stdout {
-        output::say(&text);
-    } else {
-        output::print(&text).map_err(|error| Failure::writing("stdout", &error))?;
-    }
-    outputs.iter().try_for_each(|output| output.write(&report))?;
+    show(&outputs, |width| show::table(&report, width))?;
+    outputs.iter().try_for_each(|output| output.write_report(&report))?;
     Ok(match signal.load(Ordering::Relaxed) {
         0 if report.rows.iter().any(is_bad) => BAD,
         0 => 0,
         signal => code::SIGNAL + u8::try_from(signal).unwrap_or_default(),
     })
+}
+
+/// Prints a table as wide as there is room for: to stdout, or where that has something else to
+/// stderr.
+fn show(outputs: &[Output], table: impl FnOnce(usize) -> String) -> Result<(), Failure> {
+    let is_taken = outputs.iter().any(|output| output.file.is_none());
+    let text = table(width(is_taken));
+    if is_taken {
+        output::say(&text);
+        return Ok(());
+    }
+    output::print(&text).map_err(|error| Failure::writing("stdout", &error))
+}
+
+/// Sets two runs side by side.
+fn compare(files: &[PathBuf], outputs: &[Output]) -> Result<u8, Failure> {
+    let load = |path: &PathBuf| {
+        Report::load(path).map_err(|error| Failure::Message(printable(&error.to_string())))
+    };
+    let [a, b] = files else { return Err(Failure::Message("give two files".to_owned())) };
+    let (a, b) = (load(a)?, load(b)?);
+    let comparison = Comparison::of(&a, &b);
+    show(outputs, |width| comparison.table(width))?;
+    let page = lab::page::comparison(&comparison);
+    outputs.iter().try_for_each(|output| output.write(page.as_bytes()))?;
+    Ok(0)
 }
 
 /// The names of the built-in rows that are wanted.
