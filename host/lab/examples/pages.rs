@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         fs::write(directory.join(format!("table-{width}.txt")), lab::show::table(&report, width))?;
     }
     let comparison = lab::compare::Comparison::of(&report, &other);
+    fs::write(directory.join("comparison.txt"), comparison.table(80))?;
     for (name, page) in [
         ("report", lab::page::report(&report)),
         ("comparison", lab::page::comparison(&comparison)),

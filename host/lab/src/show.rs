@@ -10,6 +10,8 @@ use unicode_width::UnicodeWidthStr;
 
 /// From how many columns on all stands in one table; below, where time goes is a second one.
 const WIDE: usize = 132;
+/// Below, columns stand closer.
+const NARROW: usize = 100;
 /// Less is not fitted to.
 const NARROWEST: usize = 60;
 /// The columns of a name where there are few.
@@ -19,7 +21,7 @@ const SHORT: usize = 16;
 /// there is no terminal to fit to). Spread is p90 over p10; the interval is p50's.
 #[must_use]
 pub fn table(report: &Report, width: usize) -> String {
-    let width = if width == 0 { 200 } else { width.max(NARROWEST) };
+    let width = usable(width);
     let lines = lines(report);
     let medians: Vec<f64> =
         lines.iter().filter_map(Line::figures).map(|it| it.summary.median).collect();
@@ -32,12 +34,13 @@ pub fn table(report: &Report, width: usize) -> String {
         )
     } else {
         let times = lines.iter().map(|it| cells(it, unit, true, false));
-        let shares = lines.iter().map(|it| cells(it, unit, false, true));
+        let with = lines.iter().filter(|it| it.content.is_ok());
+        let shares = with.map(|it| cells(it, unit, false, true));
         let (times, shares) = (
             fitted(&head(&[TIMES], unit), times, width),
             fitted(&head(&[SHARES], unit), shares, width),
         );
-        format!("{times}\n{shares}")
+        format!("{times}\n{shares}\n{}", reasons(&lines, width))
     };
     text.push('\n');
     let warnings = words::warnings(report, &lines);
@@ -45,6 +48,15 @@ pub fn table(report: &Report, width: usize) -> String {
         text.push_str(&folded(&sentence, width));
     }
     text
+}
+
+/// What is fitted to where a terminal has `width` columns; 0 is none.
+pub(crate) const fn usable(width: usize) -> usize {
+    match width {
+        0 => 200,
+        1..NARROWEST => NARROWEST,
+        width => width,
+    }
 }
 
 const TIMES: &[&str] = &["p50", "p90", "p99", "p90/p10", "95% of p50"];
@@ -110,6 +122,15 @@ fn shares_of(figures: &Figures<'_>) -> Vec<String> {
     [instructions].into_iter().chain(shares).collect()
 }
 
+/// Why rows have no figures, where a column would be too narrow for it.
+fn reasons(lines: &[Line<'_>], width: usize) -> String {
+    let reason = |line: &Line<'_>| {
+        let nothing = line.content.as_ref().err()?;
+        Some(folded(&format!("{}: {}: {}", line.title(), nothing.word, nothing.why), width))
+    };
+    lines.iter().filter_map(reason).collect()
+}
+
 /// What else there is to say, short.
 fn notes(line: &Line<'_>, figures: &Figures<'_>) -> String {
     let mut notes = Vec::new();
@@ -128,7 +149,14 @@ fn notes(line: &Line<'_>, figures: &Figures<'_>) -> String {
     notes.join("; ")
 }
 
-fn fitted(head: &[String], rows: impl Iterator<Item = Vec<String>>, width: usize) -> String {
+/// A table of at most `width` columns, texts to the left and numbers to the right.
+pub(crate) fn fitted(
+    head: &[String],
+    rows: impl Iterator<Item = Vec<String>>,
+    width: usize,
+) -> String {
+    /// Columns of texts.
+    const TEXTS: [&str; 3] = ["row", "notes", "which means"];
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -139,8 +167,8 @@ fn fitted(head: &[String], rows: impl Iterator<Item = Vec<String>>, width: usize
         table.add_row(row.into_iter().map(Cell::new).collect::<Vec<_>>());
     }
     for (column, name) in table.column_iter_mut().zip(head) {
-        column.set_padding((0, 2));
-        if !matches!(name.as_str(), "row" | "notes") {
+        column.set_padding((0, if width < NARROW { 1 } else { 2 }));
+        if !TEXTS.contains(&name.as_str()) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
@@ -163,7 +191,7 @@ fn below(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
 }
 
 /// In lines of that width, further ones set in.
-fn folded(sentence: &str, width: usize) -> String {
+pub(crate) fn folded(sentence: &str, width: usize) -> String {
     let (mut text, mut column) = (String::new(), 0);
     for word in sentence.split(' ') {
         if column > 0 && column + 1 + word.width() > width {
@@ -197,7 +225,8 @@ mod tests {
                     words[..] == [row.name.as_str(), &row.ring.to_string()]
                 };
                 let count = text.lines().filter(is_row).count();
-                let tables = if width == 0 || width >= WIDE { 1 } else { 2 };
+                let is_one = width == 0 || width >= WIDE || row.measured().is_none();
+                let tables = if is_one { 1 } else { 2 };
                 assert_eq!(count, tables, "{} at {width}:\n{text}", row.name);
             }
             for said in ["wedged", "lacking", "meaningless", "KVM_CAP_COALESCED_MMIO", "noisy"] {

@@ -101,7 +101,8 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// How often one is in the other.
 pub(crate) fn times(ratio: f64) -> String {
-    format!("{}x", digits(ratio))
+    let text = digits(ratio);
+    if text.starts_with(|c: char| c.is_ascii_alphabetic()) { text } else { text + "x" }
 }
 
 /// Whether it can be a time that was measured.
@@ -143,6 +144,7 @@ mod tests {
             assert_eq!(time(value, Some(Unit::Seconds)), "absurd");
             assert_eq!(digits(value), "absurd");
             assert_eq!(percent(value), "absurd");
+            assert_eq!(times(value), "absurd");
         }
         assert_eq!((percent(0.004), percent(0.5)), ("0.4%".to_owned(), "50%".to_owned()));
         assert_eq!((percent(0.0), times(3.84)), ("0%".to_owned(), "3.84x".to_owned()));

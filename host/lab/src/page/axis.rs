@@ -6,7 +6,9 @@ use crate::units::Unit;
 /// What is less has no place on a logarithmic axis, and is no time that was measured: ns.
 const FLOOR: f64 = 0.1;
 /// Labels that fit beside each other on a telephone.
-const FIT: f64 = 5.0;
+const FIT: f64 = 4.5;
+/// From how many decades on not each of them has a label anywhere.
+const MANY: f64 = 9.0;
 
 /// An axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,7 +87,8 @@ impl Axis {
                 let value = 10_f64.powf(power) * digit;
                 let is_power = digit < 1.5;
                 let is_major = decades < 1.5 || (is_power && power.rem_euclid(each) < 0.5);
-                let is_labelled = is_major || (decades < 3.0);
+                let has_room = if is_power { decades < MANY } else { decades < 3.0 };
+                let is_labelled = is_major || has_room;
                 if self.contains(value) && (is_power || decades < 7.0) {
                     let label = is_labelled.then(|| short(value));
                     ticks.push(Tick { at: self.place(value), label, is_major });

@@ -61,7 +61,7 @@ fn unlike(comparison: &Comparison<'_>) -> Markup {
         return html! { p { "The machines are described alike: processor, kernel, KVM, mitigations." } };
     }
     let table = html! {
-        table {
+        table.words {
             caption { "What the two reports say of their machines and runs" }
             thead { tr { th scope="col" { "What" } th scope="col" { "A" } th scope="col" { "B" } } }
             tbody {

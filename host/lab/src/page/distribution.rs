@@ -1,7 +1,7 @@
 //! A histogram a row, in bins: a page stays small, however many samples there are.
 
 use super::axis::Axis;
-use super::plot::{anchor, described, noisy, percent};
+use super::plot::{described, noisy, percent};
 use super::{style, time, together};
 use crate::figures::{Figures, Line};
 use crate::report::Clock;
@@ -84,6 +84,16 @@ fn binned(samples: &[f64], axis: Axis) -> (Vec<u32>, [usize; 2]) {
     (bins, beyond)
 }
 
+/// What the height of the bars is, and their width.
+fn highest(bins: &[u32], axis: Axis) -> String {
+    let most = bins.iter().copied().max().unwrap_or(0);
+    let edges = axis.edges(BINS);
+    if axis.is_log() {
+        return format!("Highest bar: {most} samples.");
+    }
+    format!("Highest bar: {most} samples within {}.", time(edges[1] - edges[0]))
+}
+
 /// The outline of all bars, in bins and percent of the highest.
 fn outline(bins: &[u32]) -> String {
     let highest = f64::from(bins.iter().copied().max().unwrap_or(0).max(1));
@@ -112,7 +122,7 @@ fn histogram(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
             @for tick in axis.ticks() {
                 line.base x1=(percent(tick.at)) x2=(percent(tick.at)) y1="110" y2="114" {}
                 @if let Some(label) = &tick.label {
-                    text.minor[!tick.is_major] x=(percent(tick.at)) y="126" text-anchor=(anchor(tick.at)) { (label) }
+                    text.minor[!tick.is_major] x=(percent(tick.at)) y="126" text-anchor="middle" { (label) }
                 }
             }
             @for ((name, value), y) in marks.into_iter().zip([11, 25, 39]) {
@@ -120,6 +130,7 @@ fn histogram(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
             }
         }
         p.note {
+            (highest(&bins, axis)) " "
             (beyond_words(beyond, summary))
             @if axis.is_log() { "Logarithmic axis. " }
         }
@@ -148,10 +159,20 @@ fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
     let part = |count: usize| share(count as f64 / summary.count as f64);
     let mut text = String::new();
     if left > 0 {
-        let _ = write!(text, "{} lie further left, down to {}. ", part(left), time(summary.least));
+        let _ = write!(
+            text,
+            "{} of the samples lie further left, down to {}. ",
+            part(left),
+            time(summary.least)
+        );
     }
     if right > 0 {
-        let _ = write!(text, "{} lie further right, up to {}. ", part(right), time(summary.most));
+        let _ = write!(
+            text,
+            "{} of the samples lie further right, up to {}. ",
+            part(right),
+            time(summary.most)
+        );
     }
     text
 }
@@ -206,7 +227,10 @@ mod tests {
         assert_eq!(bins.iter().sum::<u32>(), 1000);
         assert_eq!(beyond, [1, 2]);
         let words = beyond_words(beyond, &summary(&samples));
-        assert!(words.contains("0.2% lie further right, up to 6.00 \u{b5}s"), "{words}");
+        assert!(
+            words.contains("0.2% of the samples lie further right, up to 6.00 \u{b5}s"),
+            "{words}"
+        );
     }
 
     #[test]

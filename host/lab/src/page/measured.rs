@@ -98,7 +98,7 @@ pub(super) fn machine(report: &Report) -> Markup {
 fn mitigations(machine: &Machine) -> Markup {
     let all = words::mitigations(machine);
     let table = html! {
-        table {
+        table.words {
             caption { "Vulnerabilities of the processor, and what this kernel does about them" }
             thead { tr { th scope="col" { "Vulnerability" } th scope="col" { "The kernel's words" } } }
             tbody {

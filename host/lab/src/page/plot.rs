@@ -91,7 +91,7 @@ pub(super) fn lanes(title: &str, groups: &[Group]) -> Markup {
                 div.group {
                     h3.name {
                         bdi { (group.name) }
-                        @if let Some(below) = &group.below { " " small { bdi { (below) } } }
+                        @if let Some(below) = &group.below { " " small.below { bdi { (below) } } }
                         @if let Some((class, words)) = &group.remark {
                             " " small class={ "remark " (class) } { (words) }
                         }
@@ -114,7 +114,7 @@ fn scale(ticks: &[Tick], class: &str) -> Markup {
                 svg.axis width="100%" height="18" {
                     @for tick in ticks {
                         @if let Some(label) = &tick.label {
-                            text.minor[!tick.is_major] x=(percent(tick.at)) y="13" text-anchor=(anchor(tick.at)) { (label) }
+                            text.minor[!tick.is_major] x=(percent(tick.at)) y="13" text-anchor="middle" { (label) }
                         }
                     }
                 }
@@ -188,15 +188,6 @@ pub(super) fn key(class: &str, shape: Shape, words: &str) -> Markup {
             }
             " " (words)
         }
-    }
-}
-
-/// Which side of its place a label goes, so that none leaves the picture.
-pub(super) fn anchor(at: f64) -> &'static str {
-    match at {
-        at if at < 4.0 => "start",
-        at if at > 94.0 => "end",
-        _ => "middle",
     }
 }
 

@@ -39,6 +39,7 @@ fn bar(line: &Line<'_>, shares: &Shares) -> Markup {
     ];
     let words: Vec<String> = parts
         .iter()
+        .filter(|(_, _, part)| *part > 0.0)
         .map(|(name, _, part)| format!("{name} {} ({})", time(*part), units::percent(part / all)))
         .collect();
     let mut at = 0.0;
@@ -50,7 +51,7 @@ fn bar(line: &Line<'_>, shares: &Shares) -> Markup {
     html! {
         div.share {
             div.name { bdi { (line.name) } " " small { "ring " (line.row.ring) } }
-            div {
+            div.parts {
                 svg width="100%" height="18" role="img" {
                     title { (line.title()) ": " (words.join(", ")) }
                     @for (name, class, from, share) in placed {
@@ -62,8 +63,12 @@ fn bar(line: &Line<'_>, shares: &Shares) -> Markup {
                         }
                     }
                 }
-                p.note { (words.join(" \u{b7} ")) " \u{b7} " (units::digits(shares.exits)) " exits" }
+                p.note { (words.join(" \u{b7} ")) " \u{b7} " (exits(shares.exits)) }
             }
         }
     }
+}
+
+fn exits(count: f64) -> String {
+    if count > 0.0 { format!("{} exits", units::digits(count)) } else { "no exit".to_owned() }
 }

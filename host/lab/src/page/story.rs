@@ -99,8 +99,8 @@ fn rings(measured: &[Measured<'_>]) -> Option<String> {
     Some(match ratios[..] {
         [only] => format!("The row that has both rings takes {} the time in ring 3.", times(only)),
         _ => format!(
-            "Of the {} rows that have both rings, half take {} of ring 0's time or more in ring 3: \
-             {} at least, {} at most.",
+            "Of the {} rows that have both rings, half take {} of ring 0's time or more in ring 3; \
+             all of them lie between {} and {}.",
             all.count,
             times(all.median),
             times(all.least),
