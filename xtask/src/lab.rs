@@ -34,22 +34,30 @@ pub(crate) fn lab(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     Err(cannot_start(&command, &error))
 }
 
+/// Whether it is that option.
+fn says(word: &OsString, option: &str) -> bool {
+    word.to_string_lossy().split('=').next() == Some(option)
+}
+
 /// `portcall lab` with these words, built.
 pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
     let named = words.first().filter(|it| !it.as_encoded_bytes().starts_with(b"-"));
-    let (image, half) = match named {
-        Some(name) => {
-            let program = programs::find(&name.to_string_lossy())?;
-            let half = halves::of(&program.name, program.directives()?.host.as_deref())?;
-            let image = program.image(Profile::Release);
-            programs::build(&[program], Profile::Release)?;
-            (Some(image), half)
+    let (mut own, mut half): (Vec<OsString>, _) = (Vec::new(), None);
+    if let Some(name) = named {
+        let program = programs::find(&name.to_string_lossy())?;
+        let header = program.directives()?;
+        half = halves::of(&program.name, header.host.as_deref())?;
+        own.push(program.image(Profile::Release).into());
+        // What its header asks for, unless the user says otherwise.
+        for (option, asked) in [("--memory", header.memory), ("--ring", header.ring)] {
+            let asked = asked.filter(|_| !words.iter().any(|it| says(it, option)));
+            own.extend(asked.map(|asked| format!("{option}={asked}").into()));
         }
-        None => (None, None),
-    };
+        programs::build(&[program], Profile::Release)?;
+    }
     let options = words.get(usize::from(named.is_some())..).unwrap_or_default();
     let guest: PathBuf = build_lab_guest()?;
     let mut command = Command::new(build_lab(half.as_deref(), &guest)?);
-    command.arg("lab").args(image).args(options);
+    command.arg("lab").args(own).args(options);
     Ok(command)
 }

@@ -75,7 +75,7 @@ fn map() {
 fn load_gdt() {
     let state = &raw mut STATE;
     let stack = |number: usize| (&raw const STACKS).addr() as u64 + 4096 * number as u64;
-    let mut set = |word: usize, value: u64| {
+    let set = |word: usize, value: u64| {
         // SAFETY: nothing has a reference to it.
         unsafe { (*state).head[word] = value as u32 };
         // SAFETY: as above.

@@ -215,8 +215,10 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     let (stop, signal) = stop_by_signal()?;
     let report = lab::run::run(&plan, &stop).map_err(Failure::Message)?;
 
-    show(&outputs, |width| show::table(&report, width))?;
-    outputs.iter().try_for_each(|output| output.write_report(&report))?;
+    // One that fails is no reason to leave out the others.
+    let mut written: Vec<_> = outputs.iter().map(|output| output.write_report(&report)).collect();
+    written.push(show(&outputs, |width| show::table(&report, width)));
+    written.into_iter().collect::<Result<(), _>>()?;
     Ok(match signal.load(Ordering::Relaxed) {
         0 if report.rows.iter().any(is_bad) => BAD,
         0 => 0,
@@ -244,9 +246,9 @@ fn compare(files: &[PathBuf], outputs: &[Output]) -> Result<u8, Failure> {
     let [a, b] = files else { return Err(Failure::Message("give two files".to_owned())) };
     let (a, b) = (load(a)?, load(b)?);
     let comparison = Comparison::of(&a, &b);
-    show(outputs, |width| comparison.table(width))?;
     let page = lab::page::comparison(&comparison);
     outputs.iter().try_for_each(|output| output.write(page.as_bytes()))?;
+    show(outputs, |width| comparison.table(width))?;
     Ok(0)
 }
 

@@ -31,9 +31,6 @@ impl Gathered {
 
     /// Takes in a round.
     pub(crate) fn take(&mut self, taken: Taken) {
-        for (name, why) in taken.absent {
-            self.put(name, Err(Absent::lacking(why)));
-        }
         for piece in taken.pieces {
             if !piece.is_complete {
                 let end = taken.end.as_ref().map(|end| end.why.as_str());
@@ -42,8 +39,11 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
-            let (name, measured) = measured(piece);
+            let (name, measured) = measured(piece, taken.jailed);
             self.put(name, Ok(measured));
+        }
+        for (name, why) in taken.absent {
+            self.put(name, Err(Absent::lacking(why)));
         }
         self.end = taken.end.or(self.end.take());
     }
@@ -90,7 +90,7 @@ impl Gathered {
             Subject::Image { path, .. } => {
                 let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
                 let image = path.to_string_lossy().into_owned();
-                (format!("as {image} has it"), Some(image), name.into_owned())
+                ("what a guest measures by itself".to_owned(), Some(image), name.into_owned())
             }
         };
         let ring = self.ring;
@@ -119,11 +119,12 @@ impl Gathered {
     }
 }
 
-fn measured(piece: Piece) -> (String, Measured) {
+fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
     let measured = Measured {
         rounds: vec![piece.samples],
         operations: piece.operations,
         warm_up: piece.warm_up,
+        jailed,
         clock: piece.clock,
         timer: piece.timer,
         instructions: piece.instructions,

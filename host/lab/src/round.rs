@@ -169,9 +169,7 @@ fn of_row(name: &str, ring: Ring, rounds: &[Round]) -> Answer {
     let kvm = Kvm::open().map_err(Absent::of_error)?;
     let build = |round: &Round| build(name, ring, *round, &kvm, &image);
     let ready = rounds.iter().map(build).collect::<Result<Vec<_>, _>>()?;
-    let jail = ready.first().and_then(|it| it.mechanism.jail());
-    let jailed = jail.is_some();
-    jail.map(|jail| jail.enter()).transpose().map_err(Absent::of_error)?;
+    let jailed = enter(ready.first().and_then(|it| it.mechanism.jail()))?;
     Ok(ready.into_iter().map(|ready| ready.run(jailed)).collect())
 }
 
@@ -224,6 +222,13 @@ impl Ready {
     }
 }
 
+/// Enters the jail, if there is one and the kernel has what it takes; whether it did.
+fn enter(jail: Option<Jail>) -> Result<bool, Absent> {
+    let jail = jail.filter(|_| jail::support().seccomp);
+    jail.as_ref().map(Jail::enter).transpose().map_err(Absent::of_error)?;
+    Ok(jail.is_some())
+}
+
 /// A guest of the caller's. What it prints is dropped.
 fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Result<Taken, Absent> {
     let collector = Collector::new();
@@ -232,8 +237,7 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
     let mut vm = builder.build().map_err(Absent::of_error)?;
     collector.opened(&vm);
     let system_call = if is_watched { system_call(&vm) } else { 0.0 };
-    let jailed = host.jail.is_some();
-    host.jail.take().map(|jail| jail.enter()).transpose().map_err(Absent::of_error)?;
+    let jailed = enter(host.jail.take())?;
     let start = Instant::now();
     let outcome = vm.run().map_err(Absent::of_error)?;
     let seconds = start.elapsed().as_secs_f64();

@@ -88,6 +88,16 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
     said
 }
 
+/// Which rows ran in the jail.
+fn jail(all: &[&Figures<'_>]) -> String {
+    let jailed = all.iter().filter(|it| it.measured.jailed).count();
+    match all.len() - jailed {
+        0 => "in the jail, as under portcall run".to_owned(),
+        rest if jailed == 0 => format!("in no jail ({rest} rows)"),
+        rest => format!("in the jail but for {rest} of {} rows", all.len()),
+    }
+}
+
 fn rounds(report: &Report, all: &[&Figures<'_>]) -> String {
     #[expect(clippy::cast_precision_loss, reason = "counts of samples, far below 2^52")]
     let range_of = |values: Vec<usize>| range(values.into_iter().map(|it| it as f64), whole);
@@ -99,7 +109,8 @@ fn rounds(report: &Report, all: &[&Figures<'_>]) -> String {
         |cpu| format!("vCPUs were pinned to processor {cpu}"),
     );
     format!(
-        "Rounds: {rounds} a row, of {samples} samples, each with a VM of its own{process}; {pinned}."
+        "Rounds: {rounds} a row, of {samples} samples, each with a VM of its own{process}, {}; {pinned}.",
+        jail(all)
     )
 }
 

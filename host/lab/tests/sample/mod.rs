@@ -51,6 +51,7 @@ pub(crate) fn row(name: &str, ring: u8, rounds: Vec<Vec<f64>>) -> Row {
         rounds,
         operations: 1,
         warm_up: 20,
+        jailed: true,
         clock: Clock::Guest,
         timer: 24.5,
         instructions: Some(4.0),
