@@ -49,7 +49,9 @@ impl Absent {
     pub fn unless_normal(end: &End) -> Result<(), Self> {
         match end {
             _ if end.is_normal() => Ok(()),
-            End::Panicked { message, .. } => Err(Self::wrong(message.clone())),
+            End::Panicked { message, .. } => {
+                Err(Self::wrong(format!("the guest panicked: {message}")))
+            }
             End::LimitReached(Limit::Time(_)) => Err(Self::wedged(end.to_string())),
             End::EmulationFailed { .. } => {
                 Err(Self::lacking(format!("this KVM cannot carry out the instruction: {end}")))

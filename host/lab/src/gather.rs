@@ -113,7 +113,11 @@ impl Gathered {
                 };
                 all.push(row(name, finding));
             }
-            (None, false) => {}
+            // It ended badly behind a measurement that was complete.
+            (None, false) => {
+                let end = self.end.filter(|_| all.iter().all(|row| row.measured().is_some()));
+                all.extend(end.map(|end| row(name, Finding::Absent(end))));
+            }
         }
         all
     }

@@ -9,28 +9,66 @@ use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
 use portcall::{Stop as Step, Vm};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the guest runs before it is stopped: by then it is in KVM_RUN.
+/// How long the guest runs before it is stopped: by then it is in KVM_RUN, as a rule.
 const RUNS: Duration = Duration::from_micros(300);
+
+/// After which a signal has come too early, where the guest was not in KVM_RUN yet, and is sent again.
+const LOST: Duration = Duration::from_millis(50);
+
+/// Samples in a row that may fail so.
+const TRIES: u32 = 100;
 
 #[derive(Default)]
 pub(super) struct Stop {
-    helper: Option<(Sender<()>, Receiver<Instant>, Helper)>,
+    helper: Option<(Sender<()>, Receiver<Sent>, Helper)>,
 }
 
-/// Sends the VM's signal to its thread a while after each word that it hears, and says when.
-fn send(asked: &Receiver<()>, sent: &Sender<Instant>, signal: impl Fn(), end: &AtomicBool) {
-    while !end.load(Ordering::Acquire) && asked.recv().is_ok() {
+/// Signals that were sent up to a stop: how many, and when the last.
+type Sent = (u32, Instant);
+
+/// After a word that it hears, sends the VM's signal to its thread until it hears the next.
+fn send(told: &Receiver<()>, sent: &Sender<Sent>, signal: impl Fn(), end: &AtomicBool) {
+    while !end.load(Ordering::Acquire) && told.recv().is_ok() {
         thread::sleep(RUNS);
-        let now = Instant::now();
-        signal();
-        if sent.send(now).is_err() {
+        let mut count = 0;
+        let last = loop {
+            let now = Instant::now();
+            signal();
+            count += 1;
+            match told.recv_timeout(LOST) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => break now,
+            }
+        };
+        if sent.send((count, last)).is_err() {
             return;
         }
     }
+}
+
+/// One stop; `None` where more than one signal was sent, so that nobody knows which it was.
+fn stop(
+    vm: &mut Vm,
+    tell: &Sender<()>,
+    times: &Receiver<Sent>,
+) -> Result<Option<Duration>, Absent> {
+    tell.send(()).map_err(|_| gone())?;
+    let stop = vm.step().map_err(Absent::of_error)?;
+    let stopped = Instant::now();
+    tell.send(()).map_err(|_| gone())?;
+    let (count, sent) = times.recv().map_err(|_| gone())?;
+    if stop != Step::Interrupted {
+        return Err(Absent::wrong(format!("{stop:?} in place of a stop")));
+    }
+    Ok(stopped.checked_duration_since(sent).filter(|_| count == 1))
+}
+
+fn gone() -> Absent {
+    Absent::failed("the thread that sends the signal is gone")
 }
 
 impl Mechanism for Stop {
@@ -45,14 +83,14 @@ impl Mechanism for Stop {
     fn built(&mut self, _: &mut Vm) -> Result<(), Absent> {
         let signal = Signal::try_from(portcall::stop::signal()).map_err(Absent::of_error)?;
         let thread = pthread_self();
-        let (ask, asked) = channel();
+        let (tell, told) = channel();
         let (sent, times) = channel();
         let helper = Helper::start(move |end| {
             // The VM's thread waits for what is said here, so it is there.
             let signal = || pthread_kill(thread, signal).unwrap_or_default();
-            send(&asked, &sent, signal, end);
+            send(&told, &sent, signal, end);
         })?;
-        self.helper = Some((ask, times, helper));
+        self.helper = Some((tell, times, helper));
         Ok(())
     }
 
@@ -61,22 +99,19 @@ impl Mechanism for Stop {
     }
 
     fn drive(&mut self, vm: &mut Vm, watch: &Stopwatch) -> Result<Option<Timed>, Absent> {
-        let gone = || Absent::failed("the thread that sends the signal is gone");
-        let (ask, times, helper) = self.helper.take().ok_or_else(gone)?;
+        let (tell, times, helper) = self.helper.take().ok_or_else(gone)?;
         helper.wake();
-        let stop = |vm: &mut Vm| {
-            ask.send(()).map_err(|_| gone())?;
-            let stop = vm.step().map_err(Absent::of_error)?;
-            let stopped = Instant::now();
-            if stop != Step::Interrupted {
-                return Err(Absent::wrong(format!("{stop:?} in place of a stop")));
+        let sample = |vm: &mut Vm| {
+            for _ in 0..TRIES {
+                if let Some(time) = stop(vm, &tell, &times)? {
+                    return Ok(time);
+                }
             }
-            let sent = times.recv().map_err(|_| gone())?;
-            Ok(stopped.saturating_duration_since(sent))
+            Err(Absent::failed(format!("{TRIES} stops in a row took more than one signal")))
         };
-        let timed = watch.collect(vm, stop).map(Some);
+        let timed = watch.collect(vm, sample).map(Some);
         // The thread hears no more, and ends.
-        drop(ask);
+        drop(tell);
         timed
     }
 }
