@@ -44,7 +44,7 @@ struct Pace {
 }
 
 const QUICK: Pace = Pace { rounds: 6, share: 0.01, most: 60, least: 2, together: true, own: 2.0 };
-const FULL: Pace = Pace { rounds: 16, share: 0.1, most: 200, least: 4, together: false, own: 60.0 };
+const FULL: Pace = Pace { rounds: 8, share: 0.2, most: 400, least: 4, together: false, own: 60.0 };
 
 /// A subject in a ring, and what is left to do for it.
 struct Job {
