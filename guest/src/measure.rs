@@ -6,7 +6,7 @@ use core::arch::asm;
 use core::hint::black_box;
 
 /// The most samples that go to the host at once.
-const BLOCK: usize = 256;
+const BLOCK: u32 = 256;
 
 /// Samples of nothing, and how many of them go at once: so the host gets two blocks that differ in
 /// size, and can tell what a block costs from what a sample does.
@@ -16,7 +16,7 @@ const TIMER: Series = Series { warm_up: 8, samples: 48, block: 32 };
 const WARM_UP_MAX: u32 = 64;
 
 /// Where samples stand before they are sent; the first is not.
-type Buffer = [[u8; 8]; BLOCK + 1];
+type Buffer = [[u8; 8]; BLOCK as usize + 1];
 
 /// Times `operation`, `samples` times, and tells the host under that name. `portcall run` shows a
 /// table of it at the end.
@@ -71,11 +71,11 @@ pub fn absent(name: &str, why: &str) {
 fn take(name: &str, samples: u32, operations: u32, operation: &mut dyn FnMut()) {
     let warm_up = if samples == 0 { 0 } else { (samples / 8).clamp(1, WARM_UP_MAX) };
     Client(Out).begin(name, operations, samples, warm_up);
-    let mut buffer = [[0; 8]; BLOCK + 1];
+    let mut buffer = [[0; 8]; BLOCK as usize + 1];
     // The compiler is not to know which operation it is, nor which call: it would make code of its
     // own for each, and what is subtracted would be another's cost.
     TIMER.take(black_box(&mut || ()), black_box(send_timer), &mut buffer);
-    let series = Series { warm_up, samples, block: BLOCK as u32 };
+    let series = Series { warm_up, samples, block: BLOCK };
     series.take(black_box(operation), black_box(send_samples), &mut buffer);
     Client(Out).end();
 }

@@ -6,6 +6,9 @@ use measures::collect::{Collector, Sampled};
 use measures::statistics::Summary;
 use serde_json::{Value, json};
 
+/// The most rows that are shown, and the most notes: more is a file's to hold.
+const SHOWN: usize = 100;
+
 /// What there is at the end of a run.
 pub(crate) struct Measured {
     sampled: Vec<Sampled>,
@@ -41,9 +44,26 @@ impl Measured {
             "left_out": self.left_out,
         })
     }
+
+    /// What the table does not say.
+    fn notes(&self) -> Vec<String> {
+        // A guest ends within one measurement at most.
+        let parts = self.sampled.iter().filter(|it| !it.is_complete).map(|it| {
+            let (name, samples, planned) = (on_one_line(&it.name), it.samples.len(), it.planned);
+            format!("note: {name} is a part: {samples} of {planned} samples")
+        });
+        let dropped = self.sampled.iter().filter(|it| it.dropped > 0).map(|it| {
+            let (name, dropped) = (on_one_line(&it.name), it.dropped);
+            format!("note: {name} has {dropped} samples more, which were too many to keep")
+        });
+        let absent = self.absent.iter();
+        let absent = absent
+            .map(|(name, why)| format!("not measured: {}: {}", on_one_line(name), printable(why)));
+        parts.chain(dropped).chain(absent).collect()
+    }
 }
 
-/// The table, for a guest that measured something.
+/// The table, for a guest that measured something, and what is to be said besides.
 pub(crate) fn show(measured: &Measured) {
     if !measured.sampled.is_empty() {
         let mut table = report::table(&[
@@ -52,40 +72,43 @@ pub(crate) fn show(measured: &Measured) {
             "p50",
             "p90",
             "p99",
-            "p10 to p90",
+            "spread",
             "instructions",
             "timer",
         ]);
-        for sampled in &measured.sampled {
+        for sampled in measured.sampled.iter().take(SHOWN) {
             table.add_row(row(sampled));
         }
         report::show(table);
-        let text = "times are an operation's, the timer's subtracted";
-        let left_out = measured.sampled.iter().map(|it| it.warm_up).max().unwrap_or_default();
-        say!("  {text}; the first samples were left out, at most {left_out}");
-    }
-    for sampled in &measured.sampled {
-        let (name, planned) = (printable(&sampled.name), sampled.planned);
-        if !sampled.is_complete {
-            let samples = sampled.samples.len();
-            say!("  note: {name} is a part: {samples} of {planned} samples");
-        }
-        if sampled.dropped > 0 {
-            let dropped = sampled.dropped;
-            say!("  note: {name} has {dropped} samples more, which were too many to keep");
+        let warm_up = measured.sampled.iter().map(|it| it.warm_up).max().unwrap_or_default();
+        say!(
+            "  an operation's times, the timer's subtracted; spread is from p10 to p90; before them \
+             up to {warm_up} samples were left out"
+        );
+        let more = measured.sampled.len().saturating_sub(SHOWN);
+        if more > 0 {
+            say!("  and {more} more, which --emit json has");
         }
     }
-    for (name, why) in &measured.absent {
-        say!("  not measured: {}: {}", printable(name), printable(why));
+    let notes = measured.notes();
+    for note in notes.iter().take(SHOWN) {
+        say!("  {note}");
+    }
+    if notes.len() > SHOWN {
+        say!("  and {} more of these", notes.len() - SHOWN);
     }
     if measured.left_out > 0 {
-        let left_out = measured.left_out;
-        say!("  note: {left_out} measurements more were too many to keep");
+        say!("  note: {} measurements more were too many to keep", measured.left_out);
     }
 }
 
+/// A name of the guest's: one with line breaks would look like further rows.
+fn on_one_line(name: &str) -> String {
+    name.chars().map(portcall::printable).collect()
+}
+
 fn row(sampled: &Sampled) -> Vec<String> {
-    let mut row = vec![printable(&sampled.name), sampled.samples.len().to_string()];
+    let mut row = vec![on_one_line(&sampled.name), sampled.samples.len().to_string()];
     let times = Summary::of(&sampled.samples).map_or_else(Vec::new, |it| {
         [it.median, it.p90, it.p99, it.p90 - it.p10].map(time).to_vec()
     });
@@ -118,7 +141,7 @@ mod tests {
     #[test]
     fn a_row_says_what_there_is() {
         let mut sampled = Sampled {
-            name: "an\x1b[2J OUT".to_owned(),
+            name: "an\x1b[2J\nOUT".to_owned(),
             operations: 1,
             warm_up: 1,
             planned: 4,
@@ -130,7 +153,7 @@ mod tests {
             is_complete: false,
         };
         let wanted = [
-            "an\u{fffd}[2J OUT",
+            "an\u{fffd}[2J\u{fffd}OUT",
             "3",
             "10.00 us",
             "11.00 us",
@@ -142,7 +165,7 @@ mod tests {
         assert_eq!(row(&sampled), wanted);
         sampled.samples.clear();
         sampled.instructions = Some(0.25);
-        let wanted = ["an\u{fffd}[2J OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];
+        let wanted = ["an\u{fffd}[2J\u{fffd}OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];
         assert_eq!(row(&sampled), wanted);
     }
 

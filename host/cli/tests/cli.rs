@@ -230,12 +230,20 @@ fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
     assert_says(&run(&address, &[]), 123, &["HostAddress::host_address", "--allow HostAddress,"]);
     // RDI is still that of the entry, the boot information's address: Some.
     assert_says(&run(&address, &["--allow", "HostAddress"]), 1, &["exited with code 1"]);
+    // Lab is given by default, and refuses an image that does not note it by its own words.
+    let ticks = bench.guest(&calls(abi::lab::INTERFACE.number(3)));
+    assert_says(&run(&ticks, &[]), 123, &["Lab::end: no measurement has begun"]);
+    assert_says(
+        &run(&ticks, &["--allow", "Host"]),
+        123,
+        &["to give it to the guest: --allow Lab,"],
+    );
     // Which of them was meant is not for us to guess.
     for options in [["--allow=none", "--allow=Host"], ["--allow=HostAddress", "--allow=none"]] {
         let words = ["error: --allow none allows nothing, but another --allow does; leave one out"];
         assert_says(&run(&exits, &options), 125, &words);
     }
-    let words = ["possible values: Host, HostAddress, none"];
+    let words = ["possible values: Host, HostAddress, Lab, none"];
     assert_says(&run(&exits, &["--allow", "Hosts"]), 125, &words);
     assert_says(&run(&exits, &["--emit", "json", "--allow", "none", "--quiet"]), 123, &[]);
 }
