@@ -33,14 +33,13 @@
 
 use crate::answer::{asked, guest};
 use crate::error::{ConfigError, Error, SnapshotError};
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::layout::{Gpa, HOLE_END, HOLE_START, IOAPIC, KVM_PAGES, LAPIC, PAGE};
 use crate::outcome::End;
 use crate::ports::Guest;
 use crate::segment::Segment;
 use crate::table::Table;
 use crate::vm::Vm;
-use kvm_bindings::KVM_EXIT_MMIO;
 use std::ops::Range;
 
 /// The most windows that a VM can have.
@@ -147,14 +146,10 @@ impl Vm {
     /// Step 11: answers an access outside RAM; the end it is, if it is one.
     pub(crate) fn answer_mmio(&mut self, access: &exit::Mmio) -> Result<Option<End>, Error> {
         let exit::Mmio { gpa, size, write } = *access;
-        let Some((range, size)) = access.range().zip(u8::try_from(size).ok()) else {
-            return Ok(Some(End::UnexpectedExit { reason: KVM_EXIT_MMIO }));
+        let (true, Ok(size)) = (self.is_device(access), u8::try_from(size)) else {
+            return Ok(Exit::Mmio(*access).end());
         };
-        // All of it is in one window: KVM makes an exit a page.
-        let handler = self.mmio.find(gpa.0).filter(|_| gpa.0 / PAGE == range.end() / PAGE);
-        let Some(handler) = handler else {
-            return Ok(Some(End::UnmappedAccess { gpa, write: write.is_some() }));
-        };
+        let Some(handler) = self.mmio.find(gpa.0) else { return Ok(Exit::Mmio(*access).end()) };
         let mut guest = guest!(self);
         let answer = asked(
             || format!("memory-mapped I/O at {gpa}"),
@@ -174,11 +169,10 @@ impl Vm {
         }
     }
 
-    /// Whether a handler answers it.
+    /// Whether a handler answers it: all of it is in one window. KVM makes an exit a page.
     pub(crate) fn is_device(&self, access: &exit::Mmio) -> bool {
-        let in_page =
-            |range: &std::ops::RangeInclusive<u64>| range.start() / PAGE == range.end() / PAGE;
-        access.range().filter(in_page).is_some() && self.mmio.has(access.gpa.0)
+        let in_page = access.range().is_some_and(|it| it.start() / PAGE == it.end() / PAGE);
+        in_page && self.mmio.has(access.gpa.0)
     }
 }
 
@@ -198,6 +192,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::reversed_empty_ranges, reason = "that it is refused is the point")]
     fn windows_are_whole_pages_of_the_hole_clear_of_what_others_have() {
         let (first, last) = (page(HOLE_START), page(HOLE_END - PAGE));
         let beside = [page(0xfec0_1000), page(0xfee0_1000), page(0xfffb_b000), page(0xfffc_0000)];
@@ -257,7 +252,8 @@ mod tests {
         check_given(&has[1..], &has).expect("some of them");
         check_given(&[], &has).expect("none");
         let error = |wanted: &[_], has: &[_]| check_given(wanted, has).expect_err("no").to_string();
-        let other = error(&[HOLE_START..HOLE_START + 2 * PAGE], &has);
+        let wide = HOLE_START..HOLE_START + 2 * PAGE;
+        let other = error(&[wide], &has);
         assert!(other.contains("0xc0000000 to 0xc0002000"), "{other}");
         assert!(other.contains("0xc0000000 to 0xc0001000, 0xfffff000 to 0x100000000"), "{other}");
         assert!(error(&[page(HOLE_START), page(HOLE_START)], &has).contains("0xc0000000"));

@@ -196,11 +196,14 @@ mod tests {
             (0..=u32::MAX, "at most 0x3000"),
         ];
         for (range, words) in wrong {
-            assert!(tried(&[range.clone()]).expect_err("refused").contains(words), "{range:x?}");
+            assert!(
+                tried(std::slice::from_ref(&range)).expect_err("refused").contains(words),
+                "{range:x?}"
+            );
         }
         let twice = tried(&[0x10..=0x20, 0x20..=0x20]).expect_err("refused");
         assert!(twice.contains("another handler"), "{twice}");
-        let many: Vec<_> = (0..=RANGES_MAX as u32).map(|i| 0x1000 + i..=0x1000 + i).collect();
+        let many: Vec<_> = (0x1000..).take(RANGES_MAX + 1).map(|msr| msr..=msr).collect();
         assert_eq!(tried(&many[..RANGES_MAX]), Ok(RANGES_MAX));
         assert!(tried(&many).expect_err("refused").contains("16 ranges"));
     }

@@ -111,6 +111,9 @@ impl Vm {
     /// back, whatever end it is taken for: one that is none between two instructions, and a #DB,
     /// which leaves a mark in DR6 (SDM vol. 3, 19.2.3).
     pub(crate) fn note_exit(&mut self, exit: &Exit) -> Result<(), Error> {
+        if self.restored.is_none() {
+            return Ok(());
+        }
         // What a device has answered is whole once the guest goes on, as an IN is.
         let is_device = matches!(exit, Exit::Mmio(access) if self.is_device(access));
         let Some(restored) = &mut self.restored else { return Ok(()) };

@@ -4,9 +4,12 @@ mod common;
 
 use common::kvm;
 use portcall::abi::port;
-use portcall::kvm_bindings::{KVM_EXIT_IO, kvm_run};
+use portcall::kvm_bindings::{
+    KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, kvm_run,
+    kvm_run__bindgen_ty_1__bindgen_ty_6 as RawMmio, kvm_run__bindgen_ty_1__bindgen_ty_23 as RawMsr,
+};
 use portcall::layout::MIB;
-use portcall::{Capture, End, Guest, Image, Limit, Ports, Stop, Vm};
+use portcall::{Capture, End, Exit, Gpa, Guest, Image, Limit, Mmio, Msrs, Ports, Stop, Vm};
 
 /// Where KVM has the elements of a port access.
 const ELEMENTS: usize = 4096;
@@ -111,5 +114,105 @@ fn limits_begin_again_with_each_row() {
         assert!(matches!(print(&mut vm), Stop::Exit(_)));
         assert_eq!(print(&mut vm), Stop::End(End::LimitReached(Limit::Console(1))));
         vm.forget();
+    }
+}
+
+/// Gives its address or number, and takes what is written for its next answer.
+struct Register(Option<u64>);
+
+impl Mmio for Register {
+    fn read(&mut self, _: &mut Guest<'_>, gpa: Gpa, _: u8) -> Result<u64, End> {
+        Ok(self.0.unwrap_or(gpa.0))
+    }
+
+    fn write(&mut self, _: &mut Guest<'_>, _: Gpa, _: u8, value: u64) -> Result<(), End> {
+        self.0 = Some(value);
+        Ok(())
+    }
+}
+
+impl Msrs for Register {
+    fn read(&mut self, _: &mut Guest<'_>, _: u32) -> Result<Option<u64>, End> {
+        Ok(self.0)
+    }
+
+    fn write(&mut self, _: &mut Guest<'_>, _: u32, value: u64) -> Result<bool, End> {
+        self.0 = Some(value);
+        Ok(value < 10)
+    }
+}
+
+/// A VM with a window of two pages, and 16 registers.
+fn wide() -> Vm {
+    let (kvm, image) = (kvm(), Image::flat(&[0xf4]).expect("an image"));
+    let builder = Vm::builder(&kvm, &image).memory(2 * MIB);
+    let builder = builder.mmio(0xd000_0000..0xd000_2000, Register(None));
+    builder.msrs(0x1000..=0x100f, Register(None)).build().expect("builds")
+}
+
+fn memory_access(vm: &mut Vm, phys_addr: u64, len: u32, write: Option<u64>) -> Stop {
+    let (run, _) = vm.kvm_run();
+    run.exit_reason = KVM_EXIT_MMIO;
+    let (data, is_write) = (write.unwrap_or_default().to_le_bytes(), u8::from(write.is_some()));
+    run.__bindgen_anon_1.mmio = RawMmio { phys_addr, data, len, is_write };
+    vm.answer_made_up().expect("nothing fails on the host")
+}
+
+#[test]
+fn a_window_answers_what_is_all_in_one_of_its_pages_and_nothing_else() {
+    let mut vm = wide();
+    for (at, len) in [(0xd000_0000, 8), (0xd000_0fff, 1), (0xd000_1ffb, 5)] {
+        assert!(matches!(memory_access(&mut vm, at, len, None), Stop::Exit(Exit::Mmio(_))));
+        let (run, _) = vm.kvm_run();
+        // SAFETY: the exit is one of KVM_EXIT_MMIO, so this is what the union holds.
+        assert_eq!(u64::from_le_bytes(unsafe { run.__bindgen_anon_1.mmio.data }), at);
+    }
+    for (at, len) in [
+        (0xcfff_ffff, 1),
+        (0xcfff_ffff, 2),
+        (0xd000_0ffe, 4),
+        (0xd000_1ffc, 8),
+        (0xd000_2000, 1),
+        (0xd000_0000, 0),
+        (0xd000_0000, 9),
+        (0xd000_0000, u32::MAX),
+        (u64::MAX, 8),
+    ] {
+        for write in [None, Some(7)] {
+            let end = End::UnmappedAccess { gpa: Gpa(at), write: write.is_some() };
+            assert_eq!(memory_access(&mut vm, at, len, write), Stop::End(end), "{len} at {at:#x}");
+        }
+    }
+    // Nobody was told of those.
+    memory_access(&mut vm, 0xd000_0000, 2, Some(0x1234_5678));
+    memory_access(&mut vm, 0xd000_0000, 8, None);
+    let (run, _) = vm.kvm_run();
+    // SAFETY: as above.
+    assert_eq!(unsafe { run.__bindgen_anon_1.mmio.data }, [0x78, 0x56, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_register_answers_or_is_refused_and_others_are_no_exit_of_kvms() {
+    let mut vm = wide();
+    let mut access = |index: u32, write: Option<u64>| {
+        let (run, _) = vm.kvm_run();
+        run.exit_reason = if write.is_some() { KVM_EXIT_X86_WRMSR } else { KVM_EXIT_X86_RDMSR };
+        run.__bindgen_anon_1.msr =
+            RawMsr { index, data: write.unwrap_or(5), error: 7, ..RawMsr::default() };
+        let stop = vm.answer_made_up().expect("nothing fails on the host");
+        let (run, _) = vm.kvm_run();
+        // SAFETY: the exit is one of KVM_EXIT_X86_RDMSR or WRMSR, so this is what the union holds.
+        let msr = unsafe { run.__bindgen_anon_1.msr };
+        (stop, msr.error, msr.data)
+    };
+    for (write, error, data) in [(None, 1, 0), (Some(9), 0, 9), (None, 0, 9), (Some(10), 1, 0)] {
+        let (stop, is_error, read) = access(0x100f, write);
+        assert!(matches!(stop, Stop::Exit(Exit::Msr(_))), "{stop:?}");
+        assert_eq!((is_error, read), (error, data), "{write:?}");
+    }
+    for index in [0xfff, 0x1010, 0, u32::MAX] {
+        for (write, reason) in [(None, KVM_EXIT_X86_RDMSR), (Some(1), KVM_EXIT_X86_WRMSR)] {
+            assert_eq!(access(index, write).0, Stop::End(End::UnexpectedExit { reason }));
+        }
     }
 }

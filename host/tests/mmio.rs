@@ -236,7 +236,8 @@ fn without_a_window_and_without_a_handler_it_is_no_ram() {
         let builder = || Vm::builder(&kvm, &image).memory(2 * MIB).ring(ring);
         let mut vm = builder().mmio(AT..AT + PAGE, Silent).build().expect("builds");
         let snapshot = vm.snapshot().expect("taken");
-        assert_eq!(snapshot.windows(), [AT..AT + PAGE]);
+        let window = AT..AT + PAGE;
+        assert_eq!(snapshot.windows(), [window]);
         let r = vm.run().expect("runs").registers;
         assert_eq!((r.rax, r.rcx), (u64::MAX, 0xff), "{ring:?}");
         // The page tables have it, and nobody is there.

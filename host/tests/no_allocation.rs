@@ -1,4 +1,4 @@
-//! A call of numbers allocates nothing, on either way, and neither does a port's handler.
+//! A call of numbers allocates nothing, on either way, and neither does a handler of ports, memory or MSRs.
 
 mod common;
 
@@ -6,7 +6,7 @@ use abi::note::TYPE_SERVES;
 use common::calls::{TABLE, note};
 use common::elf::{Elf, NOTE, Ph, R, data};
 use common::kvm;
-use portcall::{End, Gpa, Guest, Image, Ports, Vm};
+use portcall::{End, Gpa, Guest, Image, Mmio, Msrs, Ports, Vm};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -72,6 +72,38 @@ impl Ports for Host {
     fn read(&mut self, _: &mut Guest<'_>, _: u16, _: u8) -> Result<u32, End> {
         Ok(7)
     }
+}
+
+impl Mmio for Host {
+    fn read(&mut self, _: &mut Guest<'_>, _: Gpa, _: u8) -> Result<u64, End> {
+        Ok(7)
+    }
+}
+
+impl Msrs for Host {
+    fn read(&mut self, _: &mut Guest<'_>, _: u32) -> Result<Option<u64>, End> {
+        Ok(Some(7))
+    }
+}
+
+#[test]
+fn an_access_to_a_window_or_an_msr_allocates_nothing() {
+    // As many rounds as stand in the table, each both ways of a window and a read of a register.
+    let code = code!(device_rounds:
+        "mov ebx, [0x200000]" "mov esi, 0xd0000000" "mov ecx, 0x11000"
+        "2: mov [rsi], ebx" "mov edi, [rsi]" "rdmsr" "dec ebx" "jnz 2b" "hlt"
+    );
+    let file = Elf::new(code).with(data(TABLE, 8), &[0; 8]).bytes();
+    let (kvm, image) = (kvm(), Image::parse(&file).expect("an image"));
+    let of_rounds = |rounds: u64| {
+        let builder = Vm::builder(&kvm, &image).mmio(0xd000_0000..0xd000_1000, Host);
+        let mut vm = builder.msrs(0x1_1000..=0x1_1000, Host).build().expect("builds");
+        vm.memory().write(Gpa(TABLE), &rounds.to_le_bytes()).expect("RAM");
+        let (count, outcome) = allocations(|| vm.run().expect("runs"));
+        assert_eq!((outcome.end, outcome.stats.exits()), (End::Halted, 3 * rounds + 1));
+        count
+    };
+    assert_eq!(of_rounds(1000), of_rounds(1));
 }
 
 #[test]

@@ -208,7 +208,7 @@ fn what_is_no_log_and_what_is_left_of_one() {
     let mut bytes = whole.clone();
     bytes[8] = 9;
     with(&bytes);
-    says(&log, &["format version 9, this portcall reads version 2"]);
+    says(&log, &["format version 9, this portcall reads version 3"]);
     let mut bytes = whole.clone();
     bytes[200] ^= 4;
     with(&bytes);

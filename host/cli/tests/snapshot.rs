@@ -224,6 +224,6 @@ fn what_is_wrong_with_a_file_is_said_with_its_name() {
     says(&|file| file.truncate(8), "it was cut short");
     let last = whole.len() - 100;
     says(&|file| file[last] ^= 1, "is damaged at byte");
-    says(&|file| file[8] += 1, "format version 2");
+    says(&|file| file[8] += 1, "format version 3");
     says(&|file| file.push(0), "something stands behind its end");
 }

@@ -6,14 +6,20 @@ use crate::input::Input;
 use crate::machine::{HANDED_ON, MEMORY, Machine, with};
 use portcall::abi::{console, port};
 use portcall::exit::ExitKind;
-use portcall::kvm_bindings::{KVM_EXIT_IO, kvm_run};
+use portcall::kvm_bindings::{
+    KVM_EXIT_IO, KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, kvm_run,
+};
 use portcall::layout::PAGE;
-use portcall::{End, Exit, Gpa, Guest, Ports, Stop};
+use portcall::{End, Exit, Gpa, Guest, Mmio, Msrs, Ports, Stop};
 use std::cell::{Cell, RefCell};
 use std::io::Read;
 
 /// Where KVM has the elements of a port access: in the page behind kvm_run.
 const ELEMENTS: usize = 4096;
+
+/// Where the handler is seen in memory, and its registers.
+const WINDOW: std::ops::Range<u64> = 0xd000_0000..0xd000_2000;
+const MSRS: std::ops::RangeInclusive<u32> = 0x1000..=0x100f;
 
 /// The ports that a handler answers.
 const HANDLED: std::ops::RangeInclusive<u16> = 0x300..=0x307;
@@ -69,6 +75,40 @@ impl Ports for Handler {
     }
 }
 
+impl Mmio for Handler {
+    fn read(&mut self, guest: &mut Guest<'_>, gpa: Gpa, size: u8) -> Result<u64, End> {
+        assert!((1..=8).contains(&size) && WINDOW.contains(&gpa.0));
+        assert!(WINDOW.contains(&(gpa.0 + u64::from(size) - 1)));
+        guest.print("said");
+        PRINTED.set(PRINTED.get() + 4);
+        Ok(gpa.0.wrapping_mul(0x0101_0101))
+    }
+
+    fn write(&mut self, guest: &mut Guest<'_>, _: Gpa, size: u8, value: u64) -> Result<(), End> {
+        assert_eq!(value.checked_shr(8 * u32::from(size)).unwrap_or(0), 0);
+        let _ = guest.claims().read(value, size.into());
+        match value & 0xff {
+            0xee => Err(End::HandlerFailed { message: value.to_string() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Msrs for Handler {
+    fn read(&mut self, _: &mut Guest<'_>, msr: u32) -> Result<Option<u64>, End> {
+        assert!(MSRS.contains(&msr));
+        Ok((msr & 1 == 0).then_some(msr.into()))
+    }
+
+    fn write(&mut self, _: &mut Guest<'_>, msr: u32, value: u64) -> Result<bool, End> {
+        assert!(MSRS.contains(&msr));
+        match value & 0xff {
+            0xee => Err(End::HandlerFailed { message: value.to_string() }),
+            low => Ok(low & 1 == 0),
+        }
+    }
+}
+
 /// Input of as many bytes as the case has.
 struct Source;
 
@@ -86,7 +126,12 @@ impl Read for Source {
 pub fn target(data: &[u8]) {
     with(
         &MACHINE,
-        || Machine::new(|builder| builder.ports(HANDLED, Handler).input(Source)),
+        || {
+            Machine::new(|builder| {
+                let builder = builder.ports(HANDLED, Handler).input(Source);
+                builder.mmio(WINDOW, Handler).msrs(MSRS, Handler)
+            })
+        },
         |machine| {
             let mut case = Case::new(machine, Input(data));
             while case.exits < MOST && !case.input.is_empty() {
@@ -121,7 +166,7 @@ impl<'m, 'd> Case<'m, 'd> {
 
     /// The guest does something.
     fn step(&mut self) {
-        match self.input.u8() % 10 {
+        match self.input.u8() % 12 {
             0 => self.set_register(),
             1 => self.write_memory(),
             2 => self.set_system_register(),
@@ -129,7 +174,9 @@ impl<'m, 'd> Case<'m, 'd> {
             4 => self.raise(),
             5 => self.any_exit(),
             6 | 7 => self.access(true),
-            _ => self.access(false),
+            8 | 9 => self.access(false),
+            10 => self.memory_access(),
+            _ => self.register_access(),
         }
     }
 
@@ -266,6 +313,63 @@ impl<'m, 'd> Case<'m, 'd> {
         }
     }
 
+    /// An access outside RAM, as KVM makes it or with a size that there is not.
+    fn memory_access(&mut self) {
+        let at = match self.input.u8() {
+            255 => self.input.u64(),
+            choice if choice & 1 == 0 => WINDOW.start + u64::from(self.input.u16() & 0x1fff),
+            _ => WINDOW.end.wrapping_sub(self.input.u8().into()),
+        };
+        let shape = self.input.u8();
+        let len = u32::from(shape & 15);
+        let write = (shape & 16 == 0).then(|| self.input.u64());
+        let data = write.unwrap_or(0xa5a5_a5a5_a5a5_a5a5).to_le_bytes();
+        let (run, _) = self.machine.vm.kvm_run();
+        run.exit_reason = KVM_EXIT_MMIO;
+        run.__bindgen_anon_1.mmio.phys_addr = at;
+        run.__bindgen_anon_1.mmio.data = data;
+        run.__bindgen_anon_1.mmio.len = len;
+        run.__bindgen_anon_1.mmio.is_write = u8::from(write.is_some());
+        let last = at.checked_add(u64::from(len).wrapping_sub(1));
+        let is_ours = (1..=8).contains(&len)
+            && WINDOW.contains(&at)
+            && last.is_some_and(|last| WINDOW.contains(&last) && last / PAGE == at / PAGE);
+        let end = self.answer();
+        let unmapped = End::UnmappedAccess { gpa: Gpa(at), write: write.is_some() };
+        assert_eq!(end == Some(unmapped), !is_ours, "{len} bytes at {at:#x}");
+        if is_ours && write.is_none() {
+            let (run, _) = self.machine.vm.kvm_run();
+            // SAFETY: any bytes are valid in this member.
+            let data = unsafe { run.__bindgen_anon_1.mmio.data };
+            assert_eq!(data, at.wrapping_mul(0x0101_0101).to_le_bytes());
+        }
+    }
+
+    /// An access to a model-specific register.
+    fn register_access(&mut self) {
+        let index = match self.input.u8() {
+            255 => self.input.u32(),
+            choice => MSRS.start() - 1 + u32::from(choice % 18),
+        };
+        let write = (self.input.u8() & 1 == 0).then(|| self.input.u64());
+        let (run, _) = self.machine.vm.kvm_run();
+        run.exit_reason = if write.is_some() { KVM_EXIT_X86_WRMSR } else { KVM_EXIT_X86_RDMSR };
+        let reason = run.exit_reason;
+        run.__bindgen_anon_1.msr.error = 7;
+        run.__bindgen_anon_1.msr.index = index;
+        run.__bindgen_anon_1.msr.data = write.unwrap_or_default();
+        let end = self.answer();
+        let is_ours = MSRS.contains(&index);
+        assert_eq!(end == Some(End::UnexpectedExit { reason }), !is_ours, "MSR {index:#x}");
+        if is_ours && end.is_none() {
+            let (run, _) = self.machine.vm.kvm_run();
+            // SAFETY: any bytes are valid in this member.
+            let refused = unsafe { run.__bindgen_anon_1.msr.error };
+            let odd = write.unwrap_or(index.into()) & 1;
+            assert_eq!(u64::from(refused), odd, "MSR {index:#x}");
+        }
+    }
+
     /// Any bytes in what KVM fills in.
     fn any_exit(&mut self) {
         let reason = u32::from(self.input.u8());
@@ -282,7 +386,12 @@ impl<'m, 'd> Case<'m, 'd> {
             self.text += if io.port == port::CONSOLE { io.count.into() } else { 0 };
         }
         std::hint::black_box((exit.kind().name(), exit.to_string()));
-        let meant = exit.end();
+        // What a handler answers is no end, unless the handler makes it one.
+        let meant = match exit {
+            Exit::Mmio(access) if WINDOW.contains(&access.gpa.0) => None,
+            Exit::Msr(access) if MSRS.contains(&access.index) => None,
+            _ => exit.end(),
+        };
         let end = self.answer();
         if let Some(meant) = meant {
             assert_eq!(end, Some(meant));

@@ -82,11 +82,12 @@ fn entries() -> Vec<Entry> {
 const IMAGE: &[u8] = b"not an image, but bytes all the same";
 
 fn machine() -> Machine {
+    let window = 0xd000_0000..0xd000_1000;
     Machine {
         memory: 2 << 20,
         user: true,
         arguments: vec!["one".to_owned()],
-        windows: vec![0xd000_0000..0xd000_1000],
+        windows: vec![window],
         msrs: vec![0x1234..=0x1234, 0x4b56_4d00..=0x4b56_4dff],
     }
 }
@@ -300,7 +301,7 @@ fn what_is_no_log_or_another_versions_is_named() {
     says(&LOG.magic, "the log ends at byte 8, before its first entry");
     let mut bytes = sealed(&frames()).0;
     bytes[8..12].copy_from_slice(&(LOG.version + 1).to_le_bytes());
-    says(&bytes, "format version 3, this portcall reads version 2");
+    says(&bytes, "format version 4, this portcall reads version 3");
     let mut bytes = sealed(&frames()).0;
     bytes[12..16].copy_from_slice(&77u32.to_le_bytes());
     says(&bytes, "version 77 of Portcall's contract");

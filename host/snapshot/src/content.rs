@@ -26,7 +26,6 @@ pub(crate) struct Machine {
 
 /// The same in a file of version 1.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(Serialize))]
 pub(crate) struct First {
     memory: u64,
     user: bool,

@@ -47,9 +47,9 @@ pub enum FileError {
     },
     /// Another version of the format.
     #[error(
-        "the snapshot has format version {version}, this portcall reads version {}; run it with the \
-         portcall that wrote it, or take it again",
-        FORMAT.version
+        "the snapshot has format version {version}, this portcall reads versions {} to {}; run \
+         it with the portcall that wrote it, or take it again",
+        FORMAT.oldest, FORMAT.version
     )]
     Version {
         /// The version.

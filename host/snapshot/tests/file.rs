@@ -9,9 +9,11 @@ use common::kvm;
 use frame::{FRAME_HEAD, HEADER};
 use portcall::layout::{HOLE_START, MIB};
 use portcall::stock::Stock;
-use portcall::{Capture, End, Error, Gpa, Image, Kvm, Limit, Ring, Snapshot, Vm, abi};
+use portcall::{Capture, End, Error, Gpa, Guest, Image, Kvm, Limit, Mmio, Ring, Snapshot, Vm, abi};
+use serde::Deserialize;
 use snapshot::{Cpu, FileError, Target};
 use std::io::Cursor;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -255,12 +257,89 @@ fn a_snapshot_from_another_processor_says_which() {
 #[test]
 fn another_version_says_so() {
     let mut file = small(&kvm());
-    file[8] = 2;
+    file[8] = 3;
     let error = read(&file).expect_err("newer").to_string();
-    assert!(error.contains("format version 2, this portcall reads version 1"), "{error}");
+    assert!(error.contains("format version 3, this portcall reads versions 1 to 2"), "{error}");
+    file[8] = 0;
+    assert!(read(&file).expect_err("older").to_string().contains("format version 0"));
     let log = b"\x89PCLOG\r\n\x02\0\0\0\x01\0\0\0";
     let error = read(log).expect_err("a log").to_string();
     assert!(error.contains("this is no snapshot"), "{error}");
+}
+
+/// What stands in the machine's frame, in version 2.
+#[derive(Deserialize)]
+struct Second {
+    start: (u64, bool, Vec<String>, u64, u32, u64),
+    exits: [u64; 11],
+    seed: Option<Vec<(u64, u64)>>,
+    vcpu: Vec<(String, Vec<u8>)>,
+    windows: Vec<Range<u64>>,
+}
+
+#[test]
+fn a_file_of_the_first_version_is_read_as_one_without_windows() {
+    let kvm = kvm();
+    let (image, snapshot) = ready(&kvm, Ring::Three, MIB);
+    let file = written(&snapshot, &image);
+    let at = frames(&file);
+    let machine = &file[at[2] + FRAME_HEAD..at[3]];
+    let machine: Second = postcard::from_bytes(machine).expect("a machine");
+    assert!(machine.windows.is_empty() && machine.exits[10] == 0);
+    let exits: [u64; 10] = machine.exits[..10].try_into().expect("ten");
+    let first = postcard::to_allocvec(&(machine.start, exits, machine.seed, machine.vcpu))
+        .expect("encodes");
+    let mut old = file[..at[2]].to_vec();
+    old[8] = 1;
+    old.extend_from_slice(&u32::try_from(first.len()).expect("small").to_le_bytes());
+    old.extend_from_slice(&[0; 8]);
+    old.extend_from_slice(&first);
+    old.extend_from_slice(&file[at[3]..]);
+    let (back, again) = read(&mended(&old)).expect("reads");
+    assert_eq!((back, again.parts()), (image, snapshot.parts()));
+    assert!(again.pages().eq(snapshot.pages()));
+    Vm::from_snapshot(&kvm, &again).serve(Stock::new()).build().expect("builds");
+}
+
+/// A register that is what it was set to.
+#[derive(Default)]
+struct Register(u64);
+
+impl Mmio for Register {
+    fn read(&mut self, _: &mut Guest<'_>, _: Gpa, _: u8) -> Result<u64, End> {
+        Ok(self.0)
+    }
+}
+
+#[test]
+fn windows_are_in_the_file_and_checked_when_it_is_read() {
+    // mov ebx, 0xd0000000; mov eax, [rbx]; out 0xf4, eax
+    let code = [0xbb, 0, 0, 0, 0xd0, 0x8b, 0x03, 0xe7, 0xf4];
+    let elf = Elf::new(&code).first(|it| (it.vaddr, it.paddr) = (CODE, CODE));
+    let file = Elf { entry: CODE, ..elf }.bytes();
+    let (kvm, image) = (kvm(), Image::parse(&file).expect("an image"));
+    let windows = [0xd000_0000..0xd000_1000, 0xd020_0000..0xd060_0000];
+    for ring in [Ring::Zero, Ring::Three] {
+        let mut builder = Vm::builder(&kvm, &image).ring(ring).memory(MIB);
+        for window in windows.clone() {
+            builder = builder.mmio(window, Register(1));
+        }
+        let snapshot = builder.build().expect("builds").snapshot().expect("taken");
+        let kept = written(&snapshot, &file);
+        let (_, again) = read(&kept).expect("reads");
+        assert_eq!(again.windows(), windows);
+        let builder = Vm::from_snapshot(&kvm, &again).mmio(windows[0].clone(), Register(42));
+        let mut vm = builder.build().expect("builds");
+        for _ in 0..3 {
+            assert_eq!(vm.run().expect("runs").end, End::Exited(42), "{ring:?}");
+            vm.restore(&again).expect("restored");
+        }
+        // A window where the local APIC is, in a file whose checksums are right.
+        let mut parts = snapshot.parts();
+        parts.windows.push(0xfee0_0000..0xfee0_1000);
+        let error = Snapshot::assemble(&image, parts).expect_err("refused").to_string();
+        assert!(error.contains("local APIC"), "{error}");
+    }
 }
 
 /// What is in a directory.

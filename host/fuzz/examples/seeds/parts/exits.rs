@@ -33,6 +33,12 @@ pub(crate) fn seeds() -> Vec<Seed> {
     // KVM_INTERNAL_ERROR_EMULATION with four words.
     let internal = [&[5, 17, 1, 0, 0, 0, 4, 0, 0, 0, 1][..], &[0x0f; 61]].concat();
     let mmio = [&[5, 6][..], &[0xc0; 72]].concat();
+    // Accesses to the window, of each size and at its edges; and to registers.
+    let word = 0x1122_3344_5566_7788_u64.to_le_bytes();
+    let store = |at: u16, size: u8| [&[10, 0][..], &at.to_le_bytes(), &[size], &word].concat();
+    let load = |back: u8, size: u8| vec![10, 1, back, 16 | size];
+    let window = (0..10).flat_map(|size| [store(0xffc, size), load(4, size)].concat());
+    let registers = (0..18).flat_map(|msr| [&[11, msr, 0][..], &word, &[11, msr, 1]].concat());
     let seeds = [
         ("text", [vec![0x10], text(100), out(1, 0), out(0, 0x41), text(9000), out(3, 7)].concat()),
         ("string", [vec![0], string, text(2), out(3, 0)].concat()),
@@ -40,6 +46,8 @@ pub(crate) fn seeds() -> Vec<Seed> {
         ("writes", [vec![0x31], (0..14).flat_map(|port| out(port, 0xee)).collect()].concat()),
         ("panic", [vec![0], panic].concat()),
         ("exception", [vec![0], exception].concat()),
+        ("window", [vec![0], window.collect()].concat()),
+        ("registers", [vec![0], registers.collect()].concat()),
         ("ends", [vec![1], vec![5, 5], vec![0; 72], shutdown, internal, mmio].concat()),
     ];
     seeds.map(|(name, bytes)| (name.to_owned(), bytes)).into()
