@@ -34,7 +34,7 @@ pub(crate) enum Verdict {
         ratio: Option<f64>,
         differs: Option<bool>,
     },
-    /// Only one side has figures, and the other says why not.
+    /// Only this side has figures, and the other says why not.
     Lost(&'static str),
     /// Only one report has the row.
     Alone(&'static str),
@@ -157,8 +157,9 @@ impl<'a> Pair<'a> {
         match &self.sides {
             [Some(_), None] => Verdict::Alone("A"),
             [None, _] => Verdict::Alone("B"),
-            [Some(a), Some(b)] => match (&a.content, &b.content) {
-                (Ok(_), Err(nothing)) | (Err(nothing), Ok(_)) => Verdict::Lost(nothing.word),
+            [Some(a), Some(b)] => match (a.content.is_ok(), b.content.is_ok()) {
+                (true, false) => Verdict::Lost("A"),
+                (false, true) => Verdict::Lost("B"),
                 _ => Verdict::Neither,
             },
         }
@@ -191,14 +192,14 @@ impl Verdict {
     /// Of B, beside A.
     pub(crate) fn words(&self) -> String {
         match self {
-            Self::Both { differs: None, .. } => "too few rounds to tell".to_owned(),
+            Self::Both { differs: None, .. } => "too few rounds".to_owned(),
             Self::Both { differs: Some(false), .. } => "within chance".to_owned(),
             Self::Both { ratio: Some(ratio), .. } if *ratio > 1.0 => "B is slower".to_owned(),
             Self::Both { ratio: Some(_), .. } => "B is faster".to_owned(),
             Self::Both { ratio: None, .. } => "they differ".to_owned(),
-            Self::Lost(word) => format!("one is {word}"),
-            Self::Alone(side) => format!("only {side} has it"),
-            Self::Neither => "neither has figures".to_owned(),
+            Self::Lost(side) => format!("only {side} measured"),
+            Self::Alone(side) => format!("only in {side}"),
+            Self::Neither => "no figures".to_owned(),
         }
     }
 }
@@ -338,7 +339,7 @@ mod tests {
         };
         assert!(verdict("out8", 3).is_difference() && verdict("out8", 3).words() == "B is faster");
         assert_eq!(verdict("stop", 0), Verdict::Alone("A"));
-        assert_eq!(verdict("ioeventfd", 3), Verdict::Lost("lacking"));
+        assert_eq!(verdict("ioeventfd", 3), Verdict::Lost("A"));
         assert_eq!(verdict("vmcall", 3), Verdict::Neither);
         let said = comparison.sentences().join("\n");
         assert!(said.contains("B takes less in 3 rows: out8 in ring 3 0.5"), "{said}");
