@@ -3,7 +3,7 @@
 //! dark and on paper.
 //!
 //! All text goes in by maud, which escapes it; what is not seen in a text is shown first
-//! ([`crate::text`]). Places in plots are in percent of their width, so that text keeps its size
+//! (text.rs). Places in plots are in percent of their width, so that text keeps its size
 //! where the page is narrow.
 
 mod axis;
@@ -118,8 +118,12 @@ const fn style(ring: u8) -> (&'static str, Shape) {
     }
 }
 
-/// A time as a page has it.
+/// A time as a page has it: the unit stays on the line of its number.
 fn time(nanoseconds: f64) -> String {
     let text = units::time(nanoseconds, None);
-    text.strip_suffix(" us").map_or(text.clone(), |value| format!("{value} \u{b5}s"))
+    match text.split_once(' ') {
+        Some((value, "us")) => format!("{value}\u{a0}\u{b5}s"),
+        Some((value, unit)) => format!("{value}\u{a0}{unit}"),
+        None => text,
+    }
 }

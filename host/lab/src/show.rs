@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_the_terminal() {
         for report in [sample::report(1), sample::hostile(), sample::absurd()] {
-            for width in (80..=200).step_by(5) {
+            for width in (80..=200).step_by(13) {
                 let text = table(&report, width);
                 let longest = text.lines().max_by_key(|it| it.width()).unwrap_or_default();
                 assert!(longest.width() <= width, "{width}: {} {longest:?}", longest.width());

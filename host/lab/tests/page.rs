@@ -7,6 +7,7 @@ use lab::compare::Comparison;
 use lab::page;
 use lab::report::{Finding, Report};
 use scraper::{ElementRef, Html, Selector};
+use std::sync::LazyLock;
 
 /// An element's name and its attributes' names, deeper ones set in; of text, only that there is
 /// some. Geometry is a matter of numbers, and left out.
@@ -34,8 +35,13 @@ fn count(html: &Html, selector: &str) -> usize {
     html.select(&Selector::parse(selector).expect("a selector")).count()
 }
 
-/// Every page of made-up reports.
-fn pages() -> Vec<(&'static str, String)> {
+/// Every page of made-up reports, made once.
+fn pages() -> &'static [(&'static str, String)] {
+    static PAGES: LazyLock<Vec<(&'static str, String)>> = LazyLock::new(all_pages);
+    &PAGES
+}
+
+fn all_pages() -> Vec<(&'static str, String)> {
     let all: [(_, Report); 4] = [
         ("sample", sample::report(1)),
         ("other", sample::other(2)),
@@ -63,7 +69,7 @@ fn hostile_texts_make_the_same_elements_as_harmless_ones() {
 #[test]
 fn nothing_runs_and_nothing_is_loaded() {
     for (name, page) in pages() {
-        let html = parsed(&page);
+        let html = parsed(page);
         for selector in [
             "script",
             "img",
@@ -166,7 +172,7 @@ fn a_page_stays_small() {
 fn a_page_is_fit_for_screen_readers() {
     for (name, page) in pages() {
         assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{name}");
-        let html = parsed(&page);
+        let html = parsed(page);
         assert_eq!(count(&html, "h1"), 1, "{name}");
         // An inner picture is a part of its outer one.
         let svg = Selector::parse("svg:not(svg svg)").expect("a selector");

@@ -38,7 +38,7 @@ impl Comparison<'_> {
             Some(unit) => format!("{side} p50 (95%), {}", unit.name()),
             None => format!("{side} p50 (95%)"),
         };
-        let head = ["row", "ring", &times("A"), &times("B"), "B over A", "which means"];
+        let head = ["row", "ring", &times("A"), &times("B"), "B/A", "which means"];
         let rows = self.pairs.iter().map(|pair| cells(pair, unit, width));
         text.push('\n');
         text.push_str(&fitted(&head.map(str::to_owned), rows, width));
@@ -57,13 +57,22 @@ impl Comparison<'_> {
 
     /// Why rows have no figures.
     fn reasons(&self) -> Vec<String> {
-        let sides = self.pairs.iter().flat_map(|pair| ["A", "B"].into_iter().zip(&pair.sides));
-        let reason = |(name, line): (&str, &Option<Line<'_>>)| {
-            let line = line.as_ref()?;
-            let nothing = line.content.as_ref().err()?;
-            Some(format!("{name}: {}: {}: {}", line.title(), nothing.word, nothing.why))
+        let why = |line: &Option<Line<'_>>| {
+            let nothing = line.as_ref()?.content.as_ref().err()?;
+            Some(format!("{}: {}", nothing.word, nothing.why))
         };
-        sides.filter_map(reason).collect()
+        let mut said = Vec::new();
+        for pair in &self.pairs {
+            let title = pair.title();
+            match pair.sides.each_ref().map(why) {
+                [Some(a), Some(b)] if a == b => said.push(format!("{title}, A and B: {a}")),
+                [a, b] => {
+                    said.extend(a.map(|it| format!("{title}, A: {it}")));
+                    said.extend(b.map(|it| format!("{title}, B: {it}")));
+                }
+            }
+        }
+        said
     }
 }
 
@@ -107,10 +116,10 @@ mod tests {
                 "A is noisy",
                 "B is faster",
                 "within chance",
-                "only A has it",
-                "one is lacking",
+                "only in A",
+                "only A measured",
                 "50 rows can be compared, and 3 of them differ",
-                "B: ioeventfd in ring 0: lacking: KVM_IOEVENTFD failed",
+                "ioeventfd in ring 0, B: lacking: KVM_IOEVENTFD failed",
             ] {
                 assert!(text.replace("\n  ", " ").contains(said), "{said} at {width}:\n{text}");
             }

@@ -118,7 +118,12 @@ impl Axis {
 
 /// A power of ten, or twice or five times that.
 fn short(value: f64) -> String {
-    time(value).replace(".00", "").replace(".0 ", " ").replace("0.10 ", "0.1 ")
+    let text = time(value).replace('\u{a0}', " ");
+    text.replace(".00", "")
+        .replace(".0 ", " ")
+        .replace("0.10 ", "0.1 ")
+        .replace("0.20 ", "0.2 ")
+        .replace("0.50 ", "0.5 ")
 }
 
 /// With as many places as neighbours differ in.

@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(beyond, [1, 2]);
         let words = beyond_words(beyond, &summary(&samples));
         assert!(
-            words.contains("0.2% of the samples lie further right, up to 6.00 \u{b5}s"),
+            words.contains("0.2% of the samples lie further right, up to 6.00\u{a0}\u{b5}s"),
             "{words}"
         );
     }

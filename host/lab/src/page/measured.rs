@@ -22,7 +22,7 @@ const COLUMNS: [&str; 15] = [
     "KVM",
     "Kernel",
     "Ours",
-    "Rounds \u{d7} samples",
+    "Rounds\u{a0}\u{d7} samples",
     "Notes",
 ];
 

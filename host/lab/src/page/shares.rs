@@ -40,7 +40,9 @@ fn bar(line: &Line<'_>, shares: &Shares) -> Markup {
     let words: Vec<String> = parts
         .iter()
         .filter(|(_, _, part)| *part > 0.0)
-        .map(|(name, _, part)| format!("{name} {} ({})", time(*part), units::percent(part / all)))
+        .map(|(name, _, part)| {
+            format!("{name}\u{a0}{}\u{a0}({})", time(*part), units::percent(part / all))
+        })
         .collect();
     let mut at = 0.0;
     let placed = parts.map(|(name, class, part)| {
@@ -70,5 +72,5 @@ fn bar(line: &Line<'_>, shares: &Shares) -> Markup {
 }
 
 fn exits(count: f64) -> String {
-    if count > 0.0 { format!("{} exits", units::digits(count)) } else { "no exit".to_owned() }
+    if count > 0.0 { format!("{}\u{a0}exits", units::digits(count)) } else { "no exit".to_owned() }
 }

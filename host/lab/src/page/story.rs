@@ -117,7 +117,7 @@ mod tests {
     use crate::sample;
 
     fn said(report: &Report) -> String {
-        sentences(&lines(report)).join("\n")
+        sentences(&lines(report)).join("\n").replace('\u{a0}', " ")
     }
 
     #[test]
