@@ -185,8 +185,11 @@ mod tests {
         let (_folder, image) = image();
         let words = ["experiment", "run", "--quiet"].into_iter().chain(options.iter().copied());
         let image = image.to_str().expect("UTF-8");
-        let Command::Run(options) = Command::parse_from(words.chain([image]));
-        run::run(&options, experiment)
+        match Command::parse_from(words.chain([image])) {
+            Command::Run(options) => run::run(&options, experiment),
+            #[cfg(feature = "lab")]
+            _ => unreachable!("the words say `run`"),
+        }
     }
 
     fn answering(code: u32) -> Experiment {

@@ -4,6 +4,7 @@ use crate::code::{self, Failure};
 use crate::experiment::Experiment;
 use crate::output;
 use crate::run::{ring, size};
+use crate::signals::{self, STOP_SIGNALS};
 use inspect::printable;
 use lab::compare::Comparison;
 use lab::report::{Absence, Finding, Report, Row};
@@ -11,6 +12,7 @@ use lab::round::{Host, Subject};
 use lab::run::Plan;
 use lab::{rows, show};
 use portcall::Ring;
+use signal_hook::consts::SIGHUP;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -302,9 +304,10 @@ fn is_bad(row: &Row) -> bool {
 /// A flag that SIGINT, SIGTERM and SIGHUP set, and which of them it was. The second one ends the
 /// process, and with it the one with rounds.
 fn stop_by_signal() -> Result<(Arc<AtomicBool>, Arc<AtomicI32>), Failure> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let (stop, came) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(0)));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    // What nohup has ignored stays so.
+    let is_heard = |it: &i32| *it != SIGHUP || !signals::is_ignored(SIGHUP);
+    for signal in STOP_SIGNALS.into_iter().filter(is_heard) {
         let (flag, number) = (Arc::clone(&stop), Arc::clone(&came));
         let set = move || {
             if flag.swap(true, Ordering::Relaxed) {
@@ -317,6 +320,8 @@ fn stop_by_signal() -> Result<(Arc<AtomicBool>, Arc<AtomicI32>), Failure> {
         let done = unsafe { signal_hook::low_level::register(signal, set) };
         done.map_err(|error| Failure::Message(format!("cannot handle signal {signal}: {error}")))?;
     }
+    // A parent may have blocked them.
+    STOP_SIGNALS.into_iter().for_each(portcall::stop::unblock);
     Ok((stop, came))
 }
 

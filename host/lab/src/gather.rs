@@ -136,3 +136,86 @@ fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
     };
     (piece.name, measured)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Clock;
+
+    fn piece(name: &str, is_complete: bool) -> Piece {
+        Piece {
+            name: name.to_owned(),
+            clock: Clock::Guest,
+            operations: 1,
+            warm_up: 1,
+            timer: 0.0,
+            samples: vec![1.0, 2.0],
+            instructions: None,
+            shares: None,
+            is_complete,
+        }
+    }
+
+    fn image() -> Gathered {
+        let (path, arguments) = ("/a/mine.elf".into(), Vec::new());
+        Gathered::new(Subject::Image { path, memory: None, arguments }, 3)
+    }
+
+    fn taken(pieces: Vec<Piece>, end: Option<Absent>) -> Taken {
+        Taken { pieces, end, ..Taken::default() }
+    }
+
+    /// Names, rounds, and why there are none.
+    fn found(gathered: Gathered) -> Vec<(String, Result<usize, String>)> {
+        let of = |row: Row| match row.finding {
+            Finding::Measured(measured) => (row.name, Ok(measured.rounds.len())),
+            Finding::Absent(absent) => (row.name, Err(absent.why)),
+            Finding::NotReached => (row.name, Err("not reached".to_owned())),
+        };
+        gathered.rows().into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn rounds_of_a_name_are_one_row() {
+        let mut all = image();
+        all.take(taken(vec![piece("a", true), piece("b", true)], None));
+        all.take(taken(vec![piece("a", true), piece("b", true)], None));
+        assert_eq!(found(all), [("a".to_owned(), Ok(2)), ("b".to_owned(), Ok(2))]);
+    }
+
+    #[test]
+    fn a_guest_that_dies_half_way_keeps_what_it_had() {
+        let died = || Some(Absent::wrong("it died"));
+        let why = || Err("it died".to_owned());
+        let mut within = image();
+        within.take(taken(vec![piece("a", true), piece("b", false)], died()));
+        assert_eq!(found(within), [("a".to_owned(), Ok(1)), ("b".to_owned(), why())]);
+        let mut behind = image();
+        behind.take(taken(vec![piece("a", true)], died()));
+        assert_eq!(found(behind), [("a".to_owned(), Ok(1)), ("mine".to_owned(), why())]);
+        let mut before = image();
+        before.take(taken(Vec::new(), died()));
+        assert_eq!(found(before), [("mine".to_owned(), why())]);
+    }
+
+    #[test]
+    fn a_guest_that_measures_nothing_is_said() {
+        let [(name, Err(why))] = &found(image())[..] else { unreachable!("one row") };
+        assert_eq!(name, "mine");
+        assert!(why.contains("measures nothing"), "{why}");
+    }
+
+    #[test]
+    fn of_a_million_names_some_are_kept() {
+        let mut all = image();
+        let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
+        all.take(taken(pieces, None));
+        assert_eq!(all.rows().len(), ROWS_MAX);
+    }
+
+    #[test]
+    fn a_row_that_was_not_reached_says_so() {
+        let row = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        assert_eq!(found(row), [("out-1".to_owned(), Err("not reached".to_owned()))]);
+    }
+}

@@ -3,9 +3,10 @@
 use crate::affinity;
 use crate::report::{Absent, Clock, Shares};
 use crate::rows::{self, Mechanism};
-use crate::stopwatch::{Stopwatch, Timed};
+use crate::stopwatch::{Exits, Stopwatch, Timed};
 use jail::Jail;
 use measures::collect::{Collector, Sampled};
+use measures::statistics::Summary;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -185,18 +186,18 @@ fn build(
     let collector = Collector::new();
     let arguments = [name.to_owned(), round.samples.to_string()];
     let builder = Vm::builder(kvm, image).ring(ring).arguments(arguments);
-    let builder = watched(builder.serve(collector.service()), &collector, round.watched);
+    let mut builder = builder.serve(collector.service());
+    let seen = round.watched.then(Exits::default);
+    if let Some(seen) = &seen {
+        builder = builder.observe(collector.watcher()).observe(seen.clone());
+    }
     let built = mechanism.equip(builder).build();
     let mut vm = built.map_err(|error| mechanism.not_built(&error))?;
     collector.opened(&vm);
-    let watch = Stopwatch::new(&vm, round.samples);
+    let watch = Stopwatch::new(&vm, round.samples, seen);
     mechanism.built(&mut vm)?;
     let system_call = if round.watched { system_call(&vm) } else { 0.0 };
     Ok(Ready { mechanism, vm, collector, watch, system_call })
-}
-
-fn watched<'a>(builder: Builder<'a>, collector: &Collector, watched: bool) -> Builder<'a> {
-    if watched { builder.observe(collector.watcher()) } else { builder }
 }
 
 impl Ready {
@@ -209,7 +210,7 @@ impl Ready {
             return Err(Absent::lacking(why));
         }
         let piece = match timed {
-            Some(timed) => of_host(mechanism.name(), timed),
+            Some(timed) => of_host(mechanism.name(), timed, system_call),
             None => {
                 let sampled = collector.sampled().into_iter().next();
                 let sampled =
@@ -233,7 +234,12 @@ fn enter(jail: Option<Jail>) -> Result<bool, Absent> {
 fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Result<Taken, Absent> {
     let collector = Collector::new();
     let builder = builder.serve(collector.service()).serve(Stock::new());
-    let builder = (host.equip)(watched(builder, &collector, is_watched));
+    let watcher = is_watched.then(|| collector.watcher());
+    let builder = match watcher {
+        Some(watcher) => builder.observe(watcher),
+        None => builder,
+    };
+    let builder = (host.equip)(builder);
     let mut vm = builder.build().map_err(Absent::of_error)?;
     collector.opened(&vm);
     let system_call = if is_watched { system_call(&vm) } else { 0.0 };
@@ -253,7 +259,11 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
     Ok(Taken { pieces, absent, end, left_out, seconds, jailed })
 }
 
-fn of_host(name: &str, timed: Timed) -> Piece {
+fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
+    let shares = timed.shares.map(|it| {
+        let kernel = it.exits * system_call;
+        Shares { kernel, kvm: (it.kvm - kernel).max(0.0), ..it }
+    });
     Piece {
         name: name.to_owned(),
         clock: Clock::Host,
@@ -262,17 +272,18 @@ fn of_host(name: &str, timed: Timed) -> Piece {
         timer: timed.timer,
         samples: rounded(timed.samples),
         instructions: timed.instructions,
-        shares: None,
+        shares,
         is_complete: true,
     }
 }
 
 fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
-    let shares = sampled.watched.map(|it| Shares {
-        exits: it.exits,
-        kvm: (it.run - it.exits * system_call).max(0.0),
-        kernel: it.exits * system_call,
-        ours: it.host,
+    let shares = sampled.watched.map(|it| {
+        let kernel = it.exits * system_call;
+        // Without an exit all of it is in one KVM_RUN.
+        let all = Summary::of(&sampled.samples).map_or(0.0, |it| it.median);
+        let run = if it.exits > 0.0 { it.run } else { all };
+        Shares { exits: it.exits, kvm: (run - kernel).max(0.0), kernel, ours: it.host }
     });
     Piece {
         name: sampled.name,

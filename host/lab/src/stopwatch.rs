@@ -1,8 +1,10 @@
 //! The host's clock, for what begins or ends on the host.
 
-use crate::report::Absent;
-use portcall::Vm;
+use crate::report::{Absent, Shares};
 use portcall::sys::KvmStats;
+use portcall::{ExitEvent, Observer, Vm};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Readings by which the clock's own cost is found.
@@ -13,6 +15,26 @@ const READINGS: usize = 64;
 pub struct Stopwatch {
     samples: u32,
     counters: Option<KvmStats>,
+    seen: Option<Exits>,
+}
+
+/// The exits of a VM, and the nanoseconds in KVM_RUN before them.
+#[derive(Clone, Debug, Default)]
+pub struct Exits(Arc<[AtomicU64; 2]>);
+
+impl Exits {
+    fn now(&self) -> [f64; 2] {
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        [&self.0[0], &self.0[1]].map(|it| it.load(Relaxed) as f64)
+    }
+}
+
+impl Observer for Exits {
+    fn exit(&mut self, event: &ExitEvent<'_>) {
+        let time = event.left.saturating_duration_since(event.entered);
+        self.0[0].fetch_add(1, Relaxed);
+        self.0[1].fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 /// What it has measured.
@@ -26,13 +48,15 @@ pub struct Timed {
     pub timer: f64,
     /// Guest instructions an operation, where KVM counts them.
     pub instructions: Option<f64>,
+    /// Where the time went, the system calls in KVM's part, if an observer saw it.
+    pub shares: Option<Shares>,
 }
 
 impl Stopwatch {
     /// For so many samples of this VM. Opens KVM's counters, which nobody can in the jail.
     #[must_use]
-    pub fn new(vm: &Vm, samples: u32) -> Self {
-        Self { samples, counters: KvmStats::open(vm.vcpu_fd()).ok() }
+    pub fn new(vm: &Vm, samples: u32, seen: Option<Exits>) -> Self {
+        Self { samples, counters: KvmStats::open(vm.vcpu_fd()).ok(), seen }
     }
 
     /// How many samples are wanted.
@@ -50,11 +74,22 @@ impl Stopwatch {
         vm: &mut Vm,
         mut operation: impl FnMut(&mut Vm) -> Result<(), Absent>,
     ) -> Result<Timed, Absent> {
-        self.collect(vm, |vm| {
+        let mut all = Vec::new();
+        let mut timed = self.collect(vm, |vm| {
+            all.extend(self.seen.as_ref().map(Exits::now));
             let start = Instant::now();
             operation(vm)?;
             Ok(start.elapsed())
-        })
+        })?;
+        all.extend(self.seen.as_ref().map(Exits::now));
+        // Those behind the warm-up, from the first to the end.
+        timed.shares = all.get(timed.warm_up as usize).zip(all.last()).map(|(first, last)| {
+            let count = f64::from(self.samples.max(1));
+            let mean = timed.samples.iter().sum::<f64>() / count;
+            let [exits, kvm] = [0, 1].map(|it| (last[it] - first[it]) / count);
+            Shares { exits, kvm, kernel: 0.0, ours: (mean - kvm).max(0.0) }
+        });
+        Ok(timed)
     }
 
     /// The same where the operation itself says how long it took.
@@ -79,7 +114,7 @@ impl Stopwatch {
         let count = self.instructions().zip(before).map(|(now, before)| now.saturating_sub(before));
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let instructions = count.map(|count| count as f64 / f64::from(self.samples.max(1)));
-        Ok(Timed { samples, warm_up, timer, instructions })
+        Ok(Timed { samples, warm_up, timer, instructions, shares: None })
     }
 
     fn instructions(&self) -> Option<u64> {
