@@ -11,13 +11,13 @@ pub const MSR: u32 = 0x4b56_f000;
 
 /// Accesses with values that tell them apart, before the first that is timed: by these the other
 /// side sees that all arrive, in order.
-pub const CHECKED: u32 = 32;
+pub const CHECKED: u8 = 32;
 
 /// Bytes of a string instruction, and of a buffer.
 pub const BYTES: usize = 64;
 
 /// Bytes from a polled request to its answer: each has a cache line of its own.
-pub const GAP: u64 = 64;
+pub const GAP: usize = 64;
 
 abi::hypercalls! {
     /// Calls of the guest's.

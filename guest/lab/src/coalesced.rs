@@ -7,12 +7,12 @@ use core::arch::asm;
 use guest::Boot;
 
 pub(crate) fn pio(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(out);
+    (0..CHECKED).map(u32::from).for_each(out);
     guest::measure("coalesced-pio", samples, || out(0));
 }
 
 pub(crate) fn mmio(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(store);
+    (0..CHECKED).map(u32::from).for_each(store);
     guest::measure("coalesced-mmio", samples, || store(0));
 }
 

@@ -25,8 +25,8 @@ pub(crate) fn four(_: &Boot, samples: u32) {
     });
 }
 
-fn check(given: u32, got: u32) {
-    assert!(given == got, "IN got {got} where the host gave {given}");
+fn check(given: u8, got: u32) {
+    assert!(u32::from(given) == got, "IN got {got} where the host gave {given}");
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use guest::Boot;
 pub(crate) fn read(_: &Boot, samples: u32) {
     for given in 0..CHECKED {
         let got = load();
-        assert!(given == got, "the guest read {got} where the host gave {given}");
+        assert!(u32::from(given) == got, "the guest read {got} where the host gave {given}");
     }
     guest::measure("mmio-read", samples, || {
         load();
@@ -16,7 +16,7 @@ pub(crate) fn read(_: &Boot, samples: u32) {
 }
 
 pub(crate) fn write(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(store);
+    (0..CHECKED).map(u32::from).for_each(store);
     guest::measure("mmio-write", samples, || store(0));
 }
 

@@ -7,7 +7,7 @@ use guest::Boot;
 pub(crate) fn read(_: &Boot, samples: u32) {
     for given in 0..CHECKED {
         let got = rdmsr();
-        assert!(given == got, "RDMSR got {got} where the host gave {given}");
+        assert!(u32::from(given) == got, "RDMSR got {got} where the host gave {given}");
     }
     guest::measure("rdmsr", samples, || {
         rdmsr();
@@ -15,7 +15,7 @@ pub(crate) fn read(_: &Boot, samples: u32) {
 }
 
 pub(crate) fn write(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(wrmsr);
+    (0..CHECKED).map(u32::from).for_each(wrmsr);
     guest::measure("wrmsr", samples, || wrmsr(0));
 }
 

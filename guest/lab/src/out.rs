@@ -5,17 +5,17 @@ use core::arch::asm;
 use guest::Boot;
 
 pub(crate) fn one(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(|value| byte(value as u8));
+    (0..CHECKED).for_each(byte);
     guest::measure("out-1", samples, || byte(0));
 }
 
 pub(crate) fn two(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(|value| word(value as u16));
+    (0..CHECKED).map(u16::from).for_each(word);
     guest::measure("out-2", samples, || word(0));
 }
 
 pub(crate) fn four(_: &Boot, samples: u32) {
-    (0..CHECKED).for_each(double_word);
+    (0..CHECKED).map(u32::from).for_each(double_word);
     guest::measure("out-4", samples, || double_word(0));
 }
 

@@ -9,13 +9,13 @@ use guest::{Boot, Out};
 #[repr(C, align(128))]
 struct Page {
     asked: AtomicU64,
-    gap: [u8; GAP as usize - 8],
+    gap: [u8; GAP - 8],
     answered: AtomicU64,
 }
 
 pub(crate) fn polled(_: &Boot, samples: u32) {
     static PAGE: Page =
-        Page { asked: AtomicU64::new(0), gap: [0; GAP as usize - 8], answered: AtomicU64::new(0) };
+        Page { asked: AtomicU64::new(0), gap: [0; GAP - 8], answered: AtomicU64::new(0) };
     Client(Out).poll((&raw const PAGE).addr() as u64);
     let mut number = 0;
     guest::measure("polled", samples, || {

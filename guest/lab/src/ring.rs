@@ -5,46 +5,52 @@ use calls::ways::ring::{CAPACITY, SIZE};
 use guest::{Boot, Out};
 
 pub(crate) fn one(_: &Boot, samples: u32) {
-    measure("ring-1", samples, 1);
+    measure::<1>("ring-1", samples);
 }
 
 pub(crate) fn eight(_: &Boot, samples: u32) {
-    measure("ring-8", samples, 8);
+    measure::<8>("ring-8", samples);
 }
 
 pub(crate) fn sixty_four(_: &Boot, samples: u32) {
-    measure("ring-64", samples, 64);
+    measure::<64>("ring-64", samples);
 }
 
 pub(crate) fn full(_: &Boot, samples: u32) {
-    measure("ring-512", samples, 512);
+    measure::<512>("ring-512", samples);
 }
 
-/// A sample is `count` requests, put in, rung for, and their answers read.
-fn measure(name: &str, samples: u32, count: u32) {
+/// A sample is `COUNT` requests, put in, rung for, and their answers read.
+fn measure<const COUNT: u32>(name: &str, samples: u32) {
     let mut ways = Client(Out);
     let mut bytes = [0; SIZE];
     let mut put = 0;
     let mut sum = 0;
     let mut round = || {
-        let (words, _) = bytes.as_chunks_mut::<8>();
-        for i in 0..u64::from(count) {
-            words[2 + (put + i) as usize % CAPACITY] = i.to_le_bytes();
-        }
+        // Both counts are below the capacity times a number of samples.
         let first = put;
-        put += u64::from(count);
-        words[0] = put.to_le_bytes();
+        for value in 0..COUNT {
+            *word(&mut bytes, first + value) = u64::from(value).to_le_bytes();
+        }
+        put += COUNT;
+        bytes[..8].copy_from_slice(&u64::from(put).to_le_bytes());
         ways.doorbell(&mut bytes);
-        let (words, _) = bytes.as_chunks_mut::<8>();
         sum = 0;
-        for i in 0..u64::from(count) {
-            sum += u64::from_le_bytes(words[2 + (first + i) as usize % CAPACITY]);
+        for value in 0..COUNT {
+            sum += u64::from_le_bytes(*word(&mut bytes, first + value));
         }
         sum
     };
-    let doubled = u64::from(count) * u64::from(count - 1);
+    let doubled = u64::from(COUNT) * u64::from(COUNT - 1);
     let got = round();
-    assert!(got == doubled, "{count} answers come to {got}, where {doubled} is right");
-    guest::measure_batches(name, samples, count, round);
-    assert!(sum == doubled, "{count} answers come to {sum}, where {doubled} is right");
+    assert!(got == doubled, "{COUNT} answers come to {got}, where {doubled} is right");
+    guest::measure_batches(name, samples, COUNT, round);
+    assert!(sum == doubled, "{COUNT} answers come to {sum}, where {doubled} is right");
+}
+
+/// The place of a request.
+#[inline(always)]
+fn word(bytes: &mut [u8; SIZE], number: u32) -> &mut [u8; 8] {
+    let (words, _) = bytes.as_chunks_mut::<8>();
+    &mut words[2 + number as usize % CAPACITY]
 }

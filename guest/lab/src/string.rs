@@ -6,7 +6,8 @@ use core::arch::asm;
 use guest::Boot;
 
 pub(crate) fn outs(_: &Boot, samples: u32) {
-    let bytes: [u8; BYTES] = core::array::from_fn(|i| i as u8);
+    let mut bytes = [0; BYTES];
+    bytes.iter_mut().zip(0..).for_each(|(byte, value): (&mut u8, u8)| *byte = value);
     guest::measure("outs", samples, || {
         // SAFETY: it reads as many bytes as RCX says from where RSI points.
         unsafe {
@@ -26,6 +27,6 @@ pub(crate) fn ins(_: &Boot, samples: u32) {
     read();
     // SAFETY: it is the array, which only `read` uses beside this.
     let first = unsafe { to.cast::<[u8; BYTES]>().read() };
-    assert!(first.iter().enumerate().all(|(i, it)| *it == i as u8), "INS got {first:?}");
+    assert!(first.iter().zip(0..).all(|(it, i)| *it == i), "INS got {first:?}");
     guest::measure("ins", samples, read);
 }

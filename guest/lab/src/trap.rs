@@ -26,7 +26,7 @@ struct Page([u64; 512]);
 /// A 64-bit TSS (SDM vol. 3, 9.7), with an I/O bitmap of zeros and the byte of ones behind it.
 #[repr(C, align(4096))]
 struct TaskState {
-    head: [u32; 26],
+    head: [u8; 0x68],
     bitmap: [u8; 8192],
     end: u8,
 }
@@ -40,7 +40,7 @@ struct Pointer {
 
 static mut TABLES: [Page; 3] = [const { Page([0; 512]) }; 3];
 static mut STACKS: [Page; 2] = [const { Page([0; 512]) }; 2];
-static mut STATE: TaskState = TaskState { head: [0; 26], bitmap: [0; 8192], end: 0xff };
+static mut STATE: TaskState = TaskState { head: [0; 0x68], bitmap: [0; 8192], end: 0xff };
 static mut GDT: [u64; 10] = [0; 10];
 static mut IDT: [[u64; 2]; 32] = [[0; 2]; 32];
 
@@ -57,15 +57,18 @@ pub(crate) fn trap(_: &Boot, samples: u32) {
 
 /// Maps the first GiB one to one, for both rings. All of it is there, or nobody touches it.
 fn map() {
-    let tables = (&raw mut TABLES).cast::<[u64; 512]>();
-    let address = |table: usize| tables.addr() as u64 + 4096 * table as u64;
-    let put = |table: usize, entry: usize, value: u64| {
-        // SAFETY: it is one of three tables, which are not in use yet.
-        unsafe { (*tables.add(table))[entry] = value };
+    let tables = &raw mut TABLES;
+    let address = |table: u64| tables.addr() as u64 + 4096 * table;
+    let mut entries = [0; 512];
+    let first = |entry: u64| {
+        let mut entries = [0; 512];
+        entries[0] = entry;
+        Page(entries)
     };
-    put(0, 0, address(1) | PAGE);
-    put(1, 0, address(2) | PAGE);
-    (0..512).for_each(|entry| put(2, entry, (entry as u64) << 21 | LARGE));
+    entries.iter_mut().zip(0..).for_each(|(entry, page): (_, u64)| *entry = page << 21 | LARGE);
+    let made = [first(address(1) | PAGE), first(address(2) | PAGE), Page(entries)];
+    // SAFETY: they are not in use yet.
+    unsafe { tables.write(made) };
     // SAFETY: what this program uses is where it was.
     unsafe { asm!("mov cr3, {}", in(reg) address(0)) };
 }
@@ -74,18 +77,15 @@ fn map() {
 /// traps and that of what the host's gates are for.
 fn load_gdt() {
     let state = &raw mut STATE;
-    let stack = |number: usize| (&raw const STACKS).addr() as u64 + 4096 * number as u64;
-    let set = |word: usize, value: u64| {
-        // SAFETY: nothing has a reference to it.
-        unsafe { (*state).head[word] = value as u32 };
-        // SAFETY: as above.
-        unsafe { (*state).head[word + 1] = (value >> 32) as u32 };
-    };
-    set(1, stack(1)); // RSP0
-    set(9, stack(2)); // IST1
-    set(11, stack(2)); // IST2
-    // SAFETY: as above. The I/O bitmap's place.
-    unsafe { (*state).head[25] = 0x68 << 16 };
+    let top = |stack: u64| (&raw const STACKS).addr() as u64 + 4096 * stack;
+    let mut head = [0; 0x68];
+    let mut set = |at: usize, value: u64| head[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    set(0x04, top(1)); // RSP0
+    set(0x24, top(2)); // IST1
+    set(0x2c, top(2)); // IST2
+    head[0x66] = 0x68; // where the I/O bitmap begins
+    // SAFETY: it is not in use yet.
+    unsafe { (*state).head = head };
 
     let (base, limit) = (state.addr() as u64, 0x68 + 8192);
     let low = limit & 0xffff

@@ -6,11 +6,14 @@ use super::helper::Helper;
 use crate::affinity;
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
-use calls::ways::{GAP, Server};
+use calls::ways::{self, Server};
 use jail::Jail;
 use portcall::{Builder, Gpa, Vm};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Bytes from a request to its answer.
+const GAP: u64 = ways::GAP as u64;
 
 #[derive(Default)]
 pub(super) struct Polled {

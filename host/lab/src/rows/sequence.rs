@@ -29,7 +29,7 @@ impl Sequence {
     /// Whether at least so many arrived behind the first, and all as they should.
     pub(super) fn check(&self, samples: u32) -> Result<(), Absent> {
         let (arrived, wrong) = (self.0.arrived.load(Relaxed), self.0.wrong.load(Relaxed));
-        let least = u64::from(CHECKED + samples);
+        let least = u64::from(CHECKED) + u64::from(samples);
         if arrived < least {
             return Err(Absent::wrong(format!("{arrived} of at least {least} writes arrived")));
         }
