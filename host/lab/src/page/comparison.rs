@@ -1,11 +1,11 @@
 //! Two reports as one page.
 
 use super::frame::{self, Section};
-use super::measured::scrolled;
+use super::measured::{self, scrolled};
 use super::plot::{self, Group, Lane, Shape, noisy};
 use super::{MOST_ROWS, time};
 use crate::compare::{Comparison, Pair, Verdict, change};
-use crate::figures::Line;
+use crate::figures::{Line, lines};
 use crate::report::Report;
 use crate::text::{self, shown};
 use maud::{Markup, html};
@@ -43,8 +43,19 @@ pub fn comparison(comparison: &Comparison<'_>) -> String {
         Section::new("summary", "In short", short),
         Section::new("rows", "Rows side by side", rows),
         Section::new("figures", "All figures", table(pairs)),
+        Section::new("method", "How both were measured", method(comparison)),
     ];
     frame::document("What leaving a guest costs, twice", &subtitle, &warnings, &sections)
+}
+
+fn method(comparison: &Comparison<'_>) -> Markup {
+    html! {
+        @for ((name, ..), report) in SIDES.iter().zip(comparison.sides) {
+            h3 { (name) }
+            (measured::machine(report))
+            (measured::method(report, &lines(report)))
+        }
+    }
 }
 
 fn run(report: &Report) -> String {
