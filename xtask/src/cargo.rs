@@ -80,6 +80,35 @@ pub(crate) fn build_host(half: Option<&str>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The same with the laboratory, in which the guest of its rows stands.
+pub(crate) fn build_lab(half: Option<&str>, guest: &Path) -> Result<PathBuf, Failure> {
+    let feature = "portcall-cli/lab";
+    let with = |it: &mut Command| {
+        it.args(["--features", feature]).env("PORTCALL_LAB_GUEST", guest);
+    };
+    match half {
+        None => {
+            let what = ["--package", "portcall-cli"];
+            build_program_with(&what, "portcall", "portcall with the laboratory", with)
+        }
+        Some(name) => {
+            let what = ["--package", "portcall", "--package", "portcall-cli", "--example", name];
+            let (place, name) = (format!("examples/{name}"), format!("the host half {name}"));
+            build_program_with(&what, &place, &name, with)
+        }
+    }
+}
+
+/// Builds the guest of the laboratory's rows, and says where its image is.
+pub(crate) fn build_lab_guest() -> Result<PathBuf, Failure> {
+    const NAME: &str = "portcall-lab-guest";
+    target::ensure()?;
+    let mut command = cargo("build");
+    command.args(["--release", "--target", target::TRIPLE, "--package", NAME]);
+    finish(command, "the guest of the laboratory's rows does not build")?;
+    built(target_dir().join(target::TRIPLE).join("release").join(NAME))
+}
+
 /// Builds the program that makes many VMs, and says where it is.
 pub(crate) fn build_soak() -> Result<PathBuf, Failure> {
     build_program(&["--package", "portcall-soak"], "portcall-soak", "the soak")
@@ -92,6 +121,16 @@ pub(crate) fn build_bench() -> Result<PathBuf, Failure> {
 
 /// Builds a program that runs here, `what` to cargo, which ends up as `place`.
 fn build_program(what: &[&str], place: &str, name: &str) -> Result<PathBuf, Failure> {
+    build_program_with(what, place, name, |_| {})
+}
+
+/// The same, with something more said to cargo.
+fn build_program_with(
+    what: &[&str],
+    place: &str,
+    name: &str,
+    more: impl FnOnce(&mut Command),
+) -> Result<PathBuf, Failure> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         return Err(Failure(WRONG_HOST.to_owned()));
     }
@@ -104,6 +143,7 @@ fn build_program(what: &[&str], place: &str, name: &str) -> Result<PathBuf, Fail
     if has_static_libc() {
         command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
     }
+    more(&mut command);
     finish(command, &format!("{name} does not build"))?;
     built(target_dir().join(HOST).join("release").join(place))
 }

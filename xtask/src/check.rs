@@ -56,6 +56,20 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
         ));
     }
     stages.push((
+        "lints (guest of the laboratory)",
+        words(
+            "clippy --quiet --keep-going --target x86_64-unknown-none \
+             --package portcall-lab-guest --bins -- -D warnings",
+        ),
+    ));
+    stages.push((
+        "lints (laboratory)",
+        words(
+            "clippy --quiet --keep-going --package portcall-cli --features portcall-cli/lab \
+             --all-targets -- -D warnings",
+        ),
+    ));
+    stages.push((
         "documentation (host)",
         words("doc --quiet --keep-going --workspace --no-deps --lib"),
     ));

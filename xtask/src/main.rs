@@ -8,6 +8,7 @@ mod new;
 mod test;
 mod check;
 mod bench;
+mod lab;
 mod fuzz;
 mod doctor;
 
@@ -83,6 +84,8 @@ enum Command {
     Check,
     /// Measure this project beside the same work in bare ioctls
     Bench(bench::Args),
+    /// Measure what each way out of a guest costs on this machine
+    Lab(lab::Args),
     /// Give the fuzz targets inputs without end, and say which one fails
     Fuzz(fuzz::Args),
     /// Say whether this machine can build and run guests, and what to do if not
@@ -104,7 +107,11 @@ const OURS: u8 = 125;
 fn main() -> ExitCode {
     let (words, guest_args) = split(std::env::args_os().collect());
     let cli = Cli::parse_from(words);
-    let ours = if matches!(cli.command, Command::Run(_) | Command::Replay(_)) { OURS } else { 1 };
+    let ours = if matches!(cli.command, Command::Run(_) | Command::Replay(_) | Command::Lab(_)) {
+        OURS
+    } else {
+        1
+    };
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &guest_args),
         Command::Replay(args) => replay::replay(&args),
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::test(&args),
         Command::Check => check::check(),
         Command::Bench(args) => bench::bench(&args),
+        Command::Lab(args) => lab::lab(&args, &guest_args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Doctor => doctor::doctor(),
     };
@@ -122,10 +130,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Takes what follows `--` off a `run`: clap would drop a leading `--`, and with it the border
+/// Takes what follows `--` off a `run` or `lab`: clap would drop a leading `--`, and with it the border
 /// between `portcall`'s options and the guest's arguments.
 fn split(mut words: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
-    if words.get(1).is_none_or(|word| word != "run") {
+    if words.get(1).is_none_or(|word| word != "run" && word != "lab") {
         return (words, Vec::new());
     }
     let Some(border) = words.iter().position(|word| word == "--") else {
@@ -151,11 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn only_run_is_split_at_its_first_border() {
+    fn only_run_and_lab_are_split_at_its_first_border() {
         assert_eq!(
             split(words("xtask run a --steps -- b -- c")),
             (words("xtask run a --steps"), words("b -- c"))
         );
+        assert_eq!(split(words("xtask lab -- b")), (words("xtask lab"), words("b")));
         assert_eq!(split(words("xtask run -- b")), (words("xtask run"), words("b")));
         assert_eq!(split(words("xtask test -- b")), (words("xtask test -- b"), words("")));
     }

@@ -3,7 +3,7 @@
 use crate::cargo::{build_host, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd, soak};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd, lab, soak};
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
@@ -73,12 +73,14 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
 
     let only_guests = args.guests || args.kvm_amd;
     let soaks = !only_guests && chosen(soak::LABEL);
+    let measures = !only_guests && chosen(lab::LABEL);
     let tally = match only_guests {
         true => Tally::default(),
         false => host_tests(args.filter.as_deref())?,
     };
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
-    let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty() && !soaks;
+    let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
+    let nothing = nothing && !soaks && !measures;
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -99,6 +101,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if soaks {
         crate::out!("\nrunning many VMs in one process");
         results.take(soak::LABEL, soak::short()?);
+    }
+    if measures {
+        crate::out!("\nrunning the laboratory");
+        results.take(lab::LABEL, lab::smoke()?);
     }
     for (label, how) in results.failures {
         anstream::print!("\n---- {label} ----\n{how}");

@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod back;
 pub mod batch;
 pub mod calc;
 pub mod counter;
@@ -13,3 +14,4 @@ pub mod kinds;
 pub mod store;
 pub mod stress;
 pub mod tally;
+pub mod ways;

@@ -1,6 +1,8 @@
 //! What an experiment adds to the stock command line.
 
 use crate::code::{self, Failure};
+#[cfg(feature = "lab")]
+use crate::lab;
 use crate::{run, start};
 use ::jail::Jail;
 use clap::Parser;
@@ -30,6 +32,13 @@ pub struct Experiment {
 enum Command {
     /// Runs a guest: a static x86-64 ELF file.
     Run(run::Options),
+    /// Measures what guests measure with this experiment's handlers.
+    #[cfg(feature = "lab")]
+    Lab(lab::Options),
+    /// Rounds of a row, for `lab`.
+    #[cfg(feature = "lab")]
+    #[command(hide = true)]
+    LabRound(lab::Order),
 }
 
 impl Experiment {
@@ -87,7 +96,13 @@ impl Experiment {
     }
 
     fn main_of(self, words: impl IntoIterator<Item = OsString>) -> u8 {
-        start(words, |Command::Run(options)| run::run(&options, self))
+        start(words, |command| match command {
+            Command::Run(options) => run::run(&options, self),
+            #[cfg(feature = "lab")]
+            Command::Lab(options) => lab::lab(&options),
+            #[cfg(feature = "lab")]
+            Command::LabRound(order) => lab::round(&order, self),
+        })
     }
 
     /// Applies all of [`vm`](Self::vm), in order.
@@ -170,8 +185,11 @@ mod tests {
         let (_folder, image) = image();
         let words = ["experiment", "run", "--quiet"].into_iter().chain(options.iter().copied());
         let image = image.to_str().expect("UTF-8");
-        let Command::Run(options) = Command::parse_from(words.chain([image]));
-        run::run(&options, experiment)
+        match Command::parse_from(words.chain([image])) {
+            Command::Run(options) => run::run(&options, experiment),
+            #[cfg(feature = "lab")]
+            _ => unreachable!("the words say `run`"),
+        }
     }
 
     fn answering(code: u32) -> Experiment {

@@ -40,6 +40,8 @@ mod experiment;
 mod image_file;
 mod jail;
 mod json;
+#[cfg(feature = "lab")]
+mod lab;
 mod limit;
 mod measured;
 mod output;
@@ -74,6 +76,13 @@ enum Stock {
     Run(run::Options),
     /// Runs a recorded guest again, with no handlers, and reports the first difference.
     Replay(replay::Options),
+    /// Measures what each way out of a guest costs on this machine.
+    #[cfg(feature = "lab")]
+    Lab(lab::Options),
+    /// Rounds of a row, for `lab`.
+    #[cfg(feature = "lab")]
+    #[command(hide = true)]
+    LabRound(lab::Order),
     /// Says whether guests can run on this machine, and what to do if not.
     Doctor,
 }
@@ -85,6 +94,10 @@ pub fn main() -> u8 {
     start(std::env::args_os(), |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
         Stock::Replay(options) => replay::replay(&options),
+        #[cfg(feature = "lab")]
+        Stock::Lab(options) => lab::lab(&options),
+        #[cfg(feature = "lab")]
+        Stock::LabRound(order) => lab::round(&order, Experiment::new().jail(Jail::new())),
         Stock::Doctor => doctor::doctor(),
     })
 }

@@ -127,8 +127,13 @@ impl Write for Patient {
 
 /// Writes to stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same, of what may be no text.
+pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
     let file = io::stdout().as_fd().try_clone_to_owned()?;
-    write_all(&File::from(file), text.as_bytes())
+    write_all(&File::from(file), bytes)
 }
 
 /// An open file without the buffering and the retrying of std's handles: a VM's signal can

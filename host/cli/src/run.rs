@@ -93,7 +93,7 @@ impl Options {
     }
 }
 
-fn ring(text: &str) -> Result<Ring, String> {
+pub(crate) fn ring(text: &str) -> Result<Ring, String> {
     match text {
         "0" => Ok(Ring::Zero),
         "3" => Ok(Ring::Three),

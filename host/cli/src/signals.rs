@@ -7,7 +7,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
-const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+pub(crate) const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// What is held after the run: the next signal is no stop any more.
 const OVER: i32 = -1;
@@ -33,7 +33,7 @@ pub(crate) fn hold() {
 }
 
 /// Whether a parent has the signal ignored.
-fn is_ignored(signal: i32) -> bool {
+pub(crate) fn is_ignored(signal: i32) -> bool {
     // SAFETY: all-zero bytes are a valid sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: `action` is writable for the call's duration.

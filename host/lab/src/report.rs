@@ -118,6 +118,9 @@ pub struct Measured {
     pub operations: u32,
     /// Samples a round that were taken first and left out.
     pub warm_up: u32,
+    /// Whether its rounds ran in the jail, as guests of `portcall run` do.
+    #[serde(default)]
+    pub jailed: bool,
     /// Who took the time.
     pub clock: Clock,
     /// Nanoseconds that the timer took itself, which were subtracted from each sample before it was

@@ -1,0 +1,209 @@
+//! A row's figures, looked at before they are shown: a report may be read from any file.
+
+use crate::report::{Absence, Absent, Finding, Measured, Report, Row, Shares};
+use crate::text::{self, shown};
+use crate::units::{self, is_sane, percent, times};
+use measures::statistics::Summary;
+use std::path::Path;
+
+/// Above which ratio of p90 to p10 a row is called noisy.
+const WIDE: f64 = 1.5;
+/// Above which width of its interval, as a share of the median.
+const UNSURE: f64 = 0.1;
+
+/// A row as it is shown.
+#[derive(Debug)]
+pub(crate) struct Line<'a> {
+    /// What it is made of.
+    pub(crate) row: &'a Row,
+    pub(crate) name: String,
+    pub(crate) what: String,
+    /// The file's name, for a row that is not built in.
+    pub(crate) image: Option<String>,
+    pub(crate) content: Result<Figures<'a>, Nothing>,
+}
+
+/// What was measured, all of it finite.
+#[derive(Debug)]
+pub(crate) struct Figures<'a> {
+    pub(crate) measured: &'a Measured,
+    pub(crate) summary: Summary,
+    /// The median of each round that has samples.
+    pub(crate) rounds: Vec<f64>,
+    pub(crate) instructions: Option<f64>,
+    pub(crate) shares: Option<Shares>,
+    /// Why it is noisy; empty if it is not.
+    pub(crate) noise: Vec<String>,
+}
+
+/// Why there is nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Nothing {
+    /// In which way, short.
+    pub(crate) word: &'static str,
+    /// In a sentence.
+    pub(crate) why: String,
+}
+
+/// All rows of a report.
+pub(crate) fn lines(report: &Report) -> Vec<Line<'_>> {
+    report.rows.iter().map(Line::of).collect()
+}
+
+impl<'a> Line<'a> {
+    fn of(row: &'a Row) -> Self {
+        Self {
+            row,
+            name: shown(&row.name, text::NAME),
+            what: shown(&row.what, text::SENTENCE),
+            image: row.image.as_deref().map(|it| shown(file_name(it), text::NAME)),
+            content: content(row),
+        }
+    }
+
+    /// The figures, if it has some.
+    pub(crate) fn figures(&self) -> Option<&Figures<'a>> {
+        self.content.as_ref().ok()
+    }
+
+    /// Name and ring.
+    pub(crate) fn title(&self) -> String {
+        format!("{} in ring {}", self.name, self.row.ring)
+    }
+
+    pub(crate) fn is_noisy(&self) -> bool {
+        self.figures().is_some_and(|it| !it.noise.is_empty())
+    }
+}
+
+/// The last part of a path, which need not be one of this machine.
+pub(crate) fn file_name(path: &str) -> &str {
+    Path::new(path).file_name().and_then(|it| it.to_str()).unwrap_or(path)
+}
+
+/// The word for a way of having no figures.
+pub(crate) const fn word(kind: Absence) -> &'static str {
+    match kind {
+        Absence::Lacking => "lacking",
+        Absence::Wedged => "wedged",
+        Absence::Wrong => "wrong",
+        Absence::Meaningless => "meaningless",
+        Absence::Failed => "failed",
+    }
+}
+
+fn content(row: &Row) -> Result<Figures<'_>, Nothing> {
+    let nothing = |word, why: &str| Err(Nothing { word, why: why.to_owned() });
+    match &row.finding {
+        Finding::Measured(measured) => match Figures::of(measured) {
+            Some(Ok(figures)) => Ok(figures),
+            Some(Err(why)) => nothing("damaged", why),
+            None => nothing("empty", "it is said to be measured, but has no samples"),
+        },
+        Finding::Absent(Absent { kind, why }) => nothing(word(*kind), &shown(why, text::SENTENCE)),
+        Finding::NotReached => {
+            nothing("not reached", "the run was stopped before this row's first round")
+        }
+    }
+}
+
+impl<'a> Figures<'a> {
+    /// `None` without samples.
+    fn of(measured: &'a Measured) -> Option<Result<Self, &'static str>> {
+        if !measured.rounds.iter().flatten().all(|it| is_sane(*it)) {
+            return Some(Err("a sample is no number, or longer than any run"));
+        }
+        let summary = measured.summary()?;
+        let rounds = measured.rounds.iter().filter_map(|it| Some(Summary::of(it)?.median));
+        let noise = noise(&summary);
+        let counted = |it: &f64| *it >= 0.0 && is_sane(*it);
+        Some(Ok(Self {
+            measured,
+            rounds: rounds.collect(),
+            instructions: measured.instructions.filter(counted),
+            shares: measured.shares.filter(|it| {
+                [it.exits, it.kvm, it.kernel, it.ours].iter().all(counted) && total(it) > 0.0
+            }),
+            summary,
+            noise,
+        }))
+    }
+
+    /// How far the samples lie apart: p90 over p10.
+    pub(crate) fn spread(&self) -> Option<f64> {
+        spread(&self.summary)
+    }
+
+    /// Samples a round, of the round that has the most.
+    pub(crate) fn samples_a_round(&self) -> usize {
+        self.measured.rounds.iter().map(Vec::len).max().unwrap_or(0)
+    }
+}
+
+/// All of an operation's time, as its shares have it.
+pub(crate) fn total(shares: &Shares) -> f64 {
+    shares.kvm + shares.kernel + shares.ours
+}
+
+fn spread(summary: &Summary) -> Option<f64> {
+    (summary.p10 > 0.0).then(|| summary.p90 / summary.p10).filter(|it| it.is_finite())
+}
+
+fn noise(summary: &Summary) -> Vec<String> {
+    let mut said = Vec::new();
+    match spread(summary) {
+        Some(spread) if spread > WIDE => said.push(format!("p90 is {} p10", times(spread))),
+        Some(_) => {}
+        None => said.push("no more than the timer's own cost".to_owned()),
+    }
+    if let Some((low, high)) = summary.interval {
+        let width = (high - low) / summary.median.abs().max(f64::MIN_POSITIVE);
+        if width > UNSURE && units::is_sane(width) {
+            said.push(format!("rounds differ by {}", percent(width)));
+        }
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn row(rounds: Vec<Vec<f64>>) -> Row {
+        sample::row("it", 0, rounds)
+    }
+
+    #[test]
+    fn samples_that_cannot_be_are_no_figures() {
+        for bad in [f64::NAN, f64::INFINITY, -f64::INFINITY, 1e300] {
+            let row = row(vec![vec![1.0, bad]]);
+            let nothing = Line::of(&row).content.expect_err("no figures");
+            assert_eq!(nothing.word, "damaged");
+        }
+        assert_eq!(Line::of(&row(vec![vec![]])).content.expect_err("none").word, "empty");
+    }
+
+    #[test]
+    fn shares_that_cannot_be_are_left_out() {
+        let mut row = row(vec![vec![1.0; 10]; 8]);
+        let Finding::Measured(measured) = &mut row.finding else { panic!("measured") };
+        measured.shares = Some(Shares { exits: 1.0, kvm: -5.0, kernel: 1.0, ours: 1.0 });
+        measured.instructions = Some(f64::NAN);
+        let line = Line::of(&row);
+        let figures = line.figures().expect("figures");
+        assert_eq!((figures.shares, figures.instructions), (None, None));
+    }
+
+    #[test]
+    fn a_row_is_noisy_by_its_samples_or_by_its_rounds() {
+        let noisy = |rounds| Line::of(&row(rounds)).is_noisy();
+        let steady = vec![100.0, 101.0, 102.0];
+        assert!(!noisy(vec![steady.clone(); 8]));
+        assert!(noisy(vec![vec![100.0, 120.0, 200.0]; 8]));
+        let mut drift = vec![steady; 8];
+        drift[3] = vec![130.0; 3];
+        assert!(noisy(drift));
+        assert!(noisy(vec![vec![-1.0, 0.0, 1.0]; 8]));
+    }
+}

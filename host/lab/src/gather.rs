@@ -1,0 +1,221 @@
+//! What was measured of a subject so far, and the rows that it comes to.
+
+use crate::report::{Absence, Absent, Finding, Measured, Row, Shares};
+use crate::round::{Piece, Subject, Taken};
+use crate::rows;
+
+/// The most rows that a guest of the caller's makes.
+const ROWS_MAX: usize = 100;
+
+/// A subject in a ring, and what is known of it.
+pub(crate) struct Gathered {
+    pub(crate) subject: Subject,
+    pub(crate) ring: u8,
+    /// Why there will be no more of it.
+    pub(crate) absent: Option<Absent>,
+    /// What a guest of the caller's ended in, if that was nothing good.
+    pub(crate) end: Option<Absent>,
+    rows: Vec<Measurement>,
+}
+
+/// A row in the making.
+struct Measurement {
+    name: String,
+    found: Result<Measured, Absent>,
+}
+
+impl Gathered {
+    pub(crate) const fn new(subject: Subject, ring: u8) -> Self {
+        Self { subject, ring, absent: None, end: None, rows: Vec::new() }
+    }
+
+    /// Takes in a round.
+    pub(crate) fn take(&mut self, taken: Taken) {
+        for piece in taken.pieces {
+            if !piece.is_complete {
+                let end = taken.end.as_ref().map(|end| end.why.as_str());
+                let why = end.unwrap_or("the guest ended before its last sample");
+                let kind = taken.end.as_ref().map_or(Absence::Wrong, |end| end.kind);
+                self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
+                continue;
+            }
+            let (name, measured) = measured(piece, taken.jailed);
+            self.put(name, Ok(measured));
+        }
+        for (name, why) in taken.absent {
+            self.put(name, Err(Absent::lacking(why)));
+        }
+        self.end = taken.end.or(self.end.take());
+    }
+
+    /// Takes in what only observed rounds say.
+    pub(crate) fn take_shares(&mut self, taken: Taken) {
+        for piece in taken.pieces {
+            self.put_shares(&piece.name, piece.shares);
+        }
+    }
+
+    fn put_shares(&mut self, name: &str, shares: Option<Shares>) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name)
+            && let Ok(measured) = &mut row.found
+        {
+            measured.shares = shares;
+        }
+    }
+
+    fn put(&mut self, name: String, found: Result<Measured, Absent>) {
+        let has_room = self.rows.len() < ROWS_MAX;
+        let known = self.rows.iter_mut().find(|row| row.name == name);
+        match (known, found) {
+            (None, found) if has_room => {
+                self.rows.push(Measurement { name, found });
+            }
+            (None, _) => {}
+            (Some(row), Ok(more)) => {
+                if let Ok(measured) = &mut row.found {
+                    measured.rounds.extend(more.rounds);
+                }
+            }
+            (Some(row), Err(absent)) => row.found = Err(absent),
+        }
+    }
+
+    /// The rows that it comes to.
+    pub(crate) fn rows(self) -> Vec<Row> {
+        let (what, image, name) = match &self.subject {
+            Subject::Row(name) => {
+                let what = rows::find(name).map_or("", |it| it.what());
+                (what.to_owned(), None, name.clone())
+            }
+            Subject::Image { path, .. } => {
+                let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+                let image = path.to_string_lossy().into_owned();
+                ("what a guest measures by itself".to_owned(), Some(image), name.into_owned())
+            }
+        };
+        let ring = self.ring;
+        let row =
+            |name, finding| Row { name, what: what.clone(), ring, image: image.clone(), finding };
+        if let (Subject::Row(_), Some(absent)) = (&self.subject, &self.absent) {
+            return vec![row(name, Finding::Absent(absent.clone()))];
+        }
+        let found =
+            |it: Result<Measured, Absent>| it.map_or_else(Finding::Absent, Finding::Measured);
+        let mut all: Vec<Row> =
+            self.rows.into_iter().map(|it| row(it.name, found(it.found))).collect();
+        match (self.absent, all.is_empty()) {
+            (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
+            (None, true) => {
+                let nothing = || Absent::wrong("its guest measures nothing (guest::measure)");
+                let finding = match (&self.subject, self.end) {
+                    (Subject::Row(_), _) => Finding::NotReached,
+                    (Subject::Image { .. }, end) => Finding::Absent(end.unwrap_or_else(nothing)),
+                };
+                all.push(row(name, finding));
+            }
+            // It ended badly behind a measurement that was complete.
+            (None, false) => {
+                let end = self.end.filter(|_| all.iter().all(|row| row.measured().is_some()));
+                all.extend(end.map(|end| row(name, Finding::Absent(end))));
+            }
+        }
+        all
+    }
+}
+
+fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
+    let measured = Measured {
+        rounds: vec![piece.samples],
+        operations: piece.operations,
+        warm_up: piece.warm_up,
+        jailed,
+        clock: piece.clock,
+        timer: piece.timer,
+        instructions: piece.instructions,
+        shares: piece.shares,
+    };
+    (piece.name, measured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Clock;
+
+    fn piece(name: &str, is_complete: bool) -> Piece {
+        Piece {
+            name: name.to_owned(),
+            clock: Clock::Guest,
+            operations: 1,
+            warm_up: 1,
+            timer: 0.0,
+            samples: vec![1.0, 2.0],
+            instructions: None,
+            shares: None,
+            is_complete,
+        }
+    }
+
+    fn image() -> Gathered {
+        let (path, arguments) = ("/a/mine.elf".into(), Vec::new());
+        Gathered::new(Subject::Image { path, memory: None, arguments }, 3)
+    }
+
+    fn taken(pieces: Vec<Piece>, end: Option<Absent>) -> Taken {
+        Taken { pieces, end, ..Taken::default() }
+    }
+
+    /// Names, rounds, and why there are none.
+    fn found(gathered: Gathered) -> Vec<(String, Result<usize, String>)> {
+        let of = |row: Row| match row.finding {
+            Finding::Measured(measured) => (row.name, Ok(measured.rounds.len())),
+            Finding::Absent(absent) => (row.name, Err(absent.why)),
+            Finding::NotReached => (row.name, Err("not reached".to_owned())),
+        };
+        gathered.rows().into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn rounds_of_a_name_are_one_row() {
+        let mut all = image();
+        all.take(taken(vec![piece("a", true), piece("b", true)], None));
+        all.take(taken(vec![piece("a", true), piece("b", true)], None));
+        assert_eq!(found(all), [("a".to_owned(), Ok(2)), ("b".to_owned(), Ok(2))]);
+    }
+
+    #[test]
+    fn a_guest_that_dies_half_way_keeps_what_it_had() {
+        let died = || Some(Absent::wrong("it died"));
+        let why = || Err("it died".to_owned());
+        let mut within = image();
+        within.take(taken(vec![piece("a", true), piece("b", false)], died()));
+        assert_eq!(found(within), [("a".to_owned(), Ok(1)), ("b".to_owned(), why())]);
+        let mut behind = image();
+        behind.take(taken(vec![piece("a", true)], died()));
+        assert_eq!(found(behind), [("a".to_owned(), Ok(1)), ("mine".to_owned(), why())]);
+        let mut before = image();
+        before.take(taken(Vec::new(), died()));
+        assert_eq!(found(before), [("mine".to_owned(), why())]);
+    }
+
+    #[test]
+    fn a_guest_that_measures_nothing_is_said() {
+        let [(name, Err(why))] = &found(image())[..] else { unreachable!("one row") };
+        assert_eq!(name, "mine");
+        assert!(why.contains("measures nothing"), "{why}");
+    }
+
+    #[test]
+    fn of_a_million_names_some_are_kept() {
+        let mut all = image();
+        let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
+        all.take(taken(pieces, None));
+        assert_eq!(all.rows().len(), ROWS_MAX);
+    }
+
+    #[test]
+    fn a_row_that_was_not_reached_says_so() {
+        let row = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        assert_eq!(found(row), [("out-1".to_owned(), Err("not reached".to_owned()))]);
+    }
+}

@@ -1,0 +1,158 @@
+//! What the figures come to, in three sentences: only what is true of this report.
+
+use super::time;
+use crate::figures::{Figures, Line};
+use crate::text::{count, list};
+use crate::units::times;
+use maud::{Markup, html};
+use measures::statistics::Summary;
+
+type Measured<'a> = (&'a Line<'a>, &'a Figures<'a>);
+
+pub(super) fn of(lines: &[Line<'_>]) -> Markup {
+    html! { @for sentence in sentences(lines) { p.story { (sentence) } } }
+}
+
+fn sentences(lines: &[Line<'_>]) -> Vec<String> {
+    let mut measured: Vec<Measured<'_>> =
+        lines.iter().filter_map(|line| Some((line, line.figures()?))).collect();
+    measured.sort_by(|(_, one), (_, other)| one.summary.median.total_cmp(&other.summary.median));
+    let mut said = Vec::new();
+    match measured[..] {
+        [] => said.push("No row has figures.".to_owned()),
+        [(line, figures)] => said.push(format!(
+            "The only row with figures is {}, at {} an operation.",
+            line.title(),
+            time(figures.summary.median)
+        )),
+        [first, second, ..] => said.push(extremes(first, second, measured[measured.len() - 1])),
+    }
+    said.extend(exits(&measured));
+    said.extend(rings(&measured));
+    let without: Vec<String> =
+        lines.iter().filter(|it| it.content.is_err()).map(Line::title).collect();
+    if !without.is_empty() {
+        said.push(format!(
+            "{} no figures, and say why below: {}.",
+            if without.len() == 1 {
+                "1 row has".to_owned()
+            } else {
+                format!("{} have", count(without.len(), "row"))
+            },
+            list(&without)
+        ));
+    }
+    said
+}
+
+fn extremes(first: Measured<'_>, second: Measured<'_>, last: Measured<'_>) -> String {
+    let (least, most) = (&first.1.summary, &last.1.summary);
+    let ratio = if least.median > 0.0 {
+        format!(", {} as much", times(most.median / least.median))
+    } else {
+        String::new()
+    };
+    format!(
+        "The cheapest operation is {} at {}{}; the dearest is {} at {}{ratio}.",
+        first.0.title(),
+        time(least.median),
+        beside(least, second),
+        last.0.title(),
+        time(most.median),
+    )
+}
+
+/// That the next one may as well be the first.
+fn beside(least: &Summary, second: Measured<'_>) -> String {
+    match least.differs(&second.1.summary) {
+        Some(true) => String::new(),
+        _ => format!(" ({} cannot be told from it)", second.0.title()),
+    }
+}
+
+/// The cheapest of those that are known to leave the guest for this process every time.
+fn exits(measured: &[Measured<'_>]) -> Option<String> {
+    let leaves = |it: &&Measured<'_>| it.1.shares.is_some_and(|shares| shares.exits >= 0.95);
+    let (line, figures) = measured.iter().find(leaves)?;
+    Some(format!(
+        "The cheapest way out to this process and back is {}: half of all took {} or less.",
+        line.title(),
+        time(figures.summary.median),
+    ))
+}
+
+/// Ring 3 beside ring 0, over the rows that have both.
+fn rings(measured: &[Measured<'_>]) -> Option<String> {
+    let of = |ring: u8| measured.iter().filter(move |(line, _)| line.row.ring == ring);
+    let mut ratios: Vec<f64> = of(3)
+        .filter_map(|(line, three)| {
+            let same = |it: &&Measured<'_>| {
+                (&it.0.row.name, &it.0.row.image) == (&line.row.name, &line.row.image)
+            };
+            let (_, zero) = of(0).find(same)?;
+            let (three, zero) = (three.summary.median, zero.summary.median);
+            (three > 0.0 && zero > 0.0).then_some(three / zero)
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let all = Summary::of(&ratios)?;
+    Some(match ratios[..] {
+        [only] => format!("The row that has both rings takes {} the time in ring 3.", times(only)),
+        _ => format!(
+            "Of the {} rows that have both rings, half take {} of ring 0's time or more in ring 3; \
+             all of them lie between {} and {}.",
+            all.count,
+            times(all.median),
+            times(all.least),
+            times(all.most),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::lines;
+    use crate::report::Report;
+    use crate::sample;
+
+    fn said(report: &Report) -> String {
+        sentences(&lines(report)).join("\n").replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn cheapest_and_dearest_and_rings_are_those_of_the_report() {
+        let mut report = sample::report(1);
+        report.rows = vec![
+            sample::row("a", 0, vec![vec![10.0]; 8]),
+            sample::row("a", 3, vec![vec![30.0]; 8]),
+            sample::row("b", 0, vec![vec![5000.0]; 8]),
+        ];
+        let text = said(&report);
+        assert!(text.contains("cheapest operation is a in ring 0 at 10.0 ns; the dearest is b in ring 0 at 5.00 \u{b5}s, 500x"), "{text}");
+        assert!(text.contains("takes 3.00x the time in ring 3"), "{text}");
+        assert!(!text.contains("cannot be told") && !text.contains("this process"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_said() {
+        let mut report = sample::report(1);
+        report.rows.clear();
+        assert_eq!(said(&report), "No row has figures.");
+        report.rows = vec![sample::row("a", 0, vec![vec![10.0]])];
+        assert_eq!(
+            said(&report),
+            "The only row with figures is a in ring 0, at 10.0 ns an operation."
+        );
+        report.rows.push(sample::row("b", 0, vec![vec![11.0]]));
+        assert!(said(&report).contains("(b in ring 0 cannot be told from it)"));
+    }
+
+    #[test]
+    fn the_samples_story() {
+        let text = said(&sample::report(1));
+        assert!(text.contains("cheapest operation is rdtsc in ring 3"), "{text}");
+        assert!(text.contains("way out to this process and back is out"), "{text}");
+        assert!(text.contains("8 rows have no figures"), "{text}");
+    }
+}

@@ -1,0 +1,321 @@
+//! Rounds, in a process that is there for nothing else: `portcall lab-round`.
+
+use crate::affinity;
+use crate::report::{Absent, Clock, Shares};
+use crate::rows::{self, Mechanism};
+use crate::stopwatch::{Exits, Stopwatch, Timed};
+use jail::Jail;
+use measures::collect::{Collector, Sampled};
+use measures::statistics::Summary;
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+use portcall::stock::Stock;
+use portcall::{Builder, End, Image, Kvm, Ring, Vm};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// The largest image that is read.
+const IMAGE_MAX: u64 = 1 << 30;
+
+/// Calls by which the cost of a system call is found.
+const CALLS: usize = 256;
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Subject {
+    /// A built-in row, by its name.
+    Row(String),
+    /// A guest of the caller's.
+    Image {
+        /// Its ELF file.
+        path: PathBuf,
+        /// Bytes of memory, if not the usual.
+        memory: Option<u64>,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+}
+
+/// One round, which is one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Round {
+    /// Samples; a guest of the caller's has its own number.
+    pub(crate) samples: u32,
+    /// Whether an observer takes times at each exit.
+    pub(crate) watched: bool,
+}
+
+/// What a process is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Order {
+    /// The process that waits for it.
+    pub(crate) parent: i32,
+    pub(crate) subject: Subject,
+    /// 0 or 3.
+    pub(crate) ring: u8,
+    pub(crate) rounds: Vec<Round>,
+    /// The processor of the VMs' thread.
+    pub(crate) pin: Option<usize>,
+}
+
+/// What came of it: of each round, or why there are none.
+pub(crate) type Answer = Result<Vec<Result<Taken, Absent>>, Absent>;
+
+/// A round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) pieces: Vec<Piece>,
+    /// What the guest could not measure: names, and why.
+    pub(crate) absent: Vec<(String, String)>,
+    /// How a guest of the caller's ended, where that was no good end.
+    pub(crate) end: Option<Absent>,
+    /// What the guest said that was too much.
+    pub(crate) left_out: u64,
+    /// Seconds that the guest ran.
+    pub(crate) seconds: f64,
+    /// Whether that was in the jail.
+    pub(crate) jailed: bool,
+}
+
+/// A measurement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    pub(crate) operations: u32,
+    pub(crate) warm_up: u32,
+    pub(crate) timer: f64,
+    pub(crate) samples: Vec<f64>,
+    pub(crate) instructions: Option<f64>,
+    pub(crate) shares: Option<Shares>,
+    pub(crate) is_complete: bool,
+}
+
+/// The host's side of guests of the caller's.
+pub struct Host<'h> {
+    /// What an experiment adds to the VM.
+    pub equip: &'h mut dyn for<'a> FnMut(Builder<'a>) -> Builder<'a>,
+    /// The jail in which it runs, if it is one.
+    pub jail: Option<Jail>,
+}
+
+/// Does what the words say, which the laboratory itself wrote, and answers on stdout. Whether the
+/// answer was said.
+pub fn play(order: &str, host: &mut Host<'_>) -> bool {
+    let answer = serde_json::from_str(order)
+        .map_err(Absent::of_error)
+        .and_then(|order: Order| obey(&order, host));
+    let Ok(mut line) = serde_json::to_vec::<Answer>(&answer) else { return false };
+    line.push(b'\n');
+    io::stdout().lock().write_all(&line).is_ok()
+}
+
+fn obey(order: &Order, host: &mut Host<'_>) -> Answer {
+    // It never outlives who waits for it, not even one that was killed.
+    set_pdeathsig(Signal::SIGKILL).map_err(Absent::of_error)?;
+    if getppid() != Pid::from_raw(order.parent) {
+        return Err(Absent::failed("the laboratory is gone"));
+    }
+    if let Some(cpu) = order.pin {
+        affinity::pin(cpu).map_err(Absent::failed)?;
+    }
+    let ring = if order.ring == 0 { Ring::Zero } else { Ring::Three };
+    match &order.subject {
+        Subject::Row(name) => of_row(name, ring, &order.rounds),
+        Subject::Image { path, memory, arguments } => {
+            let bytes = read(path)?;
+            let image = Image::parse(&bytes).map_err(Absent::of_error)?;
+            let watched = order.rounds.first().is_some_and(|round| round.watched);
+            let kvm = Kvm::open().map_err(Absent::of_error)?;
+            let mut builder = Vm::builder(&kvm, &image).ring(ring);
+            builder = builder.arguments(arguments.iter().cloned());
+            if let Some(memory) = memory {
+                builder = builder.memory(*memory);
+            }
+            Ok(vec![of_image(builder, watched, host)])
+        }
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Vec<u8>, Absent> {
+    let cannot = |error: io::Error| Absent::failed(format!("it cannot be read: {error}"));
+    let metadata = path.metadata().map_err(cannot)?;
+    if !metadata.is_file() || metadata.len() > IMAGE_MAX {
+        let why = "it is no regular file of at most 1 GiB, so no guest's ELF file";
+        return Err(Absent::failed(why));
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(IMAGE_MAX).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
+/// A VM that is about to run. The mechanism goes first: it may have a thread that looks at the VM's
+/// memory.
+struct Ready {
+    mechanism: Box<dyn Mechanism>,
+    vm: Vm,
+    collector: Collector,
+    watch: Stopwatch,
+    system_call: f64,
+}
+
+/// All VMs are built before the first one runs: in the jail there can be no more.
+fn of_row(name: &str, ring: Ring, rounds: &[Round]) -> Answer {
+    let image = Image::parse(crate::GUEST).map_err(Absent::of_error)?;
+    let kvm = Kvm::open().map_err(Absent::of_error)?;
+    let build = |round: &Round| build(name, ring, *round, &kvm, &image);
+    let ready = rounds.iter().map(build).collect::<Result<Vec<_>, _>>()?;
+    let jailed = enter(ready.first().and_then(|it| it.mechanism.jail()))?;
+    Ok(ready.into_iter().map(|ready| ready.run(jailed)).collect())
+}
+
+fn build(
+    name: &str,
+    ring: Ring,
+    round: Round,
+    kvm: &Kvm,
+    image: &Image<'_>,
+) -> Result<Ready, Absent> {
+    let missing = || Absent::failed(format!("there is no row {name}"));
+    let mut mechanism = rows::find(name).ok_or_else(missing)?;
+    let collector = Collector::new();
+    let arguments = [name.to_owned(), round.samples.to_string()];
+    let builder = Vm::builder(kvm, image).ring(ring).arguments(arguments);
+    let mut builder = builder.serve(collector.service());
+    let seen = round.watched.then(Exits::default);
+    if let Some(seen) = &seen {
+        builder = builder.observe(collector.watcher()).observe(seen.clone());
+    }
+    let built = mechanism.equip(builder).build();
+    let mut vm = built.map_err(|error| mechanism.not_built(&error))?;
+    collector.opened(&vm);
+    let watch = Stopwatch::new(&vm, round.samples, seen);
+    mechanism.built(&mut vm)?;
+    let system_call = if round.watched { system_call(&vm) } else { 0.0 };
+    Ok(Ready { mechanism, vm, collector, watch, system_call })
+}
+
+impl Ready {
+    fn run(self, jailed: bool) -> Result<Taken, Absent> {
+        let Self { mut mechanism, mut vm, collector, watch, system_call } = self;
+        let start = Instant::now();
+        let timed = mechanism.drive(&mut vm, &watch)?;
+        let seconds = start.elapsed().as_secs_f64();
+        if let Some((_, why)) = collector.absent().into_iter().next() {
+            return Err(Absent::lacking(why));
+        }
+        let piece = match timed {
+            Some(timed) => of_host(mechanism.name(), timed, system_call),
+            None => {
+                let sampled = collector.sampled().into_iter().next();
+                let sampled =
+                    sampled.ok_or_else(|| Absent::failed("its guest measured nothing"))?;
+                of_guest(sampled, system_call)
+            }
+        };
+        mechanism.check(watch.samples())?;
+        Ok(Taken { pieces: vec![piece], seconds, jailed, ..Taken::default() })
+    }
+}
+
+/// Enters the jail, if there is one and the kernel has what it takes; whether it did.
+fn enter(jail: Option<Jail>) -> Result<bool, Absent> {
+    let jail = jail.filter(|_| jail::support().seccomp);
+    jail.as_ref().map(Jail::enter).transpose().map_err(Absent::of_error)?;
+    Ok(jail.is_some())
+}
+
+/// A guest of the caller's. What it prints is dropped.
+fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Result<Taken, Absent> {
+    let collector = Collector::new();
+    let builder = builder.serve(collector.service()).serve(Stock::new());
+    let watcher = is_watched.then(|| collector.watcher());
+    let builder = match watcher {
+        Some(watcher) => builder.observe(watcher),
+        None => builder,
+    };
+    let builder = (host.equip)(builder);
+    let mut vm = builder.build().map_err(Absent::of_error)?;
+    collector.opened(&vm);
+    let system_call = if is_watched { system_call(&vm) } else { 0.0 };
+    let jailed = enter(host.jail.take())?;
+    let start = Instant::now();
+    let outcome = vm.run().map_err(Absent::of_error)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let pieces = collector.sampled().into_iter().map(|it| of_guest(it, system_call)).collect();
+    let end = Absent::unless_normal(&outcome.end).err();
+    let end = end.or_else(|| match outcome.end {
+        End::Exited(code) if code != 0 => {
+            Some(Absent::wrong(format!("the guest ended with code {code}")))
+        }
+        _ => None,
+    });
+    let (absent, left_out) = (collector.absent(), collector.left_out());
+    Ok(Taken { pieces, absent, end, left_out, seconds, jailed })
+}
+
+fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
+    let shares = timed.shares.map(|it| {
+        let kernel = it.exits * system_call;
+        Shares { kernel, kvm: (it.kvm - kernel).max(0.0), ..it }
+    });
+    Piece {
+        name: name.to_owned(),
+        clock: Clock::Host,
+        operations: 1,
+        warm_up: timed.warm_up,
+        timer: timed.timer,
+        samples: rounded(timed.samples),
+        instructions: timed.instructions,
+        shares,
+        is_complete: true,
+    }
+}
+
+fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
+    let shares = sampled.watched.map(|it| {
+        let kernel = it.exits * system_call;
+        // Without an exit all of it is in one KVM_RUN.
+        let all = Summary::of(&sampled.samples).map_or(0.0, |it| it.median);
+        let run = if it.exits > 0.0 { it.run } else { all };
+        Shares { exits: it.exits, kvm: (run - kernel).max(0.0), kernel, ours: it.host }
+    });
+    Piece {
+        name: sampled.name,
+        clock: Clock::Guest,
+        operations: sampled.operations,
+        warm_up: sampled.warm_up,
+        timer: sampled.timer,
+        samples: rounded(sampled.samples),
+        instructions: sampled.instructions,
+        shares,
+        is_complete: sampled.is_complete && sampled.dropped == 0,
+    }
+}
+
+/// To thousandths of a nanosecond, which no clock here has: so that files stay small.
+fn rounded(mut samples: Vec<f64>) -> Vec<f64> {
+    samples.iter_mut().for_each(|it| *it = (*it * 1e3).round() / 1e3);
+    samples
+}
+
+/// Nanoseconds of a system call by itself: an ioctl that is not one of KVM's, which refuses it at
+/// once. The median.
+fn system_call(vm: &Vm) -> f64 {
+    let fd = vm.vcpu_fd().as_raw_fd();
+    let mut times: Vec<f64> = (0..CALLS)
+        .map(|_| {
+            let start = Instant::now();
+            // SAFETY: no ioctl has the number 0, so nothing is read or written.
+            unsafe { libc::ioctl(fd, 0) };
+            start.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[CALLS / 2]
+}

@@ -1,0 +1,30 @@
+//! HLT, and on behind it.
+
+use super::Mechanism;
+use crate::report::Absent;
+use crate::stopwatch::{Stopwatch, Timed};
+use portcall::{End, Ring, Stop, Vm};
+
+pub(super) struct Hlt;
+
+impl Mechanism for Hlt {
+    fn name(&self) -> &'static str {
+        "hlt"
+    }
+
+    fn what(&self) -> &'static str {
+        "HLT: from one to the next, with KVM_RUN anew in between"
+    }
+
+    fn meaningless(&self, ring: Ring) -> Option<&'static str> {
+        (ring == Ring::Three).then_some("HLT is a general protection fault in ring 3")
+    }
+
+    fn drive(&mut self, vm: &mut Vm, watch: &Stopwatch) -> Result<Option<Timed>, Absent> {
+        let on = |vm: &mut Vm| match vm.step().map_err(Absent::of_error)? {
+            Stop::End(End::Halted) => Ok(()),
+            other => Err(Absent::wrong(format!("{other:?} in place of a HLT"))),
+        };
+        watch.time(vm, on).map(Some)
+    }
+}

@@ -1,0 +1,158 @@
+//! The mechanisms, one file each, and what they have in common. The guest's half of a row is the
+//! file of the same name in guest/lab/src; the laboratory's README.md says how to add one.
+
+mod call;
+mod coalesced;
+mod cpuid;
+mod helper;
+mod hlt;
+mod host_call;
+mod input;
+mod ioeventfd;
+mod mmio;
+mod msr;
+mod out;
+mod polled;
+mod rdtsc;
+mod ring;
+mod sequence;
+mod stop;
+mod string;
+mod touch;
+mod trap;
+mod vmcall;
+
+use crate::report::Absent;
+use crate::stopwatch::{Stopwatch, Timed};
+use jail::Jail;
+use portcall::{Builder, Error, Ring, Vm};
+use std::time::Duration;
+
+/// A way out of a guest. One is made for each VM.
+pub trait Mechanism {
+    /// What its row is called, and its guest.
+    fn name(&self) -> &'static str;
+
+    /// What is done, in a sentence.
+    fn what(&self) -> &'static str;
+
+    /// Why there is nothing to measure in that ring, if there is not.
+    fn meaningless(&self, ring: Ring) -> Option<&'static str> {
+        let _ = ring;
+        None
+    }
+
+    /// Gives the VM what the guest's half needs: handlers, services, memory.
+    fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
+        builder
+    }
+
+    /// What it says of a VM that cannot be built so.
+    fn not_built(&self, error: &Error) -> Absent {
+        Absent::failed(error.to_string())
+    }
+
+    /// Does what has to be done once the VM is built: ioctls, threads.
+    ///
+    /// # Errors
+    /// This KVM or machine has no such thing.
+    fn built(&mut self, vm: &mut Vm) -> Result<(), Absent> {
+        let _ = vm;
+        Ok(())
+    }
+
+    /// The jail that the VM runs in, as one that is shipped does; or `None`.
+    fn jail(&self) -> Option<Jail> {
+        Some(Jail::new())
+    }
+
+    /// Runs the guest. The times are the guest's own, or those that this comes back with.
+    ///
+    /// # Errors
+    /// It went wrong.
+    fn drive(&mut self, vm: &mut Vm, watch: &Stopwatch) -> Result<Option<Timed>, Absent> {
+        let _ = watch;
+        let outcome = vm.run().map_err(Absent::of_error)?;
+        Absent::unless_normal(&outcome.end).map(|()| None)
+    }
+
+    /// Whether what was to happen did: at least `samples` times.
+    ///
+    /// # Errors
+    /// What was wrong.
+    fn check(&mut self, samples: u32) -> Result<(), Absent> {
+        let _ = samples;
+        Ok(())
+    }
+
+    /// How many samples to try it with first.
+    fn probe(&self) -> u32 {
+        8
+    }
+
+    /// How long a round may take, where it is known that it may never end.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// All of them, in the table's order.
+#[must_use]
+pub fn all() -> Vec<Box<dyn Mechanism>> {
+    vec![
+        Box::new(out::one()),
+        Box::new(out::two()),
+        Box::new(out::four()),
+        Box::new(input::ONE),
+        Box::new(input::TWO),
+        Box::new(input::FOUR),
+        Box::new(string::Outs::default()),
+        Box::new(string::Ins),
+        Box::new(mmio::Read),
+        Box::new(mmio::Write::default()),
+        Box::new(hlt::Hlt),
+        Box::new(cpuid::Cpuid),
+        Box::new(msr::Read),
+        Box::new(msr::Write::default()),
+        Box::new(ioeventfd::Ioeventfd::pio()),
+        Box::new(ioeventfd::Ioeventfd::mmio()),
+        Box::new(coalesced::Coalesced::pio()),
+        Box::new(coalesced::Coalesced::mmio()),
+        Box::new(call::SCALARS),
+        Box::new(call::BUFFER_IN),
+        Box::new(call::BUFFER_OUT),
+        Box::new(host_call::HostCall),
+        Box::new(ring::ONE),
+        Box::new(ring::EIGHT),
+        Box::new(ring::SIXTY_FOUR),
+        Box::new(ring::FULL),
+        Box::new(polled::Polled::default()),
+        Box::new(stop::Stop::default()),
+        Box::new(trap::Trap),
+        Box::new(touch::Touch),
+        Box::new(vmcall::Vmcall),
+        Box::new(rdtsc::Rdtsc),
+    ]
+}
+
+/// The one of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<Box<dyn Mechanism>> {
+    all().into_iter().find(|it| it.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_there_once_and_as_words() {
+        let mut names = HashSet::new();
+        for row in all() {
+            assert!(names.insert(row.name()), "{}", row.name());
+            assert!(row.name().chars().all(|it| it.is_ascii_alphanumeric() || it == '-'));
+            assert!(row.what().len() > 10 && !row.what().ends_with('.'), "{}", row.name());
+        }
+    }
+}

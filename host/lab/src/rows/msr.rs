@@ -1,0 +1,76 @@
+//! RDMSR and WRMSR, answered by the host.
+
+use super::Mechanism;
+use super::sequence::{Counter, Sequence};
+use crate::report::Absent;
+use calls::ways::MSR;
+use portcall::{Builder, End, Error, Guest, Msrs, Ring};
+
+const RING_3: &str = "RDMSR and WRMSR are general protection faults in ring 3";
+
+impl Msrs for Counter {
+    fn read(&mut self, _: &mut Guest<'_>, _: u32) -> Result<Option<u64>, End> {
+        Ok(Some(self.next().into()))
+    }
+}
+
+impl Msrs for Sequence {
+    fn write(&mut self, _: &mut Guest<'_>, _: u32, value: u64) -> Result<bool, End> {
+        self.arrived(value);
+        Ok(true)
+    }
+}
+
+/// The guest checks what it gets.
+pub(super) struct Read;
+
+impl Mechanism for Read {
+    fn name(&self) -> &'static str {
+        "rdmsr"
+    }
+
+    fn what(&self) -> &'static str {
+        "RDMSR of a register that the host answers for in user space"
+    }
+
+    fn meaningless(&self, ring: Ring) -> Option<&'static str> {
+        (ring == Ring::Three).then_some(RING_3)
+    }
+
+    fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
+        builder.msrs(MSR..=MSR, Counter::default())
+    }
+
+    fn not_built(&self, error: &Error) -> Absent {
+        Absent::lacking(error.to_string())
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Write(Sequence);
+
+impl Mechanism for Write {
+    fn name(&self) -> &'static str {
+        "wrmsr"
+    }
+
+    fn what(&self) -> &'static str {
+        "WRMSR of a register that the host answers for in user space"
+    }
+
+    fn meaningless(&self, ring: Ring) -> Option<&'static str> {
+        (ring == Ring::Three).then_some(RING_3)
+    }
+
+    fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
+        builder.msrs(MSR..=MSR, self.0.clone())
+    }
+
+    fn not_built(&self, error: &Error) -> Absent {
+        Absent::lacking(error.to_string())
+    }
+
+    fn check(&mut self, samples: u32) -> Result<(), Absent> {
+        self.0.check(samples)
+    }
+}

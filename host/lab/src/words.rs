@@ -1,0 +1,182 @@
+//! What is said of a run in words, on a terminal and on a page alike.
+
+use crate::figures::{Figures, Line};
+use crate::report::{Clock, Machine, Report};
+use crate::text::{self, count, list, shown};
+use crate::units::percent;
+
+/// How a time is written.
+pub(crate) type Time = fn(f64) -> String;
+
+/// What a reader has to know before they believe the figures.
+pub(crate) fn warnings(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
+    let mut said = Vec::new();
+    if report.interrupted {
+        said.push(
+            "INTERRUPTED: the run was stopped before it had all of its rounds; what it had is here."
+                .to_owned(),
+        );
+    }
+    if report.quick {
+        said.push(
+            "QUICK: a short run, all rounds of a row in one process; intervals say too little of \
+             what differs from process to process."
+                .to_owned(),
+        );
+    }
+    if report.machine.load.is_busy() {
+        said.push(format!(
+            "BUSY: {}. Times are longer and wider than this machine's own; measure again when it \
+             is quiet.",
+            load(&report.machine),
+        ));
+    }
+    let noisy: Vec<String> = lines.iter().filter(|it| it.is_noisy()).map(Line::title).collect();
+    if !noisy.is_empty() {
+        said.push(format!("NOISY: {} ({}).", count(noisy.len(), "row"), list(&noisy)));
+    }
+    let short = |line: &&Line<'_>| line.figures().is_some_and(|it| it.summary.interval.is_none());
+    let short: Vec<String> = lines.iter().filter(short).map(Line::title).collect();
+    if !short.is_empty() {
+        said.push(format!(
+            "WITHOUT AN INTERVAL: {} with fewer than 6 rounds ({}).",
+            count(short.len(), "row"),
+            list(&short),
+        ));
+    }
+    said
+}
+
+/// How it was measured, in sentences.
+pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Vec<String> {
+    let all: Vec<&Figures<'_>> = lines.iter().filter_map(Line::figures).collect();
+    if all.is_empty() {
+        return vec!["Nothing was measured.".to_owned()];
+    }
+    let mut said = vec![rounds(report, &all)];
+    let warm_up = range(all.iter().map(|it| f64::from(it.measured.warm_up)), |it| it.to_string());
+    said.push(format!(
+        "Warm-up: the first {warm_up} samples of each round were taken and left out."
+    ));
+    for (clock, who) in
+        [(Clock::Guest, "the guest, by RDTSC"), (Clock::Host, "the host, by CLOCK_MONOTONIC")]
+    {
+        let those = || all.iter().filter(|it| it.measured.clock == clock);
+        if those().next().is_some() {
+            said.push(format!(
+                "Clock of {}: {who}. It takes {} itself, which is subtracted from every sample.",
+                count(those().count(), "row"),
+                range(those().map(|it| it.measured.timer), time),
+            ));
+        }
+    }
+    let operations =
+        range(all.iter().map(|it| f64::from(it.measured.operations)), |it| it.to_string());
+    said.push(format!(
+        "Operations a sample: {operations}; a sample is their mean. p50, p90 and p99 are of all \
+         samples; the 95% interval of p50 is that of the rounds' medians (sign test); spread is \
+         p90 over p10."
+    ));
+    if all.iter().any(|it| it.shares.is_some()) {
+        said.push(
+            "Shares are from rounds of their own, in which times are taken at each exit: KVM's \
+             (with guest and processor), the kernel's for the system call alone, and ours, in \
+             this process."
+                .to_owned(),
+        );
+    }
+    said
+}
+
+/// Which rows ran in the jail.
+fn jail(all: &[&Figures<'_>]) -> String {
+    let jailed = all.iter().filter(|it| it.measured.jailed).count();
+    match all.len() - jailed {
+        0 => "in the jail, as under portcall run".to_owned(),
+        rest if jailed == 0 => format!("in no jail ({rest} rows)"),
+        rest => format!("in the jail but for {rest} of {} rows", all.len()),
+    }
+}
+
+fn rounds(report: &Report, all: &[&Figures<'_>]) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts of samples, far below 2^52")]
+    let range_of = |values: Vec<usize>| range(values.into_iter().map(|it| it as f64), whole);
+    let rounds = range_of(all.iter().map(|it| it.rounds.len()).collect());
+    let samples = range_of(all.iter().map(|it| it.samples_a_round()).collect());
+    let process = if report.quick { "" } else { " in a process of its own" };
+    let pinned = report.pinned.map_or_else(
+        || "vCPUs were not pinned".to_owned(),
+        |cpu| format!("vCPUs were pinned to processor {cpu}"),
+    );
+    format!(
+        "Rounds: {rounds} a row, of {samples} samples, each with a VM of its own{process}, {}; {pinned}.",
+        jail(all)
+    )
+}
+
+fn whole(value: f64) -> String {
+    format!("{value:.0}")
+}
+
+/// From the least to the most, or the one that all have.
+fn range(values: impl Iterator<Item = f64>, show: fn(f64) -> String) -> String {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let (Some(least), Some(most)) = (values.first(), values.last()) else {
+        return "none".to_owned();
+    };
+    let (least, most) = (show(*least), show(*most));
+    if least == most { least } else { format!("{least} to {most}") }
+}
+
+/// The load beside the laboratory.
+fn load(machine: &Machine) -> String {
+    let load = &machine.load;
+    let share = |it: Option<f64>| it.map_or_else(|| "an unknown share".to_owned(), percent);
+    format!(
+        "other processes took {} of the processors' time and the hypervisor {}",
+        share(load.others),
+        share(load.stolen),
+    )
+}
+
+/// The machine: what is said, and of what.
+pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
+    let machine = &report.machine;
+    let short = |it: &str| shown(it, text::SENTENCE);
+    let nested = machine.hypervisor.as_deref().map_or_else(
+        || "none: this is the machine itself".to_owned(),
+        |it| format!("{}: this is a virtual machine", short(it)),
+    );
+    let tsc = machine.tsc_khz.map_or_else(
+        || "not told by KVM".to_owned(),
+        |khz| format!("{:.3} MHz", f64::from(khz) / 1e3),
+    );
+    let governor = machine.governor.as_deref().map_or_else(|| "none".to_owned(), short);
+    vec![
+        ("Processor", short(&machine.cpu)),
+        ("Processors", machine.processors.to_string()),
+        ("Memory", format!("{} MiB", machine.memory)),
+        ("Kernel", format!("Linux {}", short(&machine.kernel))),
+        ("KVM", short(&machine.kvm)),
+        ("Hypervisor below", nested),
+        ("Time stamp counter", tsc),
+        ("Frequency governor", governor),
+        (
+            "Load averages",
+            format!(
+                "{} before, {} after",
+                short(&machine.load.load_before),
+                short(&machine.load.load_after)
+            ),
+        ),
+        ("Beside the laboratory", load(machine)),
+    ]
+}
+
+/// Vulnerabilities and what the kernel does about them, as many as a kernel may have.
+pub(crate) fn mitigations(machine: &Machine) -> Vec<(String, String)> {
+    const MOST: usize = 64;
+    let all = machine.mitigations.iter().take(MOST);
+    all.map(|(name, words)| (shown(name, text::NAME), shown(words, text::SENTENCE))).collect()
+}

@@ -1,0 +1,120 @@
+//! `cargo xtask lab`: builds the laboratory with the guest of its rows, and becomes `portcall lab`.
+
+use crate::cargo::{build_lab, build_lab_guest, cannot_start, root, target_dir};
+use crate::engine::Verdict;
+use crate::programs::{self, Profile};
+use crate::{Failure, halves, process};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+/// Its name among the tests.
+pub(crate) const LABEL: &str = "laboratory";
+
+/// When a part of its test has hung.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The command line of `lab`.
+#[derive(clap::Args)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "cargo xtask lab [NAME] [OPTIONS] [-- ARGS]",
+    after_help = "\
+NAME is a guest program that measures by `guest::measure`, as for `cargo xtask run`; with the host half \
+of its name, if there is one. Without it only the built-in rows are measured."
+)]
+pub(crate) struct Args {
+    /// A guest program, and options for `portcall lab`; --help lists them, --quick takes 10 seconds
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "NAME|OPTION")]
+    words: Vec<OsString>,
+}
+
+/// Builds all that it takes, and goes on as `portcall lab`.
+pub(crate) fn lab(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
+    let mut command = command(&args.words)?;
+    if !guest_args.is_empty() {
+        command.arg("--").args(guest_args);
+    }
+    // In our place, so that signals, terminal and exit code are the real ones.
+    let error = command.exec();
+    Err(cannot_start(&command, &error))
+}
+
+/// Whether it is that option.
+fn says(word: &OsString, option: &str) -> bool {
+    word.to_string_lossy().split('=').next() == Some(option)
+}
+
+/// `portcall lab` with these words, built.
+pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
+    let named = words.first().filter(|it| !it.as_encoded_bytes().starts_with(b"-"));
+    let (mut own, mut half): (Vec<OsString>, _) = (Vec::new(), None);
+    if let Some(name) = named {
+        let program = programs::find(&name.to_string_lossy())?;
+        let header = program.directives()?;
+        half = halves::of(&program.name, header.host.as_deref())?;
+        own.push(program.image(Profile::Release).into());
+        // What its header asks for, unless the user says otherwise.
+        for (option, asked) in [("--memory", header.memory), ("--ring", header.ring)] {
+            let asked = asked.filter(|_| !words.iter().any(|it| says(it, option)));
+            own.extend(asked.map(|asked| format!("{option}={asked}").into()));
+        }
+        programs::build(&[program], Profile::Release)?;
+    }
+    let options = words.get(usize::from(named.is_some())..).unwrap_or_default();
+    let guest: PathBuf = build_lab_guest()?;
+    let mut command = Command::new(build_lab(half.as_deref(), &guest)?);
+    command.arg("lab").args(own).args(options);
+    Ok(command)
+}
+
+/// A few rows with few samples, and a guest's own: whether they are there and in all files, never how
+/// long anything took.
+pub(crate) fn smoke() -> Result<Verdict, Failure> {
+    let program = command(&[])?;
+    let program = program.get_program();
+    let measured = programs::find("measured")?;
+    let image = measured.image(Profile::Release);
+    programs::build(&[measured], Profile::Release)?;
+    let place = target_dir().join("xtask/lab");
+    fs::create_dir_all(&place).map_err(|error| Failure::file("make", &place, error))?;
+    let file = |kind: &str| place.join(format!("report.{kind}"));
+    let emit = |kind: &str| format!("--emit={kind}={}", file(kind).display());
+
+    let mut first = Command::new(program);
+    first.args(["lab", "--quick", "--row=out-1", "--row=hlt", "--row=host-call", "--row=ring-8"]);
+    first.args(["json", "csv", "html"].map(emit)).arg(&image);
+    let mut second = Command::new(program);
+    second.args(["lab", "--compare"]).args([file("json"), file("json")]);
+    // What cannot be had is said before anything is measured.
+    let mut third = Command::new(program);
+    third.args(["lab", "--row=out-1", "--emit=json=/nonexistent/a.json"]);
+    let mut fourth = Command::new(program);
+    fourth.args(["lab", "--quick", "--alone"]).arg(root().join("Cargo.toml"));
+
+    let mut wrong = String::new();
+    for (command, code) in [(first, 0), (second, 0), (third, 125), (fourth, 1)] {
+        let mut command = command;
+        let ran = process::run(&mut command, Vec::new(), DEADLINE);
+        let ran = ran.map_err(|error| cannot_start(&command, &error))?;
+        if ran.code != Some(code) {
+            let said = [ran.stdout, ran.stderr].concat();
+            let words: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
+            let (words, got) = (words.join(" "), ran.code);
+            wrong += &format!("{words}: code {got:?}, not {code}\n");
+            wrong += &String::from_utf8_lossy(&said);
+        }
+    }
+    for kind in ["json", "csv", "html"] {
+        let text = fs::read_to_string(file(kind)).unwrap_or_default();
+        for row in ["out-1", "host-call", "ring-8", "Host::exits"] {
+            if !text.contains(row) {
+                wrong += &format!("{} does not have the row {row}\n", file(kind).display());
+            }
+        }
+    }
+    Ok(if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong) })
+}
