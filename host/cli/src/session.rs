@@ -38,7 +38,8 @@ pub(crate) struct Common {
 
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
-    /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
+    /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -91,6 +92,11 @@ impl Common {
     /// Whether the process is to be confined while the guest runs.
     pub(crate) const fn wants_jail(&self) -> bool {
         !self.no_jail
+    }
+
+    /// Whether anyone wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.emit.iter().any(Emit::wants_spans)
     }
 
     /// Whether a log is asked for.
@@ -242,8 +248,19 @@ impl<'a> Session<'a> {
         } else {
             None
         };
-        let ended =
-            Ended { vm, outcome, code, signal, counts, instructions, unmet, explanation, file };
+        let image = self.image;
+        let ended = Ended {
+            vm,
+            image,
+            outcome,
+            code,
+            signal,
+            counts,
+            instructions,
+            unmet,
+            explanation,
+            file,
+        };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }
@@ -266,6 +283,7 @@ impl<'a> Session<'a> {
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
+    pub(crate) image: &'a Image<'a>,
     pub(crate) outcome: &'a Outcome,
     /// The process code, expectations looked at.
     pub(crate) code: u8,
@@ -278,7 +296,6 @@ pub(crate) struct Ended<'a> {
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
-    #[expect(dead_code, reason = "the first kind that wants symbols is still to come")]
     pub(crate) file: Vec<u8>,
 }
 
