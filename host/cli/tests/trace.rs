@@ -73,7 +73,7 @@ impl Spans {
 
 /// An event's time or duration in nanoseconds.
 fn nanoseconds(event: &Value, key: &str) -> i64 {
-    let micros = event[key].as_f64().unwrap_or_else(|| panic!("{key} is no number: {event}"));
+    let micros = event[key].as_f64().expect(key);
     assert!(micros >= 0.0, "{event}");
     #[expect(clippy::cast_possible_truncation, reason = "a run of some seconds")]
     let nanoseconds = (micros * 1e3).round() as i64;
@@ -104,8 +104,10 @@ fn checked(document: &[u8]) -> Vec<Value> {
                 assert!(*open >= 0, "it ends what did not begin: {event}");
             }
             "M" => assert!(event["args"].is_object(), "{event}"),
-            "i" => assert!(matches!(event["s"].as_str(), Some("g" | "p" | "t")), "{event}"),
-            other => panic!("{other} is no phase that is used: {event}"),
+            phase => {
+                assert_eq!(phase, "i", "no other phase is used: {event}");
+                assert!(matches!(event["s"].as_str(), Some("g" | "p" | "t")), "{event}");
+            }
         }
         assert!(event.get("args").is_none_or(Value::is_object), "{event}");
     }
