@@ -190,9 +190,19 @@ impl<'a> Session<'a> {
         Ok(Ready { signals, kvm_stats })
     }
 
-    /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
-    /// whole file of its image.
+    /// Runs the guest to its end. `image` is the whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let done = self.run_on(vm, image);
+        if done.is_err() {
+            // The failure that is on its way is the first one.
+            let failed = self.outputs.drain(..).map(|output| output.fail());
+            failed.filter_map(Result::err).for_each(|failure| drop(failure.say()));
+        }
+        done
+    }
+
+    /// The same; up to where it is ready, if that is to be kept.
+    fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
                 && let Some(outcome) = vm.outcome()?
