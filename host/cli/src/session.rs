@@ -195,8 +195,9 @@ impl<'a> Session<'a> {
         let done = self.run_on(vm, image);
         if done.is_err() {
             // The failure that is on its way is the first one.
-            let failed = self.outputs.drain(..).map(|output| output.fail());
-            failed.filter_map(Result::err).for_each(|failure| drop(failure.say()));
+            for failure in self.outputs.drain(..).filter_map(|output| output.fail().err()) {
+                failure.say();
+            }
         }
         done
     }
