@@ -38,5 +38,6 @@ mod tests {
         is_in_the_contract(&crate::host::INTERFACE);
         is_in_the_contract(&super::INTERFACE);
         is_in_the_contract(&crate::lab::INTERFACE);
+        is_in_the_contract(&crate::span::INTERFACE);
     }
 }

@@ -6,7 +6,7 @@ use inspect::printable;
 use measures::collect::Collector;
 use portcall::abi::host::Level;
 use portcall::abi::lab;
-use portcall::stock::{Stock, StockAddress};
+use portcall::stock::{Stock, StockAddress, StockSpans};
 use portcall::{Builder, Image, Vm};
 
 /// What may be allowed.
@@ -21,6 +21,9 @@ pub(crate) enum Allow {
     /// What the guest measures, for the table at the end.
     #[value(name = "Lab")]
     Lab,
+    /// Spans of the guest's, for --emit trace.
+    #[value(name = "Span")]
+    Span,
     /// Nothing.
     #[value(name = "none")]
     Nothing,
@@ -36,11 +39,12 @@ pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves what is allowed.
+/// Serves what is allowed. `spans` says whether anyone wants to hear of the guest's.
 pub(crate) fn serve<'a>(
     allowed: &[Allow],
     mut builder: Builder<'a>,
     collector: &Collector,
+    spans: bool,
 ) -> Builder<'a> {
     if allowed.contains(&Allow::Host) {
         builder = builder.serve(Stock::new()).log(log);
@@ -50,6 +54,9 @@ pub(crate) fn serve<'a>(
     }
     if allowed.contains(&Allow::Lab) {
         builder = builder.serve(collector.service());
+    }
+    if allowed.contains(&Allow::Span) {
+        builder = builder.serve(if spans { StockSpans::heard() } else { StockSpans::unheard() });
     }
     builder
 }

@@ -5,6 +5,7 @@ use crate::experiment::Experiment;
 use crate::output;
 use crate::run::{ring, size};
 use crate::signals::{self, STOP_SIGNALS};
+use crate::sink::Sink;
 use inspect::printable;
 use lab::compare::Comparison;
 use lab::report::{Absence, Finding, Report, Row};
@@ -13,9 +14,7 @@ use lab::run::Plan;
 use lab::{rows, show};
 use portcall::Ring;
 use signal_hook::consts::SIGHUP;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -121,49 +120,28 @@ impl FromStr for Emit {
 /// An `--emit` that is open.
 struct Output {
     kind: Kind,
-    name: String,
-    file: Option<File>,
+    to: Sink,
 }
 
 impl Emit {
     /// Opens it: before anything is measured, so that a wrong path costs no minutes.
     fn open(&self) -> Result<Output, Failure> {
         let Self(kind, path) = self;
-        let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy).into_owned();
-        let open = |path: &PathBuf| {
-            let mut options = File::options();
-            let options = options.write(true).create(true).truncate(false);
-            options.custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| {
-                Failure::Message(format!("cannot create {}: {error}", printable(&name)))
-            })
-        };
-        let file = path.as_ref().map(open).transpose()?;
-        Ok(Output { kind: *kind, name, file })
+        let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
+        Ok(Output { kind: *kind, to: Sink::open(printable(&name), path.as_deref())? })
     }
 }
 
 impl Output {
-    fn write_report(&self, report: &Report) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::writing(&self.name, &error);
-        let mut bytes = Vec::new();
-        match self.kind {
-            Kind::Csv => lab::csv::write(report, &mut bytes).map_err(failed)?,
+    fn write_report(self, report: &Report) -> Result<(), Failure> {
+        self.to.write(|to| match self.kind {
+            Kind::Csv => lab::csv::write(report, to),
             Kind::Json => {
-                bytes = serde_json::to_vec(report).map_err(|error| failed(error.into()))?;
-                bytes.push(b'\n');
+                serde_json::to_writer(&mut *to, report)?;
+                to.write_all(b"\n")
             }
-            Kind::Html => bytes = lab::page::report(report).into_bytes(),
-        }
-        self.write(&bytes)
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let failed = |error: io::Error| Failure::writing(&self.name, &error);
-        match &self.file {
-            Some(file) => output::replace(file, bytes),
-            None => output::print_bytes(bytes),
-        }
-        .map_err(failed)
+            Kind::Html => to.write_all(lab::page::report(report).as_bytes()),
+        })
     }
 }
 
@@ -195,7 +173,7 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
             let message = "--compare measures nothing: only html is emitted with it";
             return Err(Failure::Message(message.to_owned()));
         }
-        return compare(&options.compare, &open(&options.emit)?);
+        return compare(&options.compare, open(&options.emit)?);
     }
     let rows = chosen(options)?;
     if options.list {
@@ -204,7 +182,9 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
             format!("{name:16} {what}\n")
         };
         let text: String = rows.iter().map(line).collect();
-        output::print(&text).map_err(|error| Failure::writing("stdout", &error))?;
+        output::stdout()
+            .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
+            .map_err(|error| Failure::writing("stdout", &error))?;
         return Ok(0);
     }
     if lab::GUEST.is_empty() && !rows.is_empty() {
@@ -218,8 +198,10 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     let report = lab::run::run(&plan, &stop).map_err(Failure::Message)?;
 
     // One that fails is no reason to leave out the others.
-    let mut written: Vec<_> = outputs.iter().map(|output| output.write_report(&report)).collect();
-    written.push(show(&outputs, |width| show::table(&report, width)));
+    let is_taken = has_stdout(&outputs);
+    let mut written: Vec<_> =
+        outputs.into_iter().map(|output| output.write_report(&report)).collect();
+    written.push(show(is_taken, |width| show::table(&report, width)));
     written.into_iter().collect::<Result<(), _>>()?;
     Ok(match signal.load(Ordering::Relaxed) {
         0 if report.rows.iter().any(is_bad) => BAD,
@@ -228,20 +210,26 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     })
 }
 
+/// Whether one of them goes to stdout.
+fn has_stdout(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| output.to.file.is_none())
+}
+
 /// Prints a table as wide as there is room for: to stdout, or where that has something else to
 /// stderr.
-fn show(outputs: &[Output], table: impl FnOnce(usize) -> String) -> Result<(), Failure> {
-    let is_taken = outputs.iter().any(|output| output.file.is_none());
+fn show(is_taken: bool, table: impl FnOnce(usize) -> String) -> Result<(), Failure> {
     let text = table(width(is_taken));
     if is_taken {
         output::say(&text);
         return Ok(());
     }
-    output::print(&text).map_err(|error| Failure::writing("stdout", &error))
+    output::stdout()
+        .and_then(|mut stdout| stdout.write_all(text.as_bytes()))
+        .map_err(|error| Failure::writing("stdout", &error))
 }
 
 /// Sets two runs side by side.
-fn compare(files: &[PathBuf], outputs: &[Output]) -> Result<u8, Failure> {
+fn compare(files: &[PathBuf], outputs: Vec<Output>) -> Result<u8, Failure> {
     let load = |path: &PathBuf| {
         Report::load(path).map_err(|error| Failure::Message(printable(&error.to_string())))
     };
@@ -249,8 +237,10 @@ fn compare(files: &[PathBuf], outputs: &[Output]) -> Result<u8, Failure> {
     let (a, b) = (load(a)?, load(b)?);
     let comparison = Comparison::of(&a, &b);
     let page = lab::page::comparison(&comparison);
-    outputs.iter().try_for_each(|output| output.write(page.as_bytes()))?;
-    show(outputs, |width| comparison.table(width))?;
+    let is_taken = has_stdout(&outputs);
+    let write = |output: Output| output.to.write(|to| to.write_all(page.as_bytes()));
+    outputs.into_iter().try_for_each(write)?;
+    show(is_taken, |width| comparison.table(width))?;
     Ok(0)
 }
 

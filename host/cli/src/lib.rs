@@ -39,7 +39,6 @@ mod expect;
 mod experiment;
 mod image_file;
 mod jail;
-mod json;
 #[cfg(feature = "lab")]
 mod lab;
 mod limit;
@@ -51,6 +50,7 @@ mod report;
 mod run;
 mod session;
 mod signals;
+mod sink;
 mod steps;
 
 #[cfg(test)]

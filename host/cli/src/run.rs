@@ -32,13 +32,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "0|3", value_parser = ring)]
     ring: Option<Ring>,
 
-    /// Gives the guest a stock interface, in place of Host and Lab: Host, Lab (a table of what it
-    /// measures), HostAddress (where its memory lies in this process), or none alone. May be
+    /// Gives the guest a stock interface, in place of Host, Lab and Span: Host, Lab (a table of what it
+    /// measures), Span (what it does when, for --emit trace), HostAddress (where its memory lies in this
+    /// process), or none alone. May be
     /// repeated. Of a text that a guest logs, 16 lines are shown, and 1000 characters of each.
     #[arg(
         long,
         value_name = "INTERFACE",
-        default_values = ["Host", "Lab"],
+        default_values = ["Host", "Lab", "Span"],
         hide_possible_values = true
     )]
     allow: Vec<Allow>,
@@ -155,7 +156,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let builder =
         builder.console(session.console()?).input(Plain::of(io::stdin().as_fd())?).tick(TICK);
     let builder = session.equip(builder, &bytes)?;
-    let builder = allow::serve(&options.allow, builder, session.collector());
+    let builder = allow::serve(&options.allow, builder, session.collector(), common.wants_spans());
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
     let ready = session.ready(&vm)?;

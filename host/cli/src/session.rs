@@ -40,7 +40,8 @@ pub(crate) struct Common {
 
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
-    /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
+    /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -82,7 +83,7 @@ impl Common {
 
     /// Whether the image is wanted with its symbols, or to be put into a log.
     pub(crate) fn wants_whole_image(&self) -> bool {
-        self.records() || self.keeps() || self.expect.iter().any(Expectation::symbols)
+        self.emit.iter().any(Emit::wants_image) || self.expect.iter().any(Expectation::symbols)
     }
 
     /// Whether little is to be said.
@@ -93,6 +94,11 @@ impl Common {
     /// Whether the process is to be confined while the guest runs.
     pub(crate) const fn wants_jail(&self) -> bool {
         !self.no_jail
+    }
+
+    /// Whether anyone wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.emit.iter().any(Emit::wants_spans)
     }
 
     /// Whether a log is asked for.
@@ -118,7 +124,7 @@ pub(crate) struct Session<'a> {
     image: &'a Image<'a>,
     ring: Ring,
     start: Instant,
-    outputs: Vec<Output>,
+    outputs: Vec<Box<dyn Output>>,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     collector: Collector,
@@ -143,9 +149,7 @@ impl<'a> Session<'a> {
         if common.keeps() {
             signals::hold();
         }
-        let outputs: Vec<_> =
-            common.emit.iter().map(|emit| emit.open(input)).collect::<Result<_, _>>()?;
-        emit::all_different(&outputs)?;
+        let outputs = emit::open(&common.emit, input)?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let collector = Collector::new();
@@ -195,9 +199,20 @@ impl<'a> Session<'a> {
         Ok(Ready { signals, kvm_stats })
     }
 
-    /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
-    /// whole file of its image.
+    /// Runs the guest to its end. `image` is the whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let done = self.run_on(vm, image);
+        if done.is_err() {
+            // The failure that is on its way is the first one.
+            for failure in self.outputs.drain(..).filter_map(|output| output.fail().err()) {
+                failure.say();
+            }
+        }
+        done
+    }
+
+    /// The same; up to where it is ready, if that is to be kept.
+    fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
                 && let Some(outcome) = vm.outcome()?
@@ -211,13 +226,13 @@ impl<'a> Session<'a> {
 
     /// Where a snapshot is to be put in place of an older one.
     pub(crate) fn snapshot_directory(&self) -> Option<&Path> {
-        self.outputs.iter().find_map(Output::directory)
+        self.outputs.iter().find_map(|output| output.directory())
     }
 
     /// There is nothing to say of the run but the failure that is on its way; what was recorded
     /// of it is completed all the same.
     pub(crate) fn abandon(self) -> Result<(), Failure> {
-        self.outputs.into_iter().try_for_each(|output| output.abandon(None))
+        self.outputs.into_iter().try_for_each(|output| output.abandon())
     }
 
     /// Says what the run came to, and gives the process code: of a replay that went as recorded
@@ -245,14 +260,29 @@ impl<'a> Session<'a> {
         let unmet = self.common.unmet(&seen);
         let code = if unmet.is_empty() { own } else { code::EXPECTATION };
         let instructions = ready.kvm_stats.and_then(|stats| stats.get("insn_emulation"));
-        let explanation = if !outcome.end.is_normal() || self.common.backtrace {
-            Some(inspect::explain(vm, self.image, outcome, &whole()?, KvmKind::detect())?)
+        let explained = !outcome.end.is_normal() || self.common.backtrace;
+        let symbols = self.common.emit.iter().any(Emit::wants_symbols);
+        let file = if explained || symbols { whole()? } else { Vec::new() };
+        let explanation = if explained {
+            Some(inspect::explain(vm, self.image, outcome, &file, KvmKind::detect())?)
         } else {
             None
         };
         let measured = Measured::of(&self.collector);
-        let ended =
-            Ended { vm, outcome, code, signal, counts, instructions, measured, unmet, explanation };
+        let image = self.image;
+        let ended = Ended {
+            vm,
+            image,
+            outcome,
+            code,
+            signal,
+            counts,
+            instructions,
+            measured,
+            unmet,
+            explanation,
+            file,
+        };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }
@@ -278,6 +308,7 @@ impl<'a> Session<'a> {
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
+    pub(crate) image: &'a Image<'a>,
     pub(crate) outcome: &'a Outcome,
     /// The process code, expectations looked at.
     pub(crate) code: u8,
@@ -291,6 +322,8 @@ pub(crate) struct Ended<'a> {
     /// What was expected, and what was found instead.
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,
+    /// The image's whole file, if there is an explanation or an output wants it; else empty.
+    pub(crate) file: Vec<u8>,
 }
 
 /// Stdout, and what an expectation looks at on the way.

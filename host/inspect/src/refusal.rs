@@ -27,7 +27,12 @@ pub(crate) fn call_refused(call: &str, why: &str) -> Words {
         return (headline, notes);
     }
     let interface = call.split("::").next().unwrap_or(call);
-    let stock = [&abi::host::INTERFACE, &abi::host_address::INTERFACE, &abi::lab::INTERFACE];
+    let stock = [
+        &abi::host::INTERFACE,
+        &abi::host_address::INTERFACE,
+        &abi::lab::INTERFACE,
+        &abi::span::INTERFACE,
+    ];
     let stock = stock.map(|it| it.name);
     let remedy = if stock.contains(&interface) {
         format!(
@@ -35,7 +40,7 @@ pub(crate) fn call_refused(call: &str, why: &str) -> Words {
         )
     } else {
         "an interface of yours is answered by a host of yours (Builder::serve): the stock binary has \
-         Host, HostAddress and Lab"
+         Host, HostAddress, Lab and Span"
             .to_owned()
     };
     (headline, vec![remedy])
