@@ -45,7 +45,10 @@ impl Gathered {
         for (name, why) in taken.absent {
             self.put(name, Err(Absent::lacking(why)));
         }
-        self.end = taken.end.or(self.end.take());
+        let left_out = taken.left_out;
+        let too_many = || Absent::wrong(format!("{left_out} more than can be kept were measured"));
+        let end = taken.end.or_else(|| (left_out > 0).then(too_many));
+        self.end = end.or(self.end.take());
     }
 
     /// Takes in what only observed rounds say.
