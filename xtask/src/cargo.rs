@@ -1,9 +1,8 @@
 //! Nested cargo: its environment, its target directory, and the two things it builds for us.
 
-use crate::Failure;
 use crate::programs::{Profile, Program};
-use crate::target;
-use std::ffi::OsStr;
+use crate::{Failure, err, instruments, target};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,6 +77,38 @@ pub(crate) fn build_host(half: Option<&str>) -> Result<PathBuf, Failure> {
             build_program(&what, &format!("examples/{name}"), &format!("the host half {name}"))
         }
     }
+}
+
+/// The same with the [instruments](crate::instruments), if the words for it ask for one. What is
+/// built both ways is kept: only the first time takes long, and that is said.
+pub(crate) fn build_host_for(half: Option<&str>, words: &[OsString]) -> Result<PathBuf, Failure> {
+    if !instruments::are_wanted(words) {
+        return build_host(half);
+    }
+    let (package, name) = half.map_or(("portcall-cli", "portcall"), |half| ("portcall", half));
+    let (what, place) = match half {
+        None => (["--bin", "portcall"], "portcall".to_owned()),
+        Some(name) => (["--example", name], format!("examples/{name}")),
+    };
+    let was_built = target_dir().join(HOST).join("release").join(format!(".instruments-{name}"));
+    if !was_built.exists() {
+        err!("building {name} with its instruments, which takes longer than without");
+    }
+    // A feature of the command line's is named with its package, which has to be one of those built.
+    let what = [
+        "--package",
+        package,
+        "--package",
+        "portcall-cli",
+        what[0],
+        what[1],
+        "--features",
+        "portcall-cli/instruments",
+    ];
+    let built = build_program(&what, &place, &format!("{name} with its instruments"))?;
+    // Without it the words come once more.
+    let _ = std::fs::write(was_built, "");
+    Ok(built)
 }
 
 /// Builds the program that makes many VMs, and says where it is.

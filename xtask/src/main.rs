@@ -13,6 +13,7 @@ mod doctor;
 
 mod programs;
 mod halves;
+mod instruments;
 mod name;
 mod template;
 mod directives;

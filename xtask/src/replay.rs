@@ -1,7 +1,7 @@
 //! `cargo xtask replay`: builds `portcall`, and becomes `portcall replay`.
 
 use crate::Failure;
-use crate::cargo::{build_host, cannot_start};
+use crate::cargo::{build_host_for, cannot_start};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 /// Replays a guest; comes back only if that failed.
 pub(crate) fn replay(args: &Args) -> Result<ExitCode, Failure> {
-    let mut command = Command::new(build_host(None)?);
+    let mut command = Command::new(build_host_for(None, &args.words)?);
     let error = command.arg("replay").args(&args.words).exec();
     Err(cannot_start(&command, &error))
 }

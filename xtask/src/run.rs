@@ -1,7 +1,7 @@
 //! `cargo xtask run`: builds a guest and `portcall` or the guest's host half, and becomes
 //! `portcall run`.
 
-use crate::cargo::{build_host, cannot_start};
+use crate::cargo::{build_host_for, cannot_start};
 use crate::programs::{self, Profile};
 use crate::{Failure, halves};
 use clap::ValueEnum;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let plan = plan(&args.words)?;
     // A snapshot has its guest in it, and no program's name has a slash.
     if plan.name.contains('/') {
-        let mut command = Command::new(build_host(None)?);
+        let mut command = Command::new(build_host_for(None, &plan.options)?);
         command.arg("run").arg(&plan.name).args(&plan.options);
         return becomes(command, guest_args);
     }
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let half = halves::of(&program.name, header.host.as_deref())?;
     // The guest first: it is what its author waits to hear about.
     programs::build(&[program], plan.profile)?;
-    let host = build_host(half.as_deref())?;
+    let host = build_host_for(half.as_deref(), &plan.options)?;
 
     let mut command = Command::new(host);
     command.arg("run").arg(image);

@@ -1,33 +1,113 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
+//!
+//! Each kind is a file here, and a line in [`KINDS`]. What stands in this one holds for all: the
+//! grammar, where they may go, and which of them go together.
+
+mod core;
+mod json;
+mod log;
+mod sink;
+mod snapshot;
 
 use crate::code::Failure;
-use crate::json::json;
-use crate::output::{self, Patient};
 use crate::session::Ended;
-use inspect::core::AddressSpace;
-use portcall::sparse::Pagemap;
 use portcall::{Builder, Vm};
-use replay::Recording;
-use snapshot::Target;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Json,
-    Core,
-    Log,
-    Snapshot,
+/// All that can be emitted.
+const KINDS: &[Kind] = &[json::KIND, core::KIND, log::KIND, snapshot::KIND];
+
+/// Those that are built in only with the feature `instruments`, for what they stand on takes long
+/// to compile. Each has its line in [`KINDS`] as well, behind that feature.
+const INSTRUMENTS: [&str; 3] = ["profile", "coverage", "report"];
+
+/// Something that can be emitted.
+struct Kind {
+    name: &'static str,
+    /// Why it is not written to stdout, if it is not.
+    not_stdout: Option<&'static str>,
+    /// Why there is only one of it, if there is.
+    once: Option<&'static str>,
+    wants: Wants,
+    /// Opens it, before the run, so that a wrong path costs none.
+    open: fn(Place) -> Result<Box<dyn Output>, Failure>,
+}
+
+/// What a kind wants of a run.
+#[derive(Clone, Copy)]
+struct Wants {
+    /// Exits counted.
+    counts: bool,
+    /// The image's whole file before the run, to be kept.
+    image: bool,
+    /// The image's whole file after the run, for its symbols.
+    symbols: bool,
+    /// All answers recorded.
+    records: bool,
+    /// The guest as it is when it is ready.
+    keeps: bool,
+}
+
+impl Wants {
+    const NOTHING: Self =
+        Self { counts: false, image: false, symbols: false, records: false, keeps: false };
+}
+
+/// One that is open: what it does while a guest runs, and afterwards.
+pub(crate) trait Output {
+    /// The file that it is written to, if that is open already.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+
+    /// The path at which it is put in place of what is there.
+    fn replaces(&self) -> Option<&Path> {
+        None
+    }
+
+    /// What it wants of the VM. `image` is the whole file, where a kind wants that.
+    fn equip<'b>(&mut self, builder: Builder<'b>, image: &[u8]) -> Result<Builder<'b>, Failure> {
+        let _ = image;
+        Ok(builder)
+    }
+
+    /// The guest says that it is ready. What goes wrong is said at the end: the run goes on.
+    fn keep(&mut self, vm: &mut Vm, image: &[u8]) {
+        let _ = (vm, image);
+    }
+
+    /// The directory in which files have to be put in place of others.
+    fn directory(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The run is over.
+    fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure>;
+
+    /// The run has failed on the host's side, and there is nothing to say of it.
+    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// Where an output goes.
+struct Place {
+    /// What people call it.
+    name: String,
+    /// `None` for stdout.
+    path: Option<PathBuf>,
 }
 
 /// One `--emit`.
 #[derive(Clone, Debug)]
 pub(crate) struct Emit {
-    kind: Kind,
+    /// Which of [`KINDS`].
+    kind: usize,
     /// `None` for stdout.
     file: Option<PathBuf>,
 }
@@ -36,107 +116,131 @@ impl FromStr for Emit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, file) = text.split_once('=').unwrap_or((text, "-"));
-        let kind = match kind {
-            "json" => Kind::Json,
-            "core" => Kind::Core,
-            "log" => Kind::Log,
-            "snapshot" => Kind::Snapshot,
-            _ => {
-                let kinds = "there are json, core, log and snapshot";
-                return Err(format!("{kind} cannot be emitted; {kinds}"));
-            }
+        let (name, file) = text.split_once('=').unwrap_or((text, "-"));
+        let Some(kind) = KINDS.iter().position(|kind| kind.name == name) else {
+            return Err(unknown(name));
         };
-        match (file, kind) {
+        match (file, KINDS[kind].not_stdout) {
             ("", _) => Err("it names no file after =; \"-\" is stdout".to_owned()),
-            ("-", Kind::Log) => {
-                Err("stdout has the guest's text: name a file, log=FILE".to_owned())
-            }
-            ("-", Kind::Snapshot) => Err("a snapshot is a file: name it, snapshot=FILE".to_owned()),
-            ("-", Kind::Core) => Err("a core file is sparse: name a file, core=FILE".to_owned()),
-            ("-", Kind::Json) => Ok(Self { kind, file: None }),
+            ("-", Some(why)) => Err(why.to_owned()),
+            ("-", None) => Ok(Self { kind, file: None }),
             (file, _) => Ok(Self { kind, file: Some(file.into()) }),
         }
     }
 }
 
-/// An opened `--emit`. Opened before the run, so that a wrong path costs no run.
-pub(crate) struct Output {
-    kind: Kind,
-    name: String,
-    /// `None` for stdout.
-    file: Option<File>,
-    /// Of a log, once it is begun.
-    recording: Option<Recording>,
-    /// Of a core file or a snapshot: in the jail it could not be opened any more.
-    pagemap: Option<Pagemap>,
-    /// Of a snapshot, until it is taken.
-    target: Option<Target>,
-    /// Why there is no snapshot; `None` once there is.
-    missing: Option<Failure>,
+/// Why that is no kind.
+fn unknown(name: &str) -> String {
+    if INSTRUMENTS.contains(&name) && cfg!(not(feature = "instruments")) {
+        return without_instruments(name);
+    }
+    let names: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+    let (last, others) = names.split_last().unwrap_or((&"nothing", &[]));
+    format!("{name} cannot be emitted; there are {} and {last}", others.join(", "))
+}
+
+/// What to say where something is asked for that was left out of this build.
+pub(crate) fn without_instruments(what: &str) -> String {
+    format!(
+        "this portcall was built without {what}; build it with `--features instruments`, as \
+         `cargo xtask run` does when it is asked for"
+    )
 }
 
 impl Emit {
+    fn kind(&self) -> &'static Kind {
+        &KINDS[self.kind]
+    }
+
+    /// What people call the place that it goes to.
+    fn name(&self) -> String {
+        let shown = |path: &PathBuf| path.display().to_string();
+        self.file.as_ref().map_or_else(|| "stdout".to_owned(), shown)
+    }
+
     /// Whether it wants exits counted.
     pub(crate) fn counts(&self) -> bool {
-        self.kind == Kind::Json
+        self.kind().wants.counts
+    }
+
+    /// Whether it wants the image's whole file before the run.
+    pub(crate) fn wants_image(&self) -> bool {
+        self.kind().wants.image
+    }
+
+    /// Whether it wants the image's symbols after the run.
+    pub(crate) fn wants_symbols(&self) -> bool {
+        self.kind().wants.symbols
     }
 
     /// Whether it is a log.
     pub(crate) fn records(&self) -> bool {
-        self.kind == Kind::Log
+        self.kind().wants.records
     }
 
     /// Whether it is a snapshot.
     pub(crate) fn keeps(&self) -> bool {
-        self.kind == Kind::Snapshot
+        self.kind().wants.keeps
     }
 
     /// Opens it; `input` is the file that the run is made of.
-    pub(crate) fn open(&self, input: &Path) -> Result<Output, Failure> {
-        let (kind, recording) = (self.kind, None);
-        let pagemap = matches!(kind, Kind::Core | Kind::Snapshot).then(Pagemap::open);
-        let opened = |name: String, file| Output {
-            kind,
-            name,
-            file,
-            recording,
-            pagemap,
-            target: None,
-            missing: None,
-        };
-        let Some(path) = &self.file else {
-            return Ok(opened("stdout".to_owned(), None));
-        };
-        let name = path.display().to_string();
-        if is_same(path, input) {
-            return Err(Failure::Message(format!(
-                "{name} is what is to be run; name another file"
-            )));
+    fn open(&self, input: &Path) -> Result<Box<dyn Output>, Failure> {
+        let name = self.name();
+        if self.file.as_ref().is_some_and(|path| is_same(path, input)) {
+            let why = format!("{name} is what is to be run; name another file");
+            return Err(Failure::Message(why));
         }
-        if kind == Kind::Snapshot {
-            let target = Target::create(path)
-                .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
-            let why = "the guest never said that it is ready (Host::ready)";
-            let missing = Failure::Message(format!("there is no snapshot {name}: {why}"));
-            let (target, missing) = (Some(target), Some(missing));
-            return Ok(Output { target, missing, ..opened(name, None) });
+        (self.kind().open)(Place { name, path: self.file.clone() })
+    }
+}
+
+/// Opens all of them; `input` is the file that the run is made of. Refuses what would leave only a
+/// mixture behind.
+pub(crate) fn open(emit: &[Emit], input: &Path) -> Result<Vec<Box<dyn Output>>, Failure> {
+    let outputs = emit.iter().map(|emit| emit.open(input)).collect::<Result<Vec<_>, _>>()?;
+    let named: Vec<_> = outputs.iter().map(|it| &**it).zip(emit.iter().map(Emit::name)).collect();
+    all_different(&named)?;
+    if emit.iter().any(Emit::records) && emit.iter().any(Emit::keeps) {
+        let why = "a run that is recorded cannot be gone back to; leave one of them out";
+        return Err(Failure::Message(format!("--emit snapshot with --emit log: {why}")));
+    }
+    for (i, kind) in KINDS.iter().enumerate() {
+        if let Some(why) = kind.once
+            && emit.iter().filter(|emit| emit.kind == i).count() > 1
+        {
+            return Err(Failure::Message(format!("--emit {}: {why}", kind.name)));
         }
-        // What stands there is lost only once there is something to put in its place. A pipe
-        // that nobody reads is an error, not a wait.
-        let mut options = File::options();
-        let options =
-            options.write(true).create(true).truncate(false).custom_flags(libc::O_NONBLOCK);
-        let file = options
-            .open(path)
-            .map_err(|error| Failure::Message(format!("cannot create {name}: {error}")))?;
-        let plain = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        if self.kind == Kind::Core && !plain {
-            let why = "a core file is sparse, and that is no plain file";
+    }
+    Ok(outputs)
+}
+
+/// Refuses two outputs to one file, and one to where stdout goes as well.
+fn all_different(outputs: &[(&dyn Output, String)]) -> Result<(), Failure> {
+    let id = |output: &dyn Output| id_of(output.file()?);
+    // A shell may have led it to the same file.
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.ok().and_then(|stdout| id_of(&stdout.into()));
+    let twice = |name: &str| Failure::Message(format!("{name} is named twice; name another file"));
+    for (i, (output, name)) in outputs.iter().enumerate() {
+        let Some(this) = id(*output) else { continue };
+        if outputs[..i].iter().any(|(other, _)| id(*other) == Some(this)) {
+            return Err(twice(name));
+        }
+        if stdout == Some(this) {
+            let why = "stdout goes there as well, with the guest's text; name another file";
             return Err(Failure::Message(format!("cannot write {name}: {why}")));
         }
-        Ok(opened(name, Some(file)))
     }
+    for path in outputs.iter().filter_map(|(output, _)| output.replaces()) {
+        // Nothing is open there yet.
+        let there = File::open(path).ok().and_then(|file| id_of(&file));
+        if there.is_some()
+            && (there == stdout || outputs.iter().any(|(other, _)| id(*other) == there))
+        {
+            return Err(twice(&path.display().to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// Whether two paths lead to one file.
@@ -151,121 +255,29 @@ fn id_of(file: &File) -> Option<(u64, u64)> {
     metadata.is_file().then_some((metadata.dev(), metadata.ino()))
 }
 
-/// The same of an output's.
-fn id(output: &Output) -> Option<(u64, u64)> {
-    id_of(output.file.as_ref()?)
-}
+#[cfg(test)]
+mod tests {
+    use super::{Emit, INSTRUMENTS, KINDS};
 
-/// Refuses two outputs to one file, of which only a mixture would be left.
-pub(crate) fn all_different(outputs: &[Output]) -> Result<(), Failure> {
-    // A shell may have led it to the same file.
-    let stdout = io::stdout().as_fd().try_clone_to_owned();
-    let stdout = stdout.ok().and_then(|stdout| id_of(&stdout.into()));
-    for (i, output) in outputs.iter().enumerate() {
-        if id(output).is_some() && outputs[..i].iter().any(|other| id(other) == id(output)) {
-            let name = &output.name;
-            return Err(Failure::Message(format!("{name} is named twice; name another file")));
-        }
-        if id(output).is_some_and(|id| stdout == Some(id)) {
-            let name = &output.name;
-            let why = "stdout goes there as well, with the guest's text; name another file";
-            return Err(Failure::Message(format!("cannot write {name}: {why}")));
+    #[test]
+    fn each_kind_is_read_by_its_name_and_no_two_have_one() {
+        for (i, kind) in KINDS.iter().enumerate() {
+            let emit: Emit = format!("{}=a=b", kind.name).parse().expect(kind.name);
+            assert_eq!((emit.kind, emit.file.as_deref()), (i, Some("a=b".as_ref())));
+            assert_eq!(kind.name.parse::<Emit>().is_err(), kind.not_stdout.is_some());
+            assert!("".parse::<Emit>().is_err());
         }
     }
-    let targets = || outputs.iter().filter_map(|output| output.target.as_ref());
-    for target in targets() {
-        // Nothing is open there yet.
-        let there = File::open(target.path()).ok().and_then(|file| id_of(&file));
-        if there.is_some() && (there == stdout || outputs.iter().any(|it| id(it) == there)) {
-            let name = target.path().display();
-            return Err(Failure::Message(format!("{name} is named twice; name another file")));
-        }
-    }
-    if targets().count() > 1 {
-        let why = "a snapshot is taken once; name one file, and copy that";
-        return Err(Failure::Message(format!("--emit snapshot: {why}")));
-    }
-    let records = outputs.iter().any(|output| output.kind == Kind::Log);
-    if records && targets().count() > 0 {
-        let why = "a run that is recorded cannot be gone back to; leave one of them out";
-        return Err(Failure::Message(format!("--emit snapshot with --emit log: {why}")));
-    }
-    if outputs.iter().filter(|output| output.kind == Kind::Log).count() > 1 {
-        let why = "a run is recorded once; name one log, and copy that";
-        return Err(Failure::Message(format!("--emit log: {why}")));
-    }
-    Ok(())
-}
 
-impl Output {
-    /// What it wants of the VM: a log is written as the run goes. `image` is the whole file.
-    pub(crate) fn equip<'b>(
-        &mut self,
-        builder: Builder<'b>,
-        image: &[u8],
-    ) -> Result<Builder<'b>, Failure> {
-        let Some(file) = self.file.take_if(|_| self.kind == Kind::Log) else { return Ok(builder) };
-        let file =
-            Patient::replacing(file).map_err(|error| Failure::writing(&self.name, &error))?;
-        let (recorder, recording) = replay::record(file, image);
-        self.recording = Some(recording);
-        Ok(builder.tape(recorder))
-    }
-
-    /// The guest says that it is ready: a snapshot is taken and written. Why not is said at the
-    /// end, since the run goes on.
-    pub(crate) fn keep(&mut self, vm: &mut Vm, image: &[u8]) {
-        let Some(target) = self.target.take() else { return };
-        let pagemap = self.pagemap.take().unwrap_or_else(Pagemap::open);
-        self.missing = match vm.snapshot_with(&pagemap) {
-            Ok(snapshot) => {
-                let written = target.write(&snapshot, image);
-                written.err().map(|error| Failure::writing(&self.name, &error))
-            }
-            Err(error) => Some(Failure::Message(format!("cannot take a snapshot: {error}"))),
-        };
-    }
-
-    /// Where a snapshot is to be put in place of an older one.
-    pub(crate) fn directory(&self) -> Option<&Path> {
-        self.target.as_ref()?.directory()
-    }
-
-    /// The run has failed on the host's side; a log is completed all the same.
-    /// `signal` is the one that stopped it, if one did.
-    pub(crate) fn abandon(self, signal: Option<i32>) -> Result<(), Failure> {
-        let done = self.recording.map_or(Ok(()), |recording| recording.finish(signal));
-        done.map_err(|error| Failure::writing(&self.name, &error))
-    }
-
-    pub(crate) fn write(self, ended: &Ended<'_>) -> Result<(), Failure> {
-        if self.kind == Kind::Log {
-            return self.abandon(ended.signal);
-        }
-        let Self { kind, name, file, pagemap, missing, .. } = self;
-        match (kind, file) {
-            (Kind::Snapshot, _) => missing.map_or(Ok(()), Err),
-            (Kind::Core, Some(mut file)) => {
-                let pagemap = pagemap.unwrap_or_else(Pagemap::open);
-                let space = inspect::core::write(ended.vm, ended.outcome, &pagemap, &mut file)
-                    .map_err(|error| Failure::Message(format!("{name}: {error}")))?;
-                match space {
-                    AddressSpace::Virtual => {}
-                    AddressSpace::Physical => say!(
-                        "  note: {name} has memory by guest-physical address: the page tables lead nowhere"
-                    ),
-                    _ => say!("  note: {name} is cut: the page tables map too much, or each other"),
-                }
-                Ok(())
-            }
-            (_, file) => {
-                // One line.
-                let line = format!("{}\n", json(ended));
-                let done = match file {
-                    Some(file) => output::replace(&file, line.as_bytes()),
-                    None => output::print(&line),
-                };
-                done.map_err(|error| Failure::writing(&name, &error))
+    #[test]
+    fn what_is_not_built_in_is_said_not_to_be() {
+        for name in INSTRUMENTS {
+            let found = format!("{name}=a").parse::<Emit>();
+            assert_eq!(found.is_ok(), KINDS.iter().any(|kind| kind.name == name), "{name}");
+            if let Err(why) = found
+                && cfg!(not(feature = "instruments"))
+            {
+                assert!(why.contains("--features instruments"), "{why}");
             }
         }
     }

@@ -39,7 +39,6 @@ mod expect;
 mod experiment;
 mod image_file;
 mod jail;
-mod json;
 mod limit;
 mod output;
 mod prepare;

@@ -94,23 +94,17 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// Writes to a file in place of what stands there.
-pub(crate) fn replace(file: &File, bytes: &[u8]) -> io::Result<()> {
-    // Only a plain file has a length to cut.
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    write_all(file, bytes)
-}
-
-/// A file that is written as a run goes: neither a signal nor a full pipe loses any of it.
+/// A file that is written piece by piece: neither a signal nor a full pipe loses any of it.
 #[derive(Debug)]
 pub(crate) struct Patient(File);
 
 impl Patient {
     /// In place of what stands there.
     pub(crate) fn replacing(file: File) -> io::Result<Self> {
-        replace(&file, &[])?;
+        // Only a plain file has a length to cut.
+        if file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
         Ok(Self(file))
     }
 }
@@ -125,10 +119,9 @@ impl Write for Patient {
     }
 }
 
-/// Writes to stdout.
-pub(crate) fn print(text: &str) -> io::Result<()> {
-    let file = io::stdout().as_fd().try_clone_to_owned()?;
-    write_all(&File::from(file), text.as_bytes())
+/// Stdout, as patient.
+pub(crate) fn stdout() -> io::Result<Patient> {
+    io::stdout().as_fd().try_clone_to_owned().map(|fd| Patient(fd.into()))
 }
 
 /// An open file without the buffering and the retrying of std's handles: a VM's signal can

@@ -65,7 +65,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;
     jail::enter(Some(Jail::new()), common, &options.log, None)?;
-    let outcome = vm.run()?;
+    let outcome = session.run(&mut vm, &[])?;
 
     let verdict = found.get();
     let recorded = match (&verdict, state) {

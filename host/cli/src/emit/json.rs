@@ -1,14 +1,43 @@
 //! `--emit json`: what a run came to, as one object.
 
+use super::sink::Sink;
+use super::{Kind, Output, Place, Wants};
+use crate::code::Failure;
 use crate::session::Ended;
 use inspect::{DebugInfo, Explanation, Frame, WalkEnd};
 use portcall::exit::ExitKind;
 use portcall::{End, Limit, registers};
 use serde_json::{Map, Value, json};
+use std::fs::File;
+
+pub(super) const KIND: Kind = Kind {
+    name: "json",
+    not_stdout: None,
+    once: None,
+    wants: Wants { counts: true, ..Wants::NOTHING },
+    open,
+};
+
+struct Json(Sink);
+
+fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
+    Ok(Box::new(Json(Sink::open(place)?)))
+}
+
+impl Output for Json {
+    fn file(&self) -> Option<&File> {
+        self.0.file.as_ref()
+    }
+
+    fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure> {
+        // One line.
+        self.0.write(|to| writeln!(to, "{}", json(ended)))
+    }
+}
 
 /// A finished run as JSON. 64-bit values are strings in hexadecimal, since JSON's readers may
 /// take numbers for doubles; counts are numbers; times are microseconds.
-pub(crate) fn json(ended: &Ended<'_>) -> Value {
+fn json(ended: &Ended<'_>) -> Value {
     let (outcome, counts) = (ended.outcome, &ended.counts);
     let registers: Map<String, Value> = registers::named(&outcome.registers)
         .into_iter()
