@@ -341,6 +341,12 @@ impl Vm {
         Ok(self.bounds.reached())
     }
 
+    /// The guest was held for so long, by a debugger or a scheduler: that does not count for its
+    /// [`Limit::Time`](crate::Limit::Time).
+    pub fn stood_still(&mut self, time: Duration) {
+        self.bounds.stood_still(time);
+    }
+
     /// A handle by which other threads stop this VM.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
