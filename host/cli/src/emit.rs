@@ -6,11 +6,14 @@
 mod core;
 mod json;
 mod log;
+#[cfg(feature = "instruments")]
+mod profile;
 mod sink;
 mod snapshot;
 
 use crate::code::Failure;
 use crate::session::Ended;
+use inspect::drive::Driver;
 use portcall::{Builder, Vm};
 use std::fs::File;
 use std::io;
@@ -20,7 +23,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// All that can be emitted.
-const KINDS: &[Kind] = &[json::KIND, core::KIND, log::KIND, snapshot::KIND];
+const KINDS: &[Kind] = &[
+    json::KIND,
+    core::KIND,
+    log::KIND,
+    snapshot::KIND,
+    #[cfg(feature = "instruments")]
+    profile::KIND,
+];
 
 /// Those that are built in only with the feature `instruments`, for what they stand on takes long
 /// to compile. Each has its line in [`KINDS`] as well, behind that feature.
@@ -76,6 +86,16 @@ pub(crate) trait Output {
         Ok(builder)
     }
 
+    /// Whether it goes along with the run, as a driver.
+    fn drives(&self) -> bool {
+        false
+    }
+
+    /// What goes along with the run.
+    fn driver(&mut self) -> Option<&mut dyn Driver> {
+        None
+    }
+
     /// The guest says that it is ready. What goes wrong is said at the end: the run goes on.
     fn keep(&mut self, vm: &mut Vm, image: &[u8]) {
         let _ = (vm, image);
@@ -101,6 +121,19 @@ struct Place {
     name: String,
     /// `None` for stdout.
     path: Option<PathBuf>,
+    settings: Settings,
+}
+
+/// What the options say besides.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the instruments read it"))]
+pub(crate) struct Settings {
+    /// What the guest is called.
+    pub(crate) guest: String,
+    /// Samples a second.
+    pub(crate) profile_rate: u32,
+    /// Where the sources lie whose lines are wanted; `None` for all.
+    pub(crate) coverage_of: Option<Vec<PathBuf>>,
 }
 
 /// One `--emit`.
@@ -184,20 +217,25 @@ impl Emit {
     }
 
     /// Opens it; `input` is the file that the run is made of.
-    fn open(&self, input: &Path) -> Result<Box<dyn Output>, Failure> {
+    fn open(&self, input: &Path, settings: &Settings) -> Result<Box<dyn Output>, Failure> {
         let name = self.name();
         if self.file.as_ref().is_some_and(|path| is_same(path, input)) {
             let why = format!("{name} is what is to be run; name another file");
             return Err(Failure::Message(why));
         }
-        (self.kind().open)(Place { name, path: self.file.clone() })
+        (self.kind().open)(Place { name, path: self.file.clone(), settings: settings.clone() })
     }
 }
 
 /// Opens all of them; `input` is the file that the run is made of. Refuses what would leave only a
 /// mixture behind.
-pub(crate) fn open(emit: &[Emit], input: &Path) -> Result<Vec<Box<dyn Output>>, Failure> {
-    let outputs = emit.iter().map(|emit| emit.open(input)).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn open(
+    emit: &[Emit],
+    input: &Path,
+    settings: &Settings,
+) -> Result<Vec<Box<dyn Output>>, Failure> {
+    let open = |emit: &Emit| emit.open(input, settings);
+    let outputs = emit.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<_> = outputs.iter().map(|it| &**it).zip(emit.iter().map(Emit::name)).collect();
     all_different(&named)?;
     if emit.iter().any(Emit::records) && emit.iter().any(Emit::keeps) {

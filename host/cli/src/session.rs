@@ -2,19 +2,20 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Output};
+use crate::emit::{self, Emit, Output, Settings};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::limit;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
+use inspect::drive::{Drive, Pace, Turn};
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
 use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The options of both.
@@ -41,6 +42,15 @@ pub(crate) struct Common {
     /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
+
+    /// Samples a second for --emit profile, from 1 to 10000.
+    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    profile_rate: u32,
+
+    /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
+    /// [default: the current directory].
+    #[arg(long, value_name = "PATH|all")]
+    coverage_of: Vec<PathBuf>,
 
     /// Shows the twelve steps as they happen, with their ioctls.
     #[arg(long)]
@@ -81,6 +91,16 @@ impl Common {
     /// Whether the image is wanted with its symbols, or to be put into a log.
     pub(crate) fn wants_whole_image(&self) -> bool {
         self.emit.iter().any(Emit::wants_image) || self.expect.iter().any(Expectation::symbols)
+    }
+
+    /// What outputs want to know besides.
+    fn settings(&self, input: &Path) -> Settings {
+        let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
+        Settings {
+            guest: input.file_name().unwrap_or_default().display().to_string(),
+            profile_rate: self.profile_rate,
+            coverage_of: (!all).then(|| self.coverage_of.clone()),
+        }
     }
 
     /// Whether little is to be said.
@@ -140,7 +160,7 @@ impl<'a> Session<'a> {
         if common.keeps() {
             signals::hold();
         }
-        let outputs = emit::open(&common.emit, input)?;
+        let outputs = emit::open(&common.emit, input, &common.settings(input))?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         Ok(Self { common, image, ring, start, outputs, watch, counter })
@@ -187,6 +207,9 @@ impl<'a> Session<'a> {
     /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
     /// whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        if self.outputs.iter().any(|output| output.drives()) {
+            return self.drive(vm, image);
+        }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
                 && let Some(outcome) = vm.outcome()?
@@ -196,6 +219,29 @@ impl<'a> Session<'a> {
             self.outputs.iter_mut().for_each(|output| output.keep(vm, image));
         }
         Ok(vm.run()?)
+    }
+
+    /// The same with those that go along.
+    fn drive(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let (driving, others): (Vec<_>, Vec<_>) =
+            self.outputs.iter_mut().partition(|output| output.drives());
+        let mut drivers: Vec<_> =
+            driving.into_iter().filter_map(|output| output.driver()).collect();
+        let mut drive = Drive::new(vm, &mut drivers);
+        if self.common.keeps() {
+            while !drive.vm().is_ready() {
+                if let Turn::End(_) = drive.turn(Pace::Run)?
+                    && let Some(outcome) = drive.vm().outcome()?
+                {
+                    return Ok(outcome);
+                }
+            }
+            // What is kept has none of the drivers' breakpoints in it.
+            drive.scene().without_breakpoints(|vm| {
+                others.into_iter().for_each(|output| output.keep(vm, image));
+            });
+        }
+        Ok(drive.run()?)
     }
 
     /// Where a snapshot is to be put in place of an older one.
@@ -243,7 +289,7 @@ impl<'a> Session<'a> {
             None
         };
         let ended =
-            Ended { vm, outcome, code, signal, counts, instructions, unmet, explanation, file };
+            Ended { vm, image: self.image, outcome, code, signal, counts, instructions, unmet, explanation, file };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }
@@ -266,6 +312,8 @@ impl<'a> Session<'a> {
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
+    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "instruments read it"))]
+    pub(crate) image: &'a Image<'a>,
     pub(crate) outcome: &'a Outcome,
     /// The process code, expectations looked at.
     pub(crate) code: u8,
@@ -278,7 +326,7 @@ pub(crate) struct Ended<'a> {
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
-    #[expect(dead_code, reason = "the first kind that wants symbols is still to come")]
+    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "instruments read it"))]
     pub(crate) file: Vec<u8>,
 }
 

@@ -13,6 +13,8 @@ mod dwarf;
 mod explain;
 mod kind;
 mod mappings;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod refusal;
 mod render;
 mod space;
