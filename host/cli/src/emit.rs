@@ -4,6 +4,8 @@
 //! grammar, where they may go, and which of them go together.
 
 mod core;
+#[cfg(feature = "instruments")]
+mod coverage;
 mod json;
 mod log;
 #[cfg(feature = "instruments")]
@@ -30,6 +32,8 @@ const KINDS: &[Kind] = &[
     snapshot::KIND,
     #[cfg(feature = "instruments")]
     profile::KIND,
+    #[cfg(feature = "instruments")]
+    coverage::KIND,
 ];
 
 /// Those that are built in only with the feature `instruments`, for what they stand on takes long
@@ -61,11 +65,19 @@ struct Wants {
     records: bool,
     /// The guest as it is when it is ready.
     keeps: bool,
+    /// To go along with the run, as a driver.
+    drives: bool,
 }
 
 impl Wants {
-    const NOTHING: Self =
-        Self { counts: false, image: false, symbols: false, records: false, keeps: false };
+    const NOTHING: Self = Self {
+        counts: false,
+        image: false,
+        symbols: false,
+        records: false,
+        keeps: false,
+        drives: false,
+    };
 }
 
 /// One that is open: what it does while a guest runs, and afterwards.
@@ -86,12 +98,7 @@ pub(crate) trait Output {
         Ok(builder)
     }
 
-    /// Whether it goes along with the run, as a driver.
-    fn drives(&self) -> bool {
-        false
-    }
-
-    /// What goes along with the run.
+    /// What goes along with the run, as a driver.
     fn driver(&mut self) -> Option<&mut dyn Driver> {
         None
     }
@@ -214,6 +221,11 @@ impl Emit {
     /// Whether it is a snapshot.
     pub(crate) fn keeps(&self) -> bool {
         self.kind().wants.keeps
+    }
+
+    /// Whether it goes along with the run, as a driver.
+    pub(crate) fn drives(&self) -> bool {
+        self.kind().wants.drives
     }
 
     /// Opens it; `input` is the file that the run is made of.

@@ -33,6 +33,8 @@ macro_rules! say {
 mod allow;
 mod code;
 mod count;
+#[cfg(feature = "instruments")]
+mod coverage;
 mod doctor;
 mod emit;
 mod expect;
@@ -72,6 +74,9 @@ enum Stock {
     Run(run::Options),
     /// Runs a recorded guest again, with no handlers, and reports the first difference.
     Replay(replay::Options),
+    /// Puts together what several runs have reached of their sources.
+    #[cfg(feature = "instruments")]
+    Coverage(coverage::Options),
     /// Says whether guests can run on this machine, and what to do if not.
     Doctor,
 }
@@ -83,6 +88,8 @@ pub fn main() -> u8 {
     start(std::env::args_os(), |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
         Stock::Replay(options) => replay::replay(&options),
+        #[cfg(feature = "instruments")]
+        Stock::Coverage(options) => coverage::coverage(&options),
         Stock::Doctor => doctor::doctor(),
     })
 }

@@ -93,6 +93,11 @@ impl Common {
         self.emit.iter().any(Emit::wants_image) || self.expect.iter().any(Expectation::symbols)
     }
 
+    /// Whether something goes along with the run as a driver.
+    pub(crate) fn drives(&self) -> bool {
+        self.emit.iter().any(Emit::drives)
+    }
+
     /// What outputs want to know besides.
     fn settings(&self, input: &Path) -> Settings {
         let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
@@ -207,7 +212,7 @@ impl<'a> Session<'a> {
     /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
     /// whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
-        if self.outputs.iter().any(|output| output.drives()) {
+        if self.common.drives() {
             return self.drive(vm, image);
         }
         if self.common.keeps() {
@@ -223,10 +228,14 @@ impl<'a> Session<'a> {
 
     /// The same with those that go along.
     fn drive(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
-        let (driving, others): (Vec<_>, Vec<_>) =
-            self.outputs.iter_mut().partition(|output| output.drives());
-        let mut drivers: Vec<_> =
-            driving.into_iter().filter_map(|output| output.driver()).collect();
+        let (mut drivers, mut others) = (Vec::new(), Vec::new());
+        for output in &mut self.outputs {
+            if output.driver().is_some() {
+                drivers.extend(output.driver());
+            } else {
+                others.push(output);
+            }
+        }
         let mut drive = Drive::new(vm, &mut drivers);
         if self.common.keeps() {
             while !drive.vm().is_ready() {
@@ -288,8 +297,18 @@ impl<'a> Session<'a> {
         } else {
             None
         };
-        let ended =
-            Ended { vm, image: self.image, outcome, code, signal, counts, instructions, unmet, explanation, file };
+        let ended = Ended {
+            vm,
+            image: self.image,
+            outcome,
+            code,
+            signal,
+            counts,
+            instructions,
+            unmet,
+            explanation,
+            file,
+        };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }

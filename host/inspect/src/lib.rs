@@ -7,6 +7,8 @@
 
 pub mod breakpoints;
 pub mod core;
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod disasm;
 pub mod drive;
 mod dwarf;

@@ -24,6 +24,8 @@ pub(crate) enum Whose {
     Threads,
     /// Those that take a snapshot, and put it into a file.
     Snapshots,
+    /// Those that stop the guest at breakpoints, or step it.
+    Traps,
 }
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
@@ -59,6 +61,13 @@ const REQUESTS: &[c_uint] = &[
     TCGETS2,       // the same
 ];
 
+/// How KVM treats breakpoints and single steps.
+const KVM_SET_GUEST_DEBUG: c_uint = 0x4048_ae9b;
+
+/// The same where the guest has breakpoints.
+const TRAP_REQUESTS: &[c_uint] =
+    &[KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS, KVM_SET_REGS, KVM_SET_GUEST_DEBUG, 0x5401, TCGETS2];
+
 /// The same where a snapshot is taken, with all that reads a vCPU; and KVM_SET_MSRS, by which it is
 /// found out which MSRs can be set.
 const SNAPSHOT_REQUESTS: &[c_uint] = &[
@@ -68,14 +77,15 @@ const SNAPSHOT_REQUESTS: &[c_uint] = &[
     KVM_SET_REGS,
     0x5401,
     TCGETS2,
-    0xc004_ae02, // KVM_GET_MSR_INDEX_LIST
-    0xc008_ae88, // KVM_GET_MSRS
-    0x4008_ae89, // KVM_SET_MSRS
-    0x8004_ae98, // KVM_GET_MP_STATE
-    0x8040_ae9f, // KVM_GET_VCPU_EVENTS
-    0x8080_aea1, // KVM_GET_DEBUGREGS
-    0x9000_aea4, // KVM_GET_XSAVE
-    0x8188_aea6, // KVM_GET_XCRS
+    0xc004_ae02,         // KVM_GET_MSR_INDEX_LIST
+    0xc008_ae88,         // KVM_GET_MSRS
+    0x4008_ae89,         // KVM_SET_MSRS
+    0x8004_ae98,         // KVM_GET_MP_STATE
+    0x8040_ae9f,         // KVM_GET_VCPU_EVENTS
+    0x8080_aea1,         // KVM_GET_DEBUGREGS
+    0x9000_aea4,         // KVM_GET_XSAVE
+    0x8188_aea6,         // KVM_GET_XCRS
+    KVM_SET_GUEST_DEBUG, // of a guest that has breakpoints as well
 ];
 
 /// A mapping that can be executed is what code that was smuggled in would need.
@@ -114,6 +124,10 @@ const fn of_snapshots(number: c_long, when: When) -> Call {
     Call { number, when, whose: Whose::Snapshots }
 }
 
+const fn of_traps(number: c_long, when: When) -> Call {
+    Call { number, when, whose: Whose::Traps }
+}
+
 /// The one that is made at every exit of a guest's.
 pub(crate) const HOT: c_long = libc::SYS_ioctl;
 
@@ -126,6 +140,8 @@ pub(crate) const CALLS: &[Call] = &[
     of_snapshots(libc::SYS_fsync, Always), // the file is on the disk before it has its name
     of_snapshots(libc::SYS_renameat, Always), // it takes the old one's place
     of_snapshots(libc::SYS_unlink, Always), // it is removed where there is no snapshot
+    // A guest with breakpoints.
+    of_traps(HOT, OneOf(1, TRAP_REQUESTS)), // see there
     // The guest runs.
     call(HOT, OneOf(1, REQUESTS)),         // see there
     call(libc::SYS_clock_gettime, Always), // limits, counters; no call where the vDSO has a clock

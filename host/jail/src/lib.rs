@@ -64,6 +64,7 @@ pub struct Jail {
     also: Vec<c_long>,
     beside_threads: bool,
     snapshots: bool,
+    traps: bool,
     renaming: Vec<PathBuf>,
 }
 
@@ -98,6 +99,12 @@ impl Jail {
     /// Snapshots of the guest can be taken, and what is open already brought to the disk.
     pub const fn snapshots(mut self) -> Self {
         self.snapshots = true;
+        self
+    }
+
+    /// The guest can have breakpoints, and be stepped (KVM_SET_GUEST_DEBUG).
+    pub const fn traps(mut self) -> Self {
+        self.traps = true;
         self
     }
 
@@ -148,8 +155,8 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        let (also, snapshots) = (&self.also, self.snapshots);
-        filter::install(&filter::Wanted { reading, writing, threads, snapshots, also })?;
+        let (also, snapshots, traps) = (&self.also, self.snapshots, self.traps);
+        filter::install(&filter::Wanted { reading, writing, threads, snapshots, traps, also })?;
         Ok(Covers { landlock })
     }
 }

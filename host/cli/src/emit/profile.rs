@@ -14,7 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "profile",
     not_stdout: Some("how it is written follows from the file's name: name one, profile=FILE.svg"),
     once: Some("samples are taken once; name one file, FILE.svg or FILE.folded"),
-    wants: Wants { image: true, symbols: true, ..Wants::NOTHING },
+    wants: Wants { image: true, symbols: true, drives: true, ..Wants::NOTHING },
     open,
 };
 
@@ -56,10 +56,6 @@ impl Output for Profile {
         let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
         let profiler = self.profiler.insert(Profiler::new(self.rate, &image, file));
         Ok(builder.tick(profiler.period()))
-    }
-
-    fn drives(&self) -> bool {
-        true
     }
 
     fn driver(&mut self) -> Option<&mut dyn Driver> {

@@ -71,7 +71,8 @@ impl Profile {
         options.deterministic = true;
         // An SVG in a page has the font of whoever looks at it.
         options.font_type = "monospace".to_owned();
-        let lines: Vec<_> = lines.iter().map(|(stack, micros)| format!("{stack} {micros}")).collect();
+        let lines: Vec<_> =
+            lines.iter().map(|(stack, micros)| format!("{stack} {micros}")).collect();
         flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), to)
     }
 }
@@ -138,7 +139,8 @@ impl Names<'_, '_, '_> {
                     return STUBS.to_owned();
                 }
                 let section = symbols.section_at(address);
-                section.map_or_else(|| UNKNOWN.to_owned(), |it| plain(&format!("{address:#x} {it}")))
+                section
+                    .map_or_else(|| UNKNOWN.to_owned(), |it| plain(&format!("{address:#x} {it}")))
             };
             named.map(|name| name.map_or_else(unnamed, |name| plain(&name))).collect()
         })

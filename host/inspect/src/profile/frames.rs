@@ -51,7 +51,12 @@ impl Rules {
             let mut table = EhFrame::new(bytes, LittleEndian);
             table.set_address_size(8);
             let text = address(".text").unwrap_or(0);
-            take(&table, &BaseAddresses::default().set_eh_frame(at).set_text(text), bias, &mut rules);
+            take(
+                &table,
+                &BaseAddresses::default().set_eh_frame(at).set_text(text),
+                bias,
+                &mut rules,
+            );
         }
         rules.sort_by_key(|rule| rule.start);
         Self(rules)
@@ -196,4 +201,3 @@ impl Frames<'_> {
 
 /// The page of the stack that was read last: its number, and where it is.
 type Page = Option<(u64, u64)>;
-
