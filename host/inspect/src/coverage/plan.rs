@@ -6,12 +6,15 @@ use crate::symbols::demangled;
 use goblin::elf::sym;
 use portcall::Image;
 use portcall::sections::Sections;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
 /// The most places that are looked at; more is no compiler's.
 const MAX_PLACES: usize = 1 << 20;
+
+/// The most lines that begin at one of them.
+const MAX_LINES: usize = 64;
 
 /// The most functions.
 const MAX_FUNCTIONS: usize = 1 << 18;
@@ -20,8 +23,8 @@ const MAX_FUNCTIONS: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub struct Plan {
     files: Vec<PathBuf>,
-    /// By address: files and lines.
-    places: BTreeMap<u64, BTreeSet<(u32, u32)>>,
+    /// By address: files and lines, in the table's order.
+    places: BTreeMap<u64, Vec<(u32, u32)>>,
     /// By address: a file, a line, and the name of the function that begins there.
     functions: BTreeMap<u64, (u32, u32, String)>,
     left_out: usize,
@@ -75,17 +78,18 @@ impl Plan {
         self.left_out = before - self.places.len();
     }
 
-    /// A function is where the line is at which its first instruction is.
+    /// A function is where the first line is that begins in it.
     fn name_functions(&mut self, sections: &Sections<'_>, bias: u64) {
         let functions = sections.symbols().filter(|(_, it)| it.st_type() == sym::STT_FUNC);
         for (name, symbol) in functions.take(MAX_FUNCTIONS) {
-            let address = symbol.st_value.wrapping_add(bias);
-            // Of several lines there the least is that of the function; others were inlined.
-            if let Some(lines) = self.places.get(&address)
+            let start = symbol.st_value.wrapping_add(bias);
+            let end = start.saturating_add(symbol.st_size.max(1));
+            // The function's own line comes first; others were inlined.
+            if let Some((address, lines)) = self.places.range(start..end).next()
                 && let Some((file, line)) = lines.first()
             {
                 let name = demangled(name).chars().map(portcall::printable).collect();
-                self.functions.insert(address, (*file, *line, name));
+                self.functions.insert(*address, (*file, *line, name));
             }
         }
     }
@@ -152,7 +156,10 @@ impl<F: Fn(&Path) -> bool> Reading<F> {
                 self.number(&path_of(dwarf, unit, header, file)?)
             });
             if let Some(number) = *number {
-                self.plan.places.entry(address).or_default().insert((number, line));
+                let lines = self.plan.places.entry(address).or_default();
+                if lines.len() < MAX_LINES && !lines.contains(&(number, line)) {
+                    lines.push((number, line));
+                }
             }
             if self.plan.places.len() > MAX_PLACES {
                 return Err(dwarf::TOO_MUCH);
