@@ -238,6 +238,42 @@ impl<'a> Drive<'a> {
         Scene { vm: self.vm, breakpoints: &mut self.breakpoints, owner }
     }
 
+    /// The VM and the table.
+    #[cfg(feature = "gdb")]
+    pub(crate) fn parts(&mut self) -> (&mut Vm, &mut Breakpoints) {
+        (self.vm, &mut self.breakpoints)
+    }
+
+    /// Takes all breakpoints of who turns away, those of the processor's too.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub fn release(&mut self) -> Result<(), Error> {
+        self.breakpoints.remove_all(self.vm.memory(), Owner(self.drivers.len()));
+        self.set_hardware([0; HARDWARE], 0).map_err(|it| no_step(&it))
+    }
+
+    /// Brings the guest between two instructions, where an exit or a tick has left it inside of one
+    /// or in the host's own stub; what came of it, if something did.
+    ///
+    /// # Errors
+    /// The host failed.
+    pub fn settle(&mut self) -> Result<Option<Turn>, Error> {
+        while self.vm.fault().is_none()
+            && self.vm.layout().stubs.contains(&self.vm.registers()?.rip)
+        {
+            match self.turn(Pace::Run)? {
+                Turn::Exit(_) | Turn::Interrupted => {}
+                turn => return Ok(Some(turn)),
+            }
+        }
+        let failed = self.vm.complete().err();
+        if let Some(outcome) = self.vm.outcome()? {
+            return self.what(Stop::End(outcome.end), Pace::Run).map(Some);
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
     /// Tells the drivers that the run begins; the first turn does, where nobody has before.
     ///
     /// # Errors
