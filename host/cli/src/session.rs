@@ -4,14 +4,16 @@ use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output};
 use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::gdb::{Debugger, Gdb};
 use crate::limit;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
+use inspect::drive::{Driver, Scene};
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
+use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -54,6 +56,12 @@ pub(crate) struct Common {
     #[arg(long)]
     backtrace: bool,
 
+    /// Waits for gdb, with the guest held at its entry: at a free port of the loopback interface, or
+    /// at PORT, ADDRESS:PORT or unix:PATH. Time in which gdb has the guest held does not count for
+    /// --timeout.
+    #[arg(long, value_name = "PLACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    gdb: Option<Gdb>,
+
     /// Says nothing about a run that went well.
     #[arg(long)]
     quiet: bool,
@@ -93,6 +101,11 @@ impl Common {
         !self.no_jail
     }
 
+    /// Whether a debugger is waited for.
+    pub(crate) const fn is_debugged(&self) -> bool {
+        self.gdb.is_some()
+    }
+
     /// Whether a log is asked for.
     pub(crate) fn records(&self) -> bool {
         self.emit.iter().any(Emit::records)
@@ -119,6 +132,7 @@ pub(crate) struct Session<'a> {
     outputs: Vec<Box<dyn Output>>,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
+    debugger: Option<Debugger>,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -143,7 +157,8 @@ impl<'a> Session<'a> {
         let outputs = emit::open(&common.emit, input)?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
-        Ok(Self { common, image, ring, start, outputs, watch, counter })
+        let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
+        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger })
     }
 
     /// Where the guest's text goes.
@@ -159,7 +174,10 @@ impl<'a> Session<'a> {
         file: &[u8],
     ) -> Result<Builder<'b>, Failure> {
         for limit in self.common.limits() {
-            if let Limit::Time(timeout) = limit {
+            if let Limit::Time(timeout) = limit
+                // Which holds no longer than the guest is held.
+                && self.debugger.is_none()
+            {
                 output::set_deadline(timeout);
             }
             builder = builder.limit(limit);
@@ -169,6 +187,9 @@ impl<'a> Session<'a> {
         }
         if let Some(counter) = &self.counter {
             builder = builder.observe(counter.clone());
+        }
+        if let Some(debugger) = &self.debugger {
+            builder = debugger.equip(builder);
         }
         for output in &mut self.outputs {
             builder = output.equip(builder, file)?;
@@ -184,9 +205,21 @@ impl<'a> Session<'a> {
         Ok(Ready { signals, kvm_stats })
     }
 
+    /// Waits for the debugger, if one is asked for: in the jail it could not be let in any more.
+    /// `input` is the file that the run is made of.
+    pub(crate) fn attach(&mut self, kvm: &Kvm, vm: &Vm, input: &Path) -> Result<(), Failure> {
+        let Some(debugger) = &mut self.debugger else { return Ok(()) };
+        debugger.attach(kvm, self.ring, vm, input)
+    }
+
     /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
     /// whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        if let Some(debugger) = &mut self.debugger {
+            let mut keeper =
+                Keeper { outputs: &mut self.outputs, image, keeps: self.common.keeps() };
+            return Ok(debugger.run(vm, self.image, &mut keeper)?);
+        }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
                 && let Some(outcome) = vm.outcome()?
@@ -220,7 +253,9 @@ impl<'a> Session<'a> {
         whole: impl FnOnce() -> Result<Vec<u8>, Failure>,
     ) -> Result<u8, Failure> {
         let time = self.start.elapsed();
-        let signal = ready.signals.over(&outcome.end);
+        let killed = self.debugger.as_ref().is_some_and(Debugger::has_killed);
+        let killed = (killed && outcome.end == End::Stopped).then_some(libc::SIGKILL);
+        let signal = ready.signals.over(&outcome.end).or(killed);
         let own = recorded.unwrap_or_else(|| code::of(&outcome.end, signal));
         let counts = self.counter.as_ref().map(Counter::counts).unwrap_or_default();
         let seen = Seen {
@@ -280,6 +315,26 @@ pub(crate) struct Ended<'a> {
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
     #[expect(dead_code, reason = "the first kind that wants symbols is still to come")]
     pub(crate) file: Vec<u8>,
+}
+
+/// Takes the snapshot of a guest that others drive.
+struct Keeper<'a> {
+    outputs: &'a mut [Box<dyn Output>],
+    image: &'a [u8],
+    /// Until it is taken.
+    keeps: bool,
+}
+
+impl Driver for Keeper<'_> {
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        if self.keeps && matches!(stop, Stop::Exit(_)) && scene.vm.is_ready() {
+            self.keeps = false;
+            scene.without_breakpoints(|vm| {
+                self.outputs.iter_mut().for_each(|output| output.keep(vm, self.image));
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Stdout, and what an expectation looks at on the way.

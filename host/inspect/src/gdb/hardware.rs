@@ -28,7 +28,7 @@ impl Ability {
         let image = Image::flat(&code)?;
         let stops = |slot| -> Result<bool, Error> {
             let mut vm = Vm::builder(kvm, &image).memory(2 << 20).ring(ring).build()?;
-            let mut drive = Drive::new(&mut vm, &mut []);
+            let mut drive = Drive::new(&mut vm, Vec::new());
             let mut slots = Slots::default();
             slots.0[0] = Some(slot);
             let is_set = drive.set_hardware(slots.addresses(), slots.control()).is_ok();

@@ -1,7 +1,7 @@
 //! Where a client connects, and waiting for it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,8 +14,8 @@ use std::time::Duration;
 pub enum Place {
     /// By TCP. Without an address on the loopback interface alone, at port 0 where one is free.
     Tcp {
-        /// The name or number, if one was said.
-        address: Option<String>,
+        /// The address, if one was said.
+        address: Option<IpAddr>,
         /// The port.
         port: u16,
     },
@@ -41,10 +41,15 @@ impl FromStr for Place {
         }
         let (address, port) = match text.rsplit_once(':') {
             None => (None, text),
-            Some(("", _)) => {
-                return Err("it has no address before the port; PORT alone is loopback".to_owned());
+            Some((address, port)) => {
+                let number = address.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+                let number = number.unwrap_or(address).parse().map_err(|_| {
+                    format!(
+                        "{address:?} is no address in numbers; say 127.0.0.1:1234 or [::1]:1234"
+                    )
+                })?;
+                (Some(number), port)
             }
-            Some((address, port)) => (Some(address.to_owned()), port),
         };
         let port = port.parse().map_err(|_| {
             format!("{port} is no port (0 to 65535); say PORT, ADDRESS:PORT or unix:PATH")
@@ -104,23 +109,14 @@ impl Listener {
         match place {
             Place::Unix(path) => Self::unix(path),
             Place::Tcp { address, port } => {
-                let name = address.as_deref();
-                let shown = format!("{}:{port}", name.unwrap_or("127.0.0.1"));
+                let at = SocketAddr::new(address.unwrap_or(Ipv4Addr::LOCALHOST.into()), *port);
                 let listen = || {
-                    let listener = match name {
-                        None => TcpListener::bind((Ipv4Addr::LOCALHOST, *port))?,
-                        Some(name) => {
-                            let name = name.trim_start_matches('[').trim_end_matches(']');
-                            TcpListener::bind(
-                                &*(name, *port).to_socket_addrs()?.collect::<Vec<_>>(),
-                            )?
-                        }
-                    };
+                    let listener = TcpListener::bind(at)?;
                     listener.set_nonblocking(true)?;
                     let at = listener.local_addr()?;
                     Ok(Self(Socket::Tcp(listener, at)))
                 };
-                listen().map_err(|source| PlaceError::Listen { place: shown, source })
+                listen().map_err(|source| PlaceError::Listen { place: at.to_string(), source })
             }
         }
     }
@@ -299,11 +295,11 @@ mod tests {
     #[test]
     fn loopback_is_meant_where_no_address_is_said() {
         let tcp = |address: Option<&str>, port| {
-            Ok(Place::Tcp { address: address.map(str::to_owned), port })
+            Ok(Place::Tcp { address: address.map(|it| it.parse().expect("numbers")), port })
         };
         assert_eq!("1234".parse(), tcp(None, 1234));
         assert_eq!("0.0.0.0:1".parse(), tcp(Some("0.0.0.0"), 1));
-        assert_eq!("[::1]:1".parse(), tcp(Some("[::1]"), 1));
+        assert_eq!("[::1]:1".parse(), tcp(Some("::1"), 1));
         assert_eq!("unix:a:b".parse(), Ok(Place::Unix("a:b".into())));
         for wrong in ["", "x", "65536", ":1", "unix:", "a:b", "-1"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong:?}");
