@@ -18,6 +18,9 @@ pub(crate) fn enter(
     if let Some(directory) = snapshot {
         jail = jail.snapshots().rename_beneath(directory);
     }
+    if common.is_debugged() {
+        jail = jail.debugger();
+    }
     if common.drives() {
         jail = jail.traps();
     }

@@ -4,15 +4,16 @@ use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output, Settings};
 use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::gdb::{Debugger, Gdb};
 use crate::limit;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
-use inspect::drive::{Drive, Pace, Turn};
+use inspect::drive::{Drive, Driver, Scene};
 use inspect::{Explanation, KvmKind};
 use portcall::sys::KvmStats;
-use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
+use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,12 @@ pub(crate) struct Common {
     /// Shows where the guest was also where it ended well.
     #[arg(long)]
     backtrace: bool,
+
+    /// Waits for gdb, with the guest held at its entry: at a free port of the loopback interface, or
+    /// at PORT, ADDRESS:PORT or unix:PATH. Time in which gdb has the guest held does not count for
+    /// --timeout.
+    #[arg(long, value_name = "PLACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    gdb: Option<Gdb>,
 
     /// Says nothing about a run that went well.
     #[arg(long)]
@@ -118,6 +125,11 @@ impl Common {
         !self.no_jail
     }
 
+    /// Whether a debugger is waited for.
+    pub(crate) const fn is_debugged(&self) -> bool {
+        self.gdb.is_some()
+    }
+
     /// Whether a log is asked for.
     pub(crate) fn records(&self) -> bool {
         self.emit.iter().any(Emit::records)
@@ -144,6 +156,7 @@ pub(crate) struct Session<'a> {
     outputs: Vec<Box<dyn Output>>,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
+    debugger: Option<Debugger>,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -168,7 +181,8 @@ impl<'a> Session<'a> {
         let outputs = emit::open(&common.emit, input, &common.settings(input))?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
-        Ok(Self { common, image, ring, start, outputs, watch, counter })
+        let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
+        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger })
     }
 
     /// Where the guest's text goes.
@@ -184,7 +198,10 @@ impl<'a> Session<'a> {
         file: &[u8],
     ) -> Result<Builder<'b>, Failure> {
         for limit in self.common.limits() {
-            if let Limit::Time(timeout) = limit {
+            if let Limit::Time(timeout) = limit
+                // Which holds no longer than the guest is held.
+                && self.debugger.is_none()
+            {
                 output::set_deadline(timeout);
             }
             builder = builder.limit(limit);
@@ -194,6 +211,9 @@ impl<'a> Session<'a> {
         }
         if let Some(counter) = &self.counter {
             builder = builder.observe(counter.clone());
+        }
+        if let Some(debugger) = &self.debugger {
+            builder = debugger.equip(builder);
         }
         for output in &mut self.outputs {
             builder = output.equip(builder, file)?;
@@ -209,11 +229,31 @@ impl<'a> Session<'a> {
         Ok(Ready { signals, kvm_stats })
     }
 
+    /// Waits for the debugger, if one is asked for: in the jail it could not be let in any more.
+    /// `input` is the file that the run is made of.
+    pub(crate) fn attach(&mut self, kvm: &Kvm, vm: &Vm, input: &Path) -> Result<(), Failure> {
+        let Some(debugger) = &mut self.debugger else { return Ok(()) };
+        debugger.attach(kvm, self.ring, vm, input)
+    }
+
     /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
     /// whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
-        if self.common.drives() {
-            return self.drive(vm, image);
+        let (mut drivers, mut others): (Vec<&mut dyn Driver>, Vec<_>) = (Vec::new(), Vec::new());
+        for output in &mut self.outputs {
+            if output.driver().is_some() {
+                drivers.extend(output.driver());
+            } else {
+                others.push(output);
+            }
+        }
+        if self.debugger.is_some() || !drivers.is_empty() {
+            let mut keeper = Keeper { outputs: others, image, keeps: self.common.keeps() };
+            drivers.push(&mut keeper);
+            return Ok(match &mut self.debugger {
+                Some(debugger) => debugger.run(vm, self.image, drivers)?,
+                None => Drive::new(vm, drivers).run()?,
+            });
         }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
@@ -224,33 +264,6 @@ impl<'a> Session<'a> {
             self.outputs.iter_mut().for_each(|output| output.keep(vm, image));
         }
         Ok(vm.run()?)
-    }
-
-    /// The same with those that go along.
-    fn drive(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
-        let (mut drivers, mut others) = (Vec::new(), Vec::new());
-        for output in &mut self.outputs {
-            if output.driver().is_some() {
-                drivers.extend(output.driver());
-            } else {
-                others.push(output);
-            }
-        }
-        let mut drive = Drive::new(vm, &mut drivers);
-        if self.common.keeps() {
-            while !drive.vm().is_ready() {
-                if let Turn::End(_) = drive.turn(Pace::Run)?
-                    && let Some(outcome) = drive.vm().outcome()?
-                {
-                    return Ok(outcome);
-                }
-            }
-            // What is kept has none of the drivers' breakpoints in it.
-            drive.scene().without_breakpoints(|vm| {
-                others.into_iter().for_each(|output| output.keep(vm, image));
-            });
-        }
-        Ok(drive.run()?)
     }
 
     /// Where a snapshot is to be put in place of an older one.
@@ -275,7 +288,9 @@ impl<'a> Session<'a> {
         whole: impl FnOnce() -> Result<Vec<u8>, Failure>,
     ) -> Result<u8, Failure> {
         let time = self.start.elapsed();
-        let signal = ready.signals.over(&outcome.end);
+        let killed = self.debugger.as_ref().is_some_and(Debugger::has_killed);
+        let killed = (killed && outcome.end == End::Stopped).then_some(libc::SIGKILL);
+        let signal = ready.signals.over(&outcome.end).or(killed);
         let own = recorded.unwrap_or_else(|| code::of(&outcome.end, signal));
         let counts = self.counter.as_ref().map(Counter::counts).unwrap_or_default();
         let seen = Seen {
@@ -347,6 +362,26 @@ pub(crate) struct Ended<'a> {
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
     #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "instruments read it"))]
     pub(crate) file: Vec<u8>,
+}
+
+/// Takes the snapshot of a guest that others drive.
+struct Keeper<'a> {
+    outputs: Vec<&'a mut Box<dyn Output>>,
+    image: &'a [u8],
+    /// Until it is taken.
+    keeps: bool,
+}
+
+impl Driver for Keeper<'_> {
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        if self.keeps && matches!(stop, Stop::Exit(_)) && scene.vm.is_ready() {
+            self.keeps = false;
+            scene.without_breakpoints(|vm| {
+                self.outputs.iter_mut().for_each(|output| output.keep(vm, self.image));
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Stdout, and what an expectation looks at on the way.

@@ -21,7 +21,7 @@
 //! let plan = Plan::of(&image, &file, |source| source.starts_with(&here)).expect("it has lines");
 //! let mut collector = Collector::new(plan);
 //! let mut vm = Vm::builder(&Kvm::open()?, &image).build()?;
-//! drive::run(&mut vm, &mut [&mut collector])?;
+//! drive::run(&mut vm, vec![&mut collector])?;
 //! collector.finish().write_lcov("hello", &mut std::io::stdout())?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -27,7 +27,7 @@
 //! let image = Image::flat(&[0xb9, 3, 0, 0, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4])?;
 //! let mut vm = Vm::builder(&Kvm::open()?, &image).memory(2 << 20).build()?;
 //! let mut times = Times(Gva(image.entry().0 + 5), 0);
-//! drive::run(&mut vm, &mut [&mut times])?;
+//! drive::run(&mut vm, vec![&mut times])?;
 //! assert_eq!(times.1, 3);
 //! # Ok::<(), Error>(())
 //! ```
@@ -194,7 +194,7 @@ pub enum Turn {
 /// A VM that is driven.
 pub struct Drive<'a> {
     vm: &'a mut Vm,
-    drivers: &'a mut [&'a mut dyn Driver],
+    drivers: Vec<&'a mut dyn Driver>,
     breakpoints: Breakpoints,
     /// Where the guest is at a breakpoint that all owners know of.
     known: Option<Gva>,
@@ -208,13 +208,13 @@ pub struct Drive<'a> {
 ///
 /// # Errors
 /// The host failed.
-pub fn run<'a>(vm: &'a mut Vm, drivers: &'a mut [&'a mut dyn Driver]) -> Result<Outcome, Error> {
+pub fn run<'a>(vm: &'a mut Vm, drivers: Vec<&'a mut dyn Driver>) -> Result<Outcome, Error> {
     Drive::new(vm, drivers).run()
 }
 
 impl<'a> Drive<'a> {
     /// Takes the wheel. The VM catches traps from here on.
-    pub fn new(vm: &'a mut Vm, drivers: &'a mut [&'a mut dyn Driver]) -> Self {
+    pub fn new(vm: &'a mut Vm, drivers: Vec<&'a mut dyn Driver>) -> Self {
         vm.catch_traps(true);
         Self {
             vm,
@@ -236,6 +236,45 @@ impl<'a> Drive<'a> {
     pub fn scene(&mut self) -> Scene<'_> {
         let owner = Owner(self.drivers.len());
         Scene { vm: self.vm, breakpoints: &mut self.breakpoints, owner }
+    }
+
+    /// The VM and the table.
+    #[cfg(feature = "gdb")]
+    pub(crate) fn parts(&mut self) -> (&mut Vm, &mut Breakpoints) {
+        (self.vm, &mut self.breakpoints)
+    }
+
+    /// Takes all breakpoints of who turns away, those of the processor's too.
+    ///
+    /// # Errors
+    /// KVM refuses.
+    pub fn release(&mut self) -> Result<(), Error> {
+        self.breakpoints.remove_all(self.vm.memory(), Owner(self.drivers.len()));
+        self.set_hardware([0; HARDWARE], 0).map_err(|it| no_step(&it))
+    }
+
+    /// Brings the guest between two instructions, where an exit or a tick has left it inside of one
+    /// or in the host's own stub; what came of it, if something did.
+    ///
+    /// # Errors
+    /// The host failed.
+    pub fn settle(&mut self) -> Result<Option<Turn>, Error> {
+        // A guest that jumps about in there itself is left where it is.
+        for _ in 0..8 {
+            let in_stub = self.vm.layout().stubs.contains(&self.vm.registers()?.rip);
+            if self.vm.fault().is_some() || !in_stub {
+                break;
+            }
+            match self.turn(Pace::Run)? {
+                Turn::Exit(_) | Turn::Interrupted => {}
+                turn => return Ok(Some(turn)),
+            }
+        }
+        let failed = self.vm.complete().err();
+        if let Some(outcome) = self.vm.outcome()? {
+            return self.what(Stop::End(outcome.end), Pace::Run).map(Some);
+        }
+        failed.map_or(Ok(None), Err)
     }
 
     /// Tells the drivers that the run begins; the first turn does, where nobody has before.
@@ -477,7 +516,7 @@ impl<'a> Drive<'a> {
     ) -> Result<(), Error> {
         for (i, driver) in self.drivers.iter_mut().enumerate() {
             let breakpoints = &mut self.breakpoints;
-            what(*driver, &mut Scene { vm: self.vm, breakpoints, owner: Owner(i) })?;
+            what(&mut **driver, &mut Scene { vm: self.vm, breakpoints, owner: Owner(i) })?;
         }
         Ok(())
     }
@@ -486,6 +525,15 @@ impl<'a> Drive<'a> {
 /// The same with the trap flag.
 const fn with_flag(registers: kvm_regs) -> kvm_regs {
     kvm_regs { rflags: registers.rflags | TRAP_FLAG, ..registers }
+}
+
+impl Drop for Drive<'_> {
+    fn drop(&mut self) {
+        self.breakpoints.clear(self.vm.memory());
+        self.vm.catch_traps(false);
+        // Where it was never set, as in a jail that does not let it through, there is none to end.
+        let _ = self.vm.vcpu_fd().set_guest_debug(&kvm_guest_debug::default());
+    }
 }
 
 /// What a trap was.

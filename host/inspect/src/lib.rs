@@ -13,6 +13,8 @@ mod disasm;
 pub mod drive;
 mod dwarf;
 mod explain;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 mod kind;
 mod mappings;
 #[cfg(feature = "profile")]

@@ -18,7 +18,7 @@
 //! let image = Image::flat(&[0xb9, 0xa0, 0x86, 1, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4])?;
 //! let mut profiler = Profiler::new(1000, &image, &[]);
 //! let mut vm = Vm::builder(&Kvm::open()?, &image).memory(2 << 20).tick(profiler.period()).build()?;
-//! drive::run(&mut vm, &mut [&mut profiler])?;
+//! drive::run(&mut vm, vec![&mut profiler])?;
 //! let profile = profiler.finish();
 //! assert!(profile.samples() > 0);
 //! # Ok::<(), portcall::Error>(())

@@ -72,7 +72,7 @@ fn each_driver_has_its_breakpoints_and_the_guest_does_what_it_did() {
         let (mut vm, entry) = vm(&LOOP, ring);
         let mut stays = Notes::at(&[entry + 5, entry + 11], false);
         let mut once = Notes::at(&[entry, entry + 5, entry + 7, entry + 13], true);
-        let outcome = drive::run(&mut vm, &mut [&mut stays, &mut once]).expect("the host is well");
+        let outcome = drive::run(&mut vm, vec![&mut stays, &mut once]).expect("the host is well");
         assert_eq!(outcome.end, End::Exited(3), "{ring:?}");
         assert_eq!(outcome.registers.rax, 3, "{ring:?}");
         assert_eq!(stays.reached, [5, 5, 5, 11].map(|at| entry + at), "{ring:?}");
@@ -91,7 +91,7 @@ fn steps_are_instructions_whatever_they_do() {
     ];
     for ring in RINGS {
         let (mut vm, entry) = vm(&code, ring);
-        let mut drive = Drive::new(&mut vm, &mut []);
+        let mut drive = Drive::new(&mut vm, Vec::new());
         for at in [2, 3, 4, 9, 14, 19, 21] {
             assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Stepped, "{ring:?} {at}");
             let registers = drive.vm().registers().expect("readable");
@@ -110,8 +110,7 @@ fn who_turns_has_breakpoints_beside_those_of_drivers() {
     for ring in RINGS {
         let (mut vm, entry) = vm(&LOOP, ring);
         let mut beside = Notes::at(&[entry + 5, entry + 7], false);
-        let mut drivers: [&mut dyn Driver; 1] = [&mut beside];
-        let mut drive = Drive::new(&mut vm, &mut drivers);
+        let mut drive = Drive::new(&mut vm, vec![&mut beside]);
         let at = Gva(entry + 7);
         drive.scene().insert(at).expect("mapped");
         let run = |drive: &mut Drive<'_>| loop {
@@ -126,6 +125,7 @@ fn who_turns_has_breakpoints_beside_those_of_drivers() {
         assert_eq!(run(&mut drive), Turn::Breakpoint(at), "{ring:?}");
         assert!(drive.scene().remove(at));
         assert_eq!(run(&mut drive), Turn::End(End::Exited(3)), "{ring:?}");
+        drop(drive);
         assert_eq!(beside.reached.len(), 6, "{ring:?}");
     }
 }
@@ -139,7 +139,7 @@ fn traps_of_the_guests_own_are_what_they_would_have_been() {
             let (mut plain, _) = vm(code, ring);
             let plain = plain.run().expect("runs");
             let (mut driven, _) = vm(code, ring);
-            let driven = drive::run(&mut driven, &mut []).expect("runs");
+            let driven = drive::run(&mut driven, Vec::new()).expect("runs");
             assert_eq!(driven.end, plain.end, "{ring:?} {code:x?}");
             assert_eq!(driven.registers.rip, plain.registers.rip, "{ring:?} {code:x?}");
         }
@@ -149,7 +149,7 @@ fn traps_of_the_guests_own_are_what_they_would_have_been() {
 #[test]
 fn a_breakpoint_where_nothing_is_mapped_is_refused_and_the_others_are_set() {
     let (mut vm, entry) = vm(&LOOP, Ring::Zero);
-    let mut drive = Drive::new(&mut vm, &mut []);
+    let mut drive = Drive::new(&mut vm, Vec::new());
     let wild = [0, 1 << 40, u64::MAX, 1 << 47].map(Gva);
     let missing = drive.scene().insert_all(wild.into_iter().chain([Gva(entry + 11)]));
     assert_eq!(missing, Some(Gva(0)));

@@ -64,6 +64,7 @@ pub struct Jail {
     also: Vec<c_long>,
     beside_threads: bool,
     snapshots: bool,
+    debugger: bool,
     traps: bool,
     renaming: Vec<PathBuf>,
 }
@@ -102,7 +103,15 @@ impl Jail {
         self
     }
 
-    /// The guest can have breakpoints, and be stepped (KVM_SET_GUEST_DEBUG).
+    /// The guest can be debugged: breakpoints and single steps, and all registers read and set. The
+    /// debugger is connected by then.
+    pub const fn debugger(mut self) -> Self {
+        self.debugger = true;
+        self
+    }
+
+    /// The guest can have breakpoints (KVM_SET_GUEST_DEBUG), and no more of what a
+    /// [`debugger`](Self::debugger) does.
     pub const fn traps(mut self) -> Self {
         self.traps = true;
         self
@@ -155,8 +164,10 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        let (also, snapshots, traps) = (&self.also, self.snapshots, self.traps);
-        filter::install(&filter::Wanted { reading, writing, threads, snapshots, traps, also })?;
+        let (also, snapshots) = (&self.also, self.snapshots);
+        let (debugger, traps) = (self.debugger, self.traps);
+        let wanted = filter::Wanted { reading, writing, threads, snapshots, debugger, traps, also };
+        filter::install(&wanted)?;
         Ok(Covers { landlock })
     }
 }

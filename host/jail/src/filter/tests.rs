@@ -101,7 +101,6 @@ fn the_program_decides_as_seccompilers_does() {
             writing: true,
             threads: true,
             snapshots: true,
-            traps: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
         },
         Wanted { also: &many, ..Wanted::default() },
