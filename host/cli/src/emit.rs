@@ -12,6 +12,7 @@ mod log;
 mod profile;
 mod sink;
 mod snapshot;
+mod trace;
 
 use crate::code::Failure;
 use crate::session::Ended;
@@ -30,6 +31,7 @@ const KINDS: &[Kind] = &[
     core::KIND,
     log::KIND,
     snapshot::KIND,
+    trace::KIND,
     #[cfg(feature = "instruments")]
     profile::KIND,
     #[cfg(feature = "instruments")]
@@ -67,6 +69,8 @@ struct Wants {
     keeps: bool,
     /// To go along with the run, as a driver.
     drives: bool,
+    /// To hear of the guest's spans.
+    spans: bool,
 }
 
 impl Wants {
@@ -77,6 +81,7 @@ impl Wants {
         records: false,
         keeps: false,
         drives: false,
+        spans: false,
     };
 }
 
@@ -128,6 +133,8 @@ struct Place {
     name: String,
     /// `None` for stdout.
     path: Option<PathBuf>,
+    /// What the file is called that the run is made of.
+    guest: String,
     settings: Settings,
 }
 
@@ -135,8 +142,6 @@ struct Place {
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the instruments read it"))]
 pub(crate) struct Settings {
-    /// What the guest is called.
-    pub(crate) guest: String,
     /// Samples a second.
     pub(crate) profile_rate: u32,
     /// Where the sources lie whose lines are wanted; `None` for all.
@@ -218,6 +223,11 @@ impl Emit {
         self.kind().wants.records
     }
 
+    /// Whether it wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.kind().wants.spans
+    }
+
     /// Whether it is a snapshot.
     pub(crate) fn keeps(&self) -> bool {
         self.kind().wants.keeps
@@ -235,7 +245,10 @@ impl Emit {
             let why = format!("{name} is what is to be run; name another file");
             return Err(Failure::Message(why));
         }
-        (self.kind().open)(Place { name, path: self.file.clone(), settings: settings.clone() })
+        let guest = input.file_name().unwrap_or(input.as_os_str());
+        let guest = guest.to_string_lossy().into_owned();
+        let (path, settings) = (self.file.clone(), settings.clone());
+        (self.kind().open)(Place { name, path, guest, settings })
     }
 }
 

@@ -40,7 +40,8 @@ pub(crate) struct Common {
 
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
-    /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
+    /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -106,10 +107,9 @@ impl Common {
     }
 
     /// What outputs want to know besides.
-    fn settings(&self, input: &Path) -> Settings {
+    fn settings(&self) -> Settings {
         let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
         Settings {
-            guest: input.file_name().unwrap_or_default().display().to_string(),
             profile_rate: self.profile_rate,
             coverage_of: (!all).then(|| self.coverage_of.clone()),
         }
@@ -128,6 +128,11 @@ impl Common {
     /// Whether a debugger is waited for.
     pub(crate) const fn is_debugged(&self) -> bool {
         self.gdb.is_some()
+    }
+
+    /// Whether anyone wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.emit.iter().any(Emit::wants_spans)
     }
 
     /// Whether a log is asked for.
@@ -178,7 +183,7 @@ impl<'a> Session<'a> {
         if common.keeps() {
             signals::hold();
         }
-        let outputs = emit::open(&common.emit, input, &common.settings(input))?;
+        let outputs = emit::open(&common.emit, input, &common.settings())?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
@@ -312,9 +317,10 @@ impl<'a> Session<'a> {
         } else {
             None
         };
+        let image = self.image;
         let ended = Ended {
             vm,
-            image: self.image,
+            image,
             outcome,
             code,
             signal,
@@ -346,7 +352,6 @@ impl<'a> Session<'a> {
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
-    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "instruments read it"))]
     pub(crate) image: &'a Image<'a>,
     pub(crate) outcome: &'a Outcome,
     /// The process code, expectations looked at.
@@ -360,7 +365,6 @@ pub(crate) struct Ended<'a> {
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
-    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "instruments read it"))]
     pub(crate) file: Vec<u8>,
 }
 

@@ -30,6 +30,7 @@ enum Form {
 struct Coverage {
     sink: Sink,
     form: Form,
+    guest: String,
     settings: Settings,
     collector: Option<Collector>,
 }
@@ -44,8 +45,8 @@ fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
             return Err(Failure::Message(format!("--emit coverage={}: {why}", place.name)));
         }
     };
-    let settings = place.settings.clone();
-    Ok(Box::new(Coverage { sink: Sink::open(place)?, form, settings, collector: None }))
+    let (guest, settings) = (place.guest.clone(), place.settings.clone());
+    Ok(Box::new(Coverage { sink: Sink::open(place)?, form, guest, settings, collector: None }))
 }
 
 impl Output for Coverage {
@@ -55,7 +56,7 @@ impl Output for Coverage {
 
     fn equip<'b>(&mut self, builder: Builder<'b>, file: &[u8]) -> Result<Builder<'b>, Failure> {
         let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
-        let guest = &self.settings.guest;
+        let guest = &self.guest;
         let places = places(&self.settings);
         let wanted = |path: &Path| match &places {
             Some(places) => places.iter().any(|place| path.starts_with(place)),
@@ -83,7 +84,7 @@ impl Output for Coverage {
     }
 
     fn write(self: Box<Self>, _: &Ended<'_>) -> Result<(), Failure> {
-        let Self { sink, form, settings, collector } = *self;
+        let Self { sink, form, guest, collector, .. } = *self;
         let Some(collector) = collector else { return Ok(()) };
         let left_out = collector.left_out();
         if left_out > 0 {
@@ -93,8 +94,8 @@ impl Output for Coverage {
         }
         let coverage = collector.finish();
         sink.write(|to| match form {
-            Form::Lcov => coverage.write_lcov(&settings.guest, to),
-            Form::Page => coverage.write_html(&settings.guest, to),
+            Form::Lcov => coverage.write_lcov(&guest, to),
+            Form::Page => coverage.write_html(&guest, to),
         })
     }
 }

@@ -43,7 +43,7 @@ fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
             return Err(Failure::Message(format!("--emit profile={}: {why}", place.name)));
         }
     };
-    let (rate, title) = (place.settings.profile_rate, place.settings.guest.clone());
+    let (rate, title) = (place.settings.profile_rate, place.guest.clone());
     Ok(Box::new(Profile { sink: Sink::open(place)?, form, rate, title, profiler: None }))
 }
 
