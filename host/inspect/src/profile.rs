@@ -5,9 +5,10 @@
 //! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
 //! their own.
 //!
-//! A sample weighs the time that has gone by since the one before, so that a tick that comes late
-//! counts for all of it. One that falls due while the host answers is the host's: it has the frame
-//! [`HOST`] on top of the guest's, which made the exit.
+//! A sample weighs the processor's time that the vCPU's thread has had since the one before: a tick
+//! that comes late counts for all of it, and what other processes take of the machine for nothing.
+//! One that falls due while the host answers is the host's: it has the frame [`HOST`] on top of the
+//! guest's, which made the exit, and weighs the time by the clock, since a handler may wait.
 //!
 //! ```
 //! use inspect::drive;
@@ -118,8 +119,9 @@ pub struct Profiler {
     period: Duration,
     rules: Rules,
     code: Vec<Range<u64>>,
-    /// The end of what has been accounted for.
+    /// The end of what has been accounted for, by the clock and in the thread's own time.
     last: Instant,
+    last_used: Duration,
     due: Instant,
     profile: Profile,
 }
@@ -137,6 +139,7 @@ impl Profiler {
             rules: Rules::read(elf, image.bias()),
             code: code.map(|it| it.virtual_range()).collect(),
             last: now,
+            last_used: Duration::ZERO,
             due: now,
             profile: Profile { entry: image.entry().0, ..Profile::default() },
         }
@@ -156,20 +159,33 @@ impl Profiler {
 
     fn start(&mut self, now: Instant) {
         (self.last, self.due) = (now, now + self.period);
+        self.last_used = thread_time();
     }
 
     /// Takes a sample.
     fn sample(&mut self, scene: &Scene<'_>, in_host: bool, now: Instant) -> Result<(), Error> {
+        let elapsed = now.duration_since(self.last);
+        let time = if in_host { elapsed } else { thread_time().saturating_sub(self.last_used) };
         let vm = &*scene.vm;
         let (registers, system) = (vm.registers()?, vm.system_registers()?);
         let frames = Frames { memory: vm.memory(), cr3: system.cr3, code: &self.code };
         let (addresses, origin) = frames.walk(&self.rules, &registers);
         let stack = Stack { addresses: addresses.into(), origin, in_host };
-        self.profile.take(stack, now.duration_since(self.last));
+        self.profile.take(stack, time);
         // The time that this took is nobody's.
         self.start(Instant::now());
         Ok(())
     }
+}
+
+/// How long this thread has had a processor (clock_gettime(2): CLOCK_THREAD_CPUTIME_ID), its
+/// guest with it.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable for the call's duration.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }
 
 impl Driver for Profiler {
