@@ -80,12 +80,13 @@ impl Debugger {
         vm: &mut Vm,
         image: &Image<'_>,
         driver: &mut dyn Driver,
+        is_recorded: bool,
     ) -> Result<Outcome, Error> {
         let mut drive = Drive::new(vm, vec![driver]);
         let Some(client) = self.client.take() else { return drive.run() };
         let (ability, journal) = (self.ability, self.journal.clone());
         let say = &mut |text: &str| say!("portcall: {}", printable(text));
-        let session = Session { client, image, ability, journal, say };
+        let session = Session { client, image, ability, journal, is_recorded, say };
         let (outcome, parting) = debug(&mut drive, session)?;
         self.has_killed = parting == Parting::Killed;
         Ok(outcome)

@@ -133,6 +133,7 @@ pub(crate) struct Session<'a> {
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     debugger: Option<Debugger>,
+    is_replay: bool,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -158,7 +159,12 @@ impl<'a> Session<'a> {
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
-        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger })
+        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger, is_replay: false })
+    }
+
+    /// The run is one that was recorded.
+    pub(crate) const fn replays(&mut self) {
+        self.is_replay = true;
     }
 
     /// Where the guest's text goes.
@@ -218,7 +224,8 @@ impl<'a> Session<'a> {
         if let Some(debugger) = &mut self.debugger {
             let mut keeper =
                 Keeper { outputs: &mut self.outputs, image, keeps: self.common.keeps() };
-            return Ok(debugger.run(vm, self.image, &mut keeper)?);
+            let is_recorded = self.is_replay || self.common.records();
+            return Ok(debugger.run(vm, self.image, &mut keeper, is_recorded)?);
         }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
