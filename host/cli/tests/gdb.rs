@@ -23,8 +23,8 @@ fn assert_in_order(said: &str, expected: &[&str]) {
     let mut rest = said;
     for part in expected {
         let at = rest.find(part);
-        let at = at.unwrap_or_else(|| panic!("no {part:?} where it should be in:\n{said}"));
-        rest = &rest[at + part.len()..];
+        assert!(at.is_some(), "no {part:?} where it should be in:\n{said}");
+        rest = &rest[at.unwrap_or_default() + part.len()..];
     }
 }
 
@@ -346,7 +346,7 @@ fn rubbish_and_half_packets_do_not_hurt() {
     let image = counts(&place);
     let big = [b"$m", &vec![b'0'; 1 << 20][..], b"#00"].concat();
     let rubbish: Vec<u8> =
-        (0..100_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        (0..100_000u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
     let pieces: [&[u8]; 12] = [
         b"",
         b"+++---\x03\x03",

@@ -107,10 +107,11 @@ impl Debugged {
         let mut child = self.0.take().expect("it runs");
         let start = Instant::now();
         while child.try_wait().expect("waits").is_none() {
-            if start.elapsed() >= DEADLINE {
+            let hangs = start.elapsed() >= DEADLINE;
+            if hangs {
                 child.kill().expect("killed");
-                panic!("portcall hangs");
             }
+            assert!(!hangs, "portcall hangs");
             std::thread::sleep(Duration::from_millis(5));
         }
         let output = child.wait_with_output().expect("its output");
