@@ -41,6 +41,7 @@ mod ready;
 pub mod rt;
 #[doc(hidden)]
 pub mod serve;
+mod span;
 mod text;
 
 pub use abi;
@@ -48,6 +49,7 @@ pub use boot::Boot;
 pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
 pub use ready::ready;
+pub use span::Span;
 
 /// An address or size of the contract's as Rust has it.
 #[expect(clippy::cast_possible_truncation, reason = "guests are 64-bit")]

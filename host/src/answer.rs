@@ -133,7 +133,7 @@ impl Vm {
             return Ok(Some(refused(self, "a call is one OUT of 4 bytes".to_owned())));
         }
         let mut words = service::words(&self.vcpu.registers()?);
-        let observed = self.describe_call(number, &words);
+        let observed = self.describe_call(number, &words).map(|call| (call, words));
         let mut guest = guest!(self);
         let answer = guarded(|| self.calls.answer(number, &mut guest, &mut words));
         let failed = |vm: &Self, what| {
@@ -146,8 +146,8 @@ impl Vm {
                 if !result.is_empty() {
                     self.vcpu.change_registers(|r| service::set_result(r, result))?;
                 }
-                if let Some(call) = observed {
-                    self.report_call(number, &call, result);
+                if let Some((call, arguments)) = observed {
+                    self.report_call(number, &call, &arguments, result);
                 }
                 // An image whose notes did not say that it calls: from here on that costs less.
                 self.vcpu.sync(self.calls.needs());

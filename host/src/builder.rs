@@ -226,7 +226,7 @@ impl<'a> Builder<'a> {
             () if !origin.notes.calls.is_empty() => calls.needs(),
             () => Synced::default(),
         };
-        wanted.general |= self.tape.is_some();
+        wanted.general |= self.tape.is_some() || steps.want_registers();
         vcpu.sync(wanted);
 
         let mut console = Console::new(self.console, layout, self.limits.console);

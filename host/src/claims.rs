@@ -29,6 +29,8 @@ pub struct Claims<'a> {
     /// alone never does.
     vcpu: Option<&'a Vcpu>,
     view: Cell<Option<View>>,
+    /// Whether a recording has what is read.
+    recorded: bool,
 }
 
 /// By what the guest sees its memory.
@@ -54,13 +56,22 @@ impl View {
 impl<'a> Claims<'a> {
     /// By the registers of a vCPU that has just left the guest.
     pub(crate) const fn new(memory: &'a Memory, vcpu: &'a Vcpu) -> Self {
-        Self { memory, vcpu: Some(vcpu), view: Cell::new(None) }
+        Self { memory, vcpu: Some(vcpu), view: Cell::new(None), recorded: true }
     }
 
     /// By registers that are known.
     #[cfg(test)]
     pub(crate) const fn by(memory: &'a Memory, sregs: &kvm_sregs) -> Self {
-        Self { memory, vcpu: None, view: Cell::new(Some(View::new(sregs))) }
+        Self { memory, vcpu: None, view: Cell::new(Some(View::new(sregs))), recorded: true }
+    }
+
+    /// The same, but that a recording of the run has nothing of what is read: for what is another in
+    /// each run, such as times, and decides nothing that the guest gets. A replay would take it for
+    /// a difference.
+    #[must_use]
+    pub const fn unrecorded(mut self) -> Self {
+        self.recorded = false;
+        self
     }
 
     fn view(&self) -> Option<View> {
@@ -133,7 +144,7 @@ impl<'a> Claims<'a> {
             bytes.resize(start + piece, 0);
             let read = self.memory.read(gpa, &mut bytes[start..]);
             read.map_err(|_| Malformed::pointer(address, size))?;
-            if how == Use::Read {
+            if how == Use::Read && self.recorded {
                 self.memory.note_read(gpa, &bytes[start..]);
             }
         }

@@ -1,38 +1,63 @@
-//! Calls in words, for observers: arguments and results decoded by the interface's table.
+//! Exits and calls as observers are told of them: a call in words, its arguments and results decoded
+//! by the interface's table.
 
 use crate::claims::Claims;
-use crate::observe::CallEvent;
+use crate::error::Error;
+use crate::exit::{Exit, Io};
+use crate::observe::{CallEvent, ExitEvent};
 use crate::vm::Vm;
 use abi::calls::{Fixed, Kind, Method, Reader, Refusal, WORDS_MAX};
 use std::fmt::Write;
+use std::time::Instant;
 
 /// The most bytes of a text or buffer that are shown.
 const SHOWN: u64 = 32;
 
 impl Vm {
+    /// Tells the observers of an exit, for which the guest was entered then.
+    pub(crate) fn report_exit(&mut self, exit: &Exit, entered: Instant) -> Result<(), Error> {
+        let left = Instant::now();
+        // Only where they are in the mapping: nobody is to cost an ioctl.
+        let registers = self.vcpu.has_registers().then(|| self.vcpu.registers()).transpose()?;
+        let registers = registers.as_ref().filter(|_| self.steps.want_registers());
+        let written: &[u8] = match exit {
+            Exit::Io(io @ Io { read: false, .. }) => self.vcpu.elements(io),
+            _ => &[],
+        };
+        self.steps.exit(&ExitEvent { exit, entered, left, written, registers });
+        Ok(())
+    }
+
     /// The call with its arguments as they are now, if anyone watches.
     pub(crate) fn describe_call(&self, number: u32, words: &[u64; WORDS_MAX]) -> Option<String> {
         if !self.steps.want_calls() {
             return None;
         }
         let mut text = self.calls.name(number);
-        if let Some((_, method)) = self.calls.method(number) {
-            let claims = Claims::new(&self.memory, &self.vcpu);
+        if let Some(method) = self.calls.known(number) {
+            let claims = Claims::new(&self.memory, &self.vcpu).unrecorded();
             text += &arguments(method, words, &claims);
         }
         Some(text)
     }
 
-    /// Tells the observers of a call that was answered.
-    pub(crate) fn report_call(&mut self, number: u32, call: &str, result: &[u64]) {
+    /// Tells the observers of a call that was answered: with these words, by those.
+    pub(crate) fn report_call(
+        &mut self,
+        number: u32,
+        call: &str,
+        words: &[u64; WORDS_MAX],
+        results: &[u64],
+    ) {
         let mut text = String::new();
-        if let Some((_, method)) = self.calls.method(number)
+        let claims = Claims::new(&self.memory, &self.vcpu).unrecorded();
+        if let Some(method) = self.calls.known(number)
             && method.result != Kind::Unit
         {
-            let claims = Claims::new(&self.memory, &self.vcpu);
-            value(&mut text, &method.result, &mut Reader::new(result), &claims);
+            value(&mut text, &method.result, &mut Reader::new(results), &claims);
         }
-        self.steps.call(&CallEvent { number, call, result: &text });
+        let event = CallEvent { number, call, result: &text, words, results, claims: &claims };
+        self.steps.call(&event);
     }
 }
 

@@ -153,6 +153,13 @@ impl Calls {
         Some((interface, interface.methods.get(usize::try_from(method_of(number)).ok()?)?))
     }
 
+    /// The same also of a stock interface that nobody serves here, as in a replay.
+    pub(crate) fn known(&self, number: u32) -> Option<&'static Method> {
+        let place = usize::try_from(method_of(number)).ok()?;
+        let stock = || stock(interface_of(number))?.methods.get(place);
+        self.method(number).map(|(_, method)| method).or_else(stock)
+    }
+
     /// The interface of this number as the image has it.
     fn noted(&self, id: u32) -> Option<&NotedInterface> {
         self.noted.iter().find(|(noted, _)| *noted == id).map(|(_, noted)| noted)
@@ -174,8 +181,7 @@ impl Calls {
         };
         // An image without notes may well call these, and all know their names.
         let stock = || {
-            let known = [&abi::host::INTERFACE, &abi::host_address::INTERFACE];
-            let interface = known.into_iter().find(|interface| interface.id() == id)?;
+            let interface = stock(id)?;
             let name = interface.methods.get(method as usize).map(|method| method.name);
             Some(format!("{}::{}", interface.name, name.map_or(method.to_string(), str::to_owned)))
         };
@@ -216,6 +222,12 @@ impl fmt::Debug for Calls {
         let names = self.services.iter().map(|(_, service)| service.interface().name);
         f.debug_set().entries(names).finish()
     }
+}
+
+/// The stock interface of this number.
+fn stock(id: u32) -> Option<&'static Interface> {
+    let known = [&abi::host::INTERFACE, &abi::host_address::INTERFACE, &abi::span::INTERFACE];
+    known.into_iter().find(|interface| interface.id() == id)
 }
 
 /// The words of a call in the registers: the System V order, and on.

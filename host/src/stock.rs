@@ -5,10 +5,11 @@
 //! ```
 //! # let kvm = portcall::Kvm::open()?;
 //! # let image = portcall::Image::flat(&[0xf4])?;
-//! use portcall::stock::{Stock, StockAddress};
+//! use portcall::stock::{Stock, StockAddress, StockSpans};
 //!
 //! let vm = portcall::Vm::builder(&kvm, &image)
 //!     .serve(Stock::new())
+//!     .serve(StockSpans::unheard()) // or `heard`, with an observer that looks for them
 //!     .serve(StockAddress) // only where the guest may know the host's addresses
 //!     .build()?;
 //! # Ok::<(), portcall::Error>(())
@@ -20,9 +21,11 @@ use crate::layout::Gva;
 use crate::ports::Guest;
 use crate::ready::Piece;
 use crate::service::{Call, NoAnswer, Service};
+use abi::calls::Refusal;
 use abi::calls::{Interface, Malformed, Serve};
 use abi::host::{self, Host, Level};
 use abi::host_address::{self, HostAddress};
+use abi::span::{self, Span};
 use std::io;
 use std::time::Instant;
 
@@ -172,5 +175,50 @@ impl HostAddress for Addresses<'_> {
     fn host_address(&mut self, gva: u64) -> Option<u64> {
         let found = self.0.translate(Gva(gva))?;
         self.0.memory().host_address(found.gpa)
+    }
+}
+
+/// Answers [`abi::span`]: says whether someone listens. Who does is an [`Observer`](crate::Observer)
+/// of calls, to whom a span is what the guest said and was told, also in a replay.
+#[derive(Clone, Copy, Debug)]
+pub struct StockSpans {
+    /// The last span's id, where someone listens.
+    last: Option<u64>,
+}
+
+impl StockSpans {
+    /// Someone listens.
+    #[must_use]
+    pub const fn heard() -> Self {
+        Self { last: Some(span::NOBODY) }
+    }
+
+    /// Nobody does: a guest is told so once, and says no more.
+    #[must_use]
+    pub const fn unheard() -> Self {
+        Self { last: None }
+    }
+}
+
+impl Span for StockSpans {
+    fn begin(&mut self, _: &str) -> Result<u64, Refusal> {
+        let Some(last) = &mut self.last else { return Ok(span::NOBODY) };
+        *last += 1;
+        Ok(*last)
+    }
+
+    fn end(&mut self, _: u64) {}
+}
+
+impl Service for StockSpans {
+    fn interface(&self) -> &'static Interface {
+        &span::INTERFACE
+    }
+
+    fn answer(&mut self, guest: &mut Guest<'_>, call: Call<'_>) -> Result<usize, NoAnswer> {
+        let mut server = span::Server(*self);
+        let count = server.serve(call.method, call.words, &mut guest.claims())?;
+        *self = server.0;
+        Ok(count)
     }
 }

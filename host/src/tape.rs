@@ -231,6 +231,7 @@ impl Vm {
             (None, None) => What::Exit(exit),
         };
         let question = Question { what, text };
+        let observed = call.and_then(|number| Some((number, self.describe_call(number, &words)?)));
         let played = tape.asked(&mut guest!(self), &question, &|| self.bounds.reached());
         let end = match &played {
             Some(given) => {
@@ -239,7 +240,11 @@ impl Vm {
                     // guest, it is to see here as well.
                     self.console.publish(&self.memory);
                 }
-                self.give(io, given)?
+                let end = self.give(io, given)?;
+                if let (Some((number, call)), Given::Words(results)) = (observed, given) {
+                    self.report_call(number, &call, &words, results);
+                }
+                end
             }
             None => self.answer_exit(exit)?,
         };

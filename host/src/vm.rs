@@ -201,7 +201,9 @@ impl Vm {
     pub(crate) fn answered(&mut self, exit: Exit, entered: Option<Instant>) -> Result<Stop, Error> {
         self.note_exit(&exit)?;
         self.stats.count(exit.kind());
-        self.steps.exit(&exit, entered);
+        if let Some(entered) = entered {
+            self.report_exit(&exit, entered)?;
+        }
         // What the host asked for itself, or only some KVMs say, is neither counted nor recorded.
         let is_guests = !matches!(exit, Exit::Interrupted | Exit::Debug | Exit::TaskPriority);
         if is_guests && let Some(end) = self.beyond_limits(&exit)? {
@@ -226,7 +228,7 @@ impl Vm {
         if exit == Exit::Interrupted {
             return Ok(Stop::Interrupted);
         }
-        self.steps.done(11, "answer", start, || exit.to_string());
+        self.steps.done(11, "answer", start, || &exit);
         Ok(Stop::Exit(exit))
     }
 

@@ -21,7 +21,7 @@ const PRIMITIVES: &str =
     "bool char f32 f64 i8 i16 i32 i64 i128 isize str u8 u16 u32 u64 u128 usize";
 
 /// Interfaces that every host has (guest/abi): another of such a name would be taken for them.
-const STOCK: &str = "host host-address";
+const STOCK: &str = "host host-address span";
 
 /// Crates that come with the compiler.
 const CRATES: &str = "alloc core proc-macro std test";

@@ -37,5 +37,6 @@ mod tests {
     fn the_contract_has_every_stock_call_with_its_number() {
         is_in_the_contract(&crate::host::INTERFACE);
         is_in_the_contract(&super::INTERFACE);
+        is_in_the_contract(&crate::span::INTERFACE);
     }
 }

@@ -13,6 +13,7 @@ pub mod host_address;
 pub mod mailbox;
 pub mod note;
 pub mod port;
+pub mod span;
 
 /// The version of this contract. A guest states the one it was built against in its
 /// [`note`]; a host loads no other.

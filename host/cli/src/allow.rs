@@ -5,7 +5,7 @@ use anstyle::AnsiColor;
 use inspect::printable;
 use portcall::Builder;
 use portcall::abi::host::Level;
-use portcall::stock::{Stock, StockAddress};
+use portcall::stock::{Stock, StockAddress, StockSpans};
 
 /// What may be allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +16,9 @@ pub(crate) enum Allow {
     /// Where the guest's memory lies in the host's own address space.
     #[value(name = "HostAddress")]
     HostAddress,
+    /// Spans of the guest's, for --emit trace.
+    #[value(name = "Span")]
+    Span,
     /// Nothing.
     #[value(name = "none")]
     Nothing,
@@ -31,13 +34,16 @@ pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves what is allowed.
-pub(crate) fn serve<'a>(allowed: &[Allow], mut builder: Builder<'a>) -> Builder<'a> {
+/// Serves what is allowed. `spans` says whether anyone wants to hear of the guest's.
+pub(crate) fn serve<'a>(allowed: &[Allow], mut builder: Builder<'a>, spans: bool) -> Builder<'a> {
     if allowed.contains(&Allow::Host) {
         builder = builder.serve(Stock::new()).log(log);
     }
     if allowed.contains(&Allow::HostAddress) {
         builder = builder.serve(StockAddress);
+    }
+    if allowed.contains(&Allow::Span) {
+        builder = builder.serve(if spans { StockSpans::heard() } else { StockSpans::unheard() });
     }
     builder
 }

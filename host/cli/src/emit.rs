@@ -8,6 +8,7 @@ mod json;
 mod log;
 mod sink;
 mod snapshot;
+mod trace;
 
 use crate::code::Failure;
 use crate::session::Ended;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// All that can be emitted.
-const KINDS: &[Kind] = &[json::KIND, core::KIND, log::KIND, snapshot::KIND];
+const KINDS: &[Kind] = &[json::KIND, core::KIND, log::KIND, snapshot::KIND, trace::KIND];
 
 /// Those that are built in only with the feature `instruments`, for what they stand on takes long
 /// to compile. Each has its line in [`KINDS`] as well, behind that feature.
@@ -51,11 +52,19 @@ struct Wants {
     records: bool,
     /// The guest as it is when it is ready.
     keeps: bool,
+    /// To hear of the guest's spans.
+    spans: bool,
 }
 
 impl Wants {
-    const NOTHING: Self =
-        Self { counts: false, image: false, symbols: false, records: false, keeps: false };
+    const NOTHING: Self = Self {
+        counts: false,
+        image: false,
+        symbols: false,
+        records: false,
+        keeps: false,
+        spans: false,
+    };
 }
 
 /// One that is open: what it does while a guest runs, and afterwards.
@@ -89,9 +98,14 @@ pub(crate) trait Output {
     /// The run is over.
     fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure>;
 
-    /// The run has failed on the host's side, and there is nothing to say of it.
-    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+    /// The host failed while the guest ran: what there is may show where.
+    fn fail(self: Box<Self>) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// The guest has ended, but something failed behind that, and there is nothing to say of it.
+    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+        self.fail()
     }
 }
 
@@ -101,6 +115,8 @@ struct Place {
     name: String,
     /// `None` for stdout.
     path: Option<PathBuf>,
+    /// What the file is called that the run is made of.
+    guest: String,
 }
 
 /// One `--emit`.
@@ -178,6 +194,11 @@ impl Emit {
         self.kind().wants.records
     }
 
+    /// Whether it wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.kind().wants.spans
+    }
+
     /// Whether it is a snapshot.
     pub(crate) fn keeps(&self) -> bool {
         self.kind().wants.keeps
@@ -190,7 +211,9 @@ impl Emit {
             let why = format!("{name} is what is to be run; name another file");
             return Err(Failure::Message(why));
         }
-        (self.kind().open)(Place { name, path: self.file.clone() })
+        let guest = input.file_name().unwrap_or(input.as_os_str());
+        let guest = guest.to_string_lossy().into_owned();
+        (self.kind().open)(Place { name, path: self.file.clone(), guest })
     }
 }
 

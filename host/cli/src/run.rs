@@ -32,10 +32,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "0|3", value_parser = ring)]
     ring: Option<Ring>,
 
-    /// Gives the guest a stock interface, in place of Host alone: Host, HostAddress (where its
-    /// memory lies in this process), or none alone. May be repeated. Of a text that a guest
-    /// logs, 16 lines are shown, and 1000 characters of each.
-    #[arg(long, value_name = "INTERFACE", default_value = "Host", hide_possible_values = true)]
+    /// Gives the guest a stock interface, in place of Host and Span: Host, Span (what it does when,
+    /// for --emit trace), HostAddress (where its memory lies in this process), or none alone. May be
+    /// repeated. Of a text that a guest logs, 16 lines are shown, and 1000 characters of each.
+    #[arg(
+        long,
+        value_name = "INTERFACE",
+        default_values = ["Host", "Span"],
+        hide_possible_values = true
+    )]
     allow: Vec<Allow>,
 
     #[command(flatten)]
@@ -149,7 +154,8 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     };
     let builder =
         builder.console(session.console()?).input(Plain::of(io::stdin().as_fd())?).tick(TICK);
-    let builder = allow::serve(&options.allow, session.equip(builder, &bytes)?);
+    let builder = session.equip(builder, &bytes)?;
+    let builder = allow::serve(&options.allow, builder, common.wants_spans());
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
     let ready = session.ready(&vm)?;

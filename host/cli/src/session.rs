@@ -40,7 +40,8 @@ pub(crate) struct Common {
 
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
-    /// is when it says that it is ready, for `portcall run FILE`). May be repeated.
+    /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -104,6 +105,11 @@ impl Common {
     /// Whether a debugger is waited for.
     pub(crate) const fn is_debugged(&self) -> bool {
         self.gdb.is_some()
+    }
+
+    /// Whether anyone wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.emit.iter().any(Emit::wants_spans)
     }
 
     /// Whether a log is asked for.
@@ -218,9 +224,20 @@ impl<'a> Session<'a> {
         debugger.attach(kvm, self.ring, vm, input)
     }
 
-    /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
-    /// whole file of its image.
+    /// Runs the guest to its end. `image` is the whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let done = self.run_on(vm, image);
+        if done.is_err() {
+            // The failure that is on its way is the first one.
+            for failure in self.outputs.drain(..).filter_map(|output| output.fail().err()) {
+                failure.say();
+            }
+        }
+        done
+    }
+
+    /// The same; up to where it is ready, if that is to be kept.
+    fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
         if let Some(debugger) = &mut self.debugger {
             let mut keeper =
                 Keeper { outputs: &mut self.outputs, image, keeps: self.common.keeps() };
@@ -284,8 +301,19 @@ impl<'a> Session<'a> {
         } else {
             None
         };
-        let ended =
-            Ended { vm, outcome, code, signal, counts, instructions, unmet, explanation, file };
+        let image = self.image;
+        let ended = Ended {
+            vm,
+            image,
+            outcome,
+            code,
+            signal,
+            counts,
+            instructions,
+            unmet,
+            explanation,
+            file,
+        };
         if self.common.stats {
             report::stats(&ended, self.ring);
         }
@@ -308,6 +336,7 @@ impl<'a> Session<'a> {
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
+    pub(crate) image: &'a Image<'a>,
     pub(crate) outcome: &'a Outcome,
     /// The process code, expectations looked at.
     pub(crate) code: u8,
@@ -320,7 +349,6 @@ pub(crate) struct Ended<'a> {
     pub(crate) unmet: Vec<(String, String)>,
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
-    #[expect(dead_code, reason = "the first kind that wants symbols is still to come")]
     pub(crate) file: Vec<u8>,
 }
 

@@ -78,7 +78,10 @@ fn wrong_command_lines_are_ours() {
     says(&["--memory", "lots"], &["--memory"]);
     says(&["--timeout", "soon"], &["--timeout"]);
     says(&["--expect", "rax"], &["KEY=VALUE"]);
-    says(&["--emit", "xml"], &["xml cannot be emitted; there are json, core, log and snapshot"]);
+    says(
+        &["--emit", "xml"],
+        &["xml cannot be emitted; there are json, core, log, snapshot and trace"],
+    );
     says(&["--emit", "json="], &["names no file"]);
     assert_says(&portcall(["fly"]).output().expect("starts"), 125, &["fly"]);
     assert_eq!(portcall(["--help"]).output().expect("starts").status.code(), Some(0));
@@ -235,7 +238,7 @@ fn a_guest_gets_the_stock_interfaces_that_it_is_allowed() {
         let words = ["error: --allow none allows nothing, but another --allow does; leave one out"];
         assert_says(&run(&exits, &options), 125, &words);
     }
-    let words = ["possible values: Host, HostAddress, none"];
+    let words = ["possible values: Host, HostAddress, Span, none"];
     assert_says(&run(&exits, &["--allow", "Hosts"]), 125, &words);
     assert_says(&run(&exits, &["--emit", "json", "--allow", "none", "--quiet"]), 123, &[]);
 }

@@ -98,7 +98,8 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
     std::fs::write(bench.path("golden"), "H").expect("written");
     let golden = format!("--expect=output={}", text("golden"));
     let (json, core, log) = (emit("json"), emit("core"), emit("log"));
-    let kinds: [(&[&str], i32); 9] = [
+    let trace = emit("trace");
+    let kinds: [(&[&str], i32); 10] = [
         (&[], 0),
         (&["--steps", "--stats", "--backtrace"], 0),
         (&["--emit=json", "--quiet"], 0),
@@ -108,6 +109,7 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
         (&["--expect=rax=1"], 121),
         (&[&log, "--allow=Host", "--allow=HostAddress"], 0),
         (&["--emit=json=/dev/full"], 125),
+        (&[&trace, "--emit=trace", "--ring=3"], 0),
     ];
     for (options, code) in kinds {
         assert_nothing_refused(&format!("{options:?}"), run(&hello, options), code);
@@ -125,7 +127,7 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
     let spin = bench.guest("spin", SPIN);
     assert_nothing_refused("spin", run(&spin, &["--timeout=300ms", &log]), 124);
     let flood = bench.guest("flood", FLOOD);
-    assert_nothing_refused("flood", run(&flood, &["--timeout=300ms"]), 124);
+    assert_nothing_refused("flood", run(&flood, &["--timeout=300ms", &trace]), 124);
     let echo = bench.guest("echo", ECHO);
     let (reader, mut writer) = std::io::pipe().expect("a pipe");
     let mut piped = run(&echo, &[]);

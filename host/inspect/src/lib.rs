@@ -1,7 +1,8 @@
 //! Explains what happened to a guest: over the core's `End`, registers and memory.
 //!
 //! [`explain`] turns the end of a run into words, a place in the source, a disassembled
-//! instruction and a backtrace; [`core`] writes a core file for gdb. Everything read here is
+//! instruction and a backtrace; [`core`] writes a core file for gdb; [`trace`] keeps what a run did,
+//! exit by exit. Everything read here is
 //! hostile: the guest's memory, its page tables, and the debug information in its image. Walks
 //! are bounded, and what cannot be known is left out or said.
 
@@ -19,6 +20,7 @@ mod refusal;
 mod render;
 mod space;
 mod symbols;
+pub mod trace;
 mod unforeseen;
 mod unwind;
 mod words;

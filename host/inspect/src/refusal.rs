@@ -27,14 +27,15 @@ pub(crate) fn call_refused(call: &str, why: &str) -> Words {
         return (headline, notes);
     }
     let interface = call.split("::").next().unwrap_or(call);
-    let stock = [abi::host::INTERFACE.name, abi::host_address::INTERFACE.name];
+    let stock = [&abi::host::INTERFACE, &abi::host_address::INTERFACE, &abi::span::INTERFACE];
+    let stock = stock.map(|it| it.name);
     let remedy = if stock.contains(&interface) {
         format!(
             "to give it to the guest: --allow {interface}, or Builder::serve in a host of yours"
         )
     } else {
         "an interface of yours is answered by a host of yours (Builder::serve): the stock binary has \
-         Host and HostAddress"
+         Host, HostAddress and Span"
             .to_owned()
     };
     (headline, vec![remedy])

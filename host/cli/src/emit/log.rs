@@ -13,7 +13,8 @@ pub(super) const KIND: Kind = Kind {
     name: "log",
     not_stdout: Some("stdout has the guest's text: name a file, log=FILE"),
     once: Some("a run is recorded once; name one log, and copy that"),
-    wants: Wants { image: true, records: true, ..Wants::NOTHING },
+    // A replay of it can show spans only if the guest has been asked for them.
+    wants: Wants { image: true, records: true, spans: true, ..Wants::NOTHING },
     open,
 };
 

@@ -20,7 +20,7 @@ pub(super) struct Sink {
 impl Sink {
     /// Opens the place. What stands there is lost only once there is something to put in its place.
     pub(super) fn open(place: Place) -> Result<Self, Failure> {
-        let Place { name, path } = place;
+        let Place { name, path, .. } = place;
         let Some(path) = path else { return Ok(Self { name, file: None }) };
         // A pipe that nobody reads is an error, not a wait.
         let mut options = File::options();

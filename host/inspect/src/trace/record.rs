@@ -1,0 +1,228 @@
+//! What a trace keeps: the last of all that happened, in bounded memory.
+
+use super::spans::{Span, Spans};
+use portcall::{CallEvent, Exit, Step};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// The most steps that are kept from before the first exit. There are thirteen, and more where a
+/// host does them again.
+const STEPS: usize = 64;
+
+/// Nanoseconds since the trace began.
+pub(super) type Time = u64;
+
+/// One KVM_RUN, and what the host did about its exit.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// When KVM_RUN was called.
+    pub(super) entered: Time,
+    /// When it returned.
+    pub(super) left: Time,
+    /// When the host was done with it.
+    pub(super) until: Time,
+    pub(super) exit: Exit,
+    /// The first element of what is written, little-endian.
+    pub(super) written: Option<[u8; 4]>,
+    pub(super) rip: Option<u64>,
+    pub(super) call: Option<Box<Called>>,
+}
+
+/// A typed call, in words.
+#[derive(Debug)]
+pub(super) struct Called {
+    pub(super) call: Box<str>,
+    pub(super) result: Box<str>,
+}
+
+/// A step of the host's.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) number: u8,
+    pub(super) what: Box<str>,
+    pub(super) detail: Box<str>,
+    pub(super) at: Time,
+    pub(super) until: Time,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Record {
+    Turn(Turn),
+    Step(Done),
+    Span(Span),
+    /// A run ended like this.
+    End(&'static str, Time),
+}
+
+impl Record {
+    /// When it began.
+    pub(super) const fn at(&self) -> Time {
+        match self {
+            Self::Turn(turn) => turn.entered,
+            Self::Step(step) => step.at,
+            Self::Span(span) => span.begun,
+            Self::End(_, at) => *at,
+        }
+    }
+
+    /// Bytes of its texts.
+    fn texts(&self) -> usize {
+        match self {
+            Self::Turn(turn) => turn.call.as_ref().map_or(0, |it| it.call.len() + it.result.len()),
+            Self::Step(step) => step.what.len() + step.detail.len(),
+            Self::Span(span) => span.name.len(),
+            Self::End(..) => 0,
+        }
+    }
+}
+
+/// All that is kept.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    start: Instant,
+    /// The steps before the first exit.
+    steps: Vec<Done>,
+    /// The exit that is being answered.
+    current: Option<Turn>,
+    spans: Spans,
+    last: VecDeque<Record>,
+    /// The most of them, and of their texts.
+    most: (usize, usize),
+    /// Bytes of the texts that there are.
+    texts: usize,
+    dropped: u64,
+    /// Up to when the host was busy with something that is kept.
+    busy: Time,
+}
+
+impl Recorded {
+    pub(super) fn new(start: Instant, events: usize, texts: usize) -> Self {
+        Self {
+            start,
+            steps: Vec::new(),
+            current: None,
+            spans: Spans::default(),
+            last: VecDeque::new(),
+            most: (events, texts),
+            texts: 0,
+            dropped: 0,
+            busy: 0,
+        }
+    }
+
+    /// The trace's time of that moment.
+    pub(super) fn time(&self, at: Instant) -> Time {
+        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A step is done now.
+    pub(super) fn step(&mut self, step: &Step<'_>, now: Instant) {
+        let until = self.time(now);
+        let time = u64::try_from(step.time.as_nanos()).unwrap_or(u64::MAX);
+        let done = Done {
+            number: step.number,
+            what: step.what.into(),
+            detail: step.detail.to_string().into(),
+            at: until.saturating_sub(time).max(self.busy),
+            until,
+        };
+        self.busy = until;
+        let before = self.current.is_none() && self.last.is_empty();
+        if before && self.steps.len() < STEPS {
+            self.steps.push(done);
+        } else {
+            self.push(Record::Step(done));
+        }
+    }
+
+    /// An exit came; the one before was answered by when the guest was entered.
+    pub(super) fn turn(&mut self, turn: Turn) {
+        self.answered(turn.entered);
+        self.spans.entered(turn.entered);
+        self.current = Some(turn);
+    }
+
+    /// The exit that is being answered was a call.
+    pub(super) fn called(&mut self, called: Called) {
+        if let Some(turn) = &mut self.current {
+            turn.call = Some(Box::new(called));
+        }
+    }
+
+    /// What spans there are after this call.
+    pub(super) fn span_call(&mut self, call: &CallEvent<'_>) {
+        let Some(left) = self.current.as_ref().map(|turn| turn.left) else { return };
+        // Taken out, since those that end are put among the others.
+        let mut spans = std::mem::take(&mut self.spans);
+        spans.call(call, left, |span| self.push(Record::Span(span)));
+        self.spans = spans;
+    }
+
+    /// The run is over.
+    pub(super) fn end(&mut self, name: &'static str, now: Instant) {
+        let now = self.time(now);
+        self.answered(now);
+        self.push(Record::End(name, now));
+    }
+
+    fn answered(&mut self, until: Time) {
+        if let Some(mut turn) = self.current.take() {
+            turn.until = until.max(turn.left);
+            self.busy = turn.until;
+            self.push(Record::Turn(turn));
+        }
+    }
+
+    /// Keeps it, in place of the first ones if there are too many.
+    fn push(&mut self, record: Record) {
+        self.texts += record.texts();
+        self.last.push_back(record);
+        let (events, texts) = self.most;
+        while self.last.len() > events || self.texts > texts {
+            let Some(first) = self.last.pop_front() else { break };
+            self.texts -= first.texts();
+            self.dropped += 1;
+        }
+    }
+
+    /// How many are not there any more; spans that were too many at once among them.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped + self.spans.dropped()
+    }
+
+    /// How many there are, but for the steps before the first exit.
+    pub(super) fn count(&self) -> usize {
+        self.last.len()
+    }
+
+    /// The steps before the first exit.
+    pub(super) fn steps(&self) -> &[Done] {
+        &self.steps
+    }
+
+    /// All the others in the order of their beginnings; of those that begin at once, the outer first.
+    pub(super) fn records(&self) -> Vec<&Record> {
+        let mut records: Vec<_> = self.last.iter().collect();
+        records.sort_by_key(|record| {
+            let depth = if let Record::Span(span) = record { span.depth } else { usize::MAX };
+            (record.at(), depth)
+        });
+        records
+    }
+
+    /// The exit that nobody has answered: the host failed at it.
+    pub(super) const fn unanswered(&self) -> Option<&Turn> {
+        self.current.as_ref()
+    }
+
+    /// The spans that have not ended: they last until now.
+    pub(super) fn open(&self) -> impl Iterator<Item = Span> {
+        self.spans.open(self.last_time())
+    }
+
+    /// When the last thing that is known happened.
+    fn last_time(&self) -> Time {
+        self.current.as_ref().map_or(self.busy, |turn| turn.left.max(self.busy))
+    }
+}
