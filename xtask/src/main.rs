@@ -9,6 +9,7 @@ mod test;
 mod check;
 mod bench;
 mod fuzz;
+mod gdb;
 mod doctor;
 
 mod programs;

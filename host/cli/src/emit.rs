@@ -121,9 +121,14 @@ pub(crate) trait Output {
     /// The run is over.
     fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure>;
 
-    /// The run has failed on the host's side, and there is nothing to say of it.
-    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+    /// The host failed while the guest ran: what there is may show where.
+    fn fail(self: Box<Self>) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// The guest has ended, but something failed behind that, and there is nothing to say of it.
+    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+        self.fail()
     }
 }
 

@@ -80,12 +80,13 @@ impl Debugger {
         vm: &'d mut Vm,
         image: &Image<'_>,
         drivers: Vec<&'d mut (dyn Driver + 'd)>,
+        is_recorded: bool,
     ) -> Result<Outcome, Error> {
         let mut drive = Drive::new(vm, drivers);
         let Some(client) = self.client.take() else { return drive.run() };
         let (ability, journal) = (self.ability, self.journal.clone());
         let say = &mut |text: &str| say!("portcall: {}", printable(text));
-        let session = Session { client, image, ability, journal, say };
+        let session = Session { client, image, ability, journal, is_recorded, say };
         let (outcome, parting) = debug(&mut drive, session)?;
         self.has_killed = parting == Parting::Killed;
         Ok(outcome)

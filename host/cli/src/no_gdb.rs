@@ -43,6 +43,7 @@ impl Debugger {
         _: &mut Vm,
         _: &Image<'_>,
         _: Vec<&mut dyn Driver>,
+        _: bool,
     ) -> Result<Outcome, Error> {
         match *self {}
     }

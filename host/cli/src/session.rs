@@ -162,6 +162,7 @@ pub(crate) struct Session<'a> {
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     debugger: Option<Debugger>,
+    is_replay: bool,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -187,7 +188,12 @@ impl<'a> Session<'a> {
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
-        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger })
+        Ok(Self { common, image, ring, start, outputs, watch, counter, debugger, is_replay: false })
+    }
+
+    /// The run is one that was recorded.
+    pub(crate) const fn replays(&mut self) {
+        self.is_replay = true;
     }
 
     /// Where the guest's text goes.
@@ -241,9 +247,21 @@ impl<'a> Session<'a> {
         debugger.attach(kvm, self.ring, vm, input)
     }
 
-    /// Runs the guest to its end; up to where it is ready, if that is to be kept. `image` is the
-    /// whole file of its image.
+    /// Runs the guest to its end. `image` is the whole file of its image.
     pub(crate) fn run(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let done = self.run_on(vm, image);
+        if done.is_err() {
+            // The failure that is on its way is the first one.
+            for failure in self.outputs.drain(..).filter_map(|output| output.fail().err()) {
+                failure.say();
+            }
+        }
+        done
+    }
+
+    /// The same; up to where it is ready, if that is to be kept.
+    fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        let is_recorded = self.is_replay || self.common.records();
         let (mut drivers, mut others): (Vec<&mut dyn Driver>, Vec<_>) = (Vec::new(), Vec::new());
         for output in &mut self.outputs {
             if output.driver().is_some() {
@@ -256,7 +274,7 @@ impl<'a> Session<'a> {
             let mut keeper = Keeper { outputs: others, image, keeps: self.common.keeps() };
             drivers.push(&mut keeper);
             return Ok(match &mut self.debugger {
-                Some(debugger) => debugger.run(vm, self.image, drivers)?,
+                Some(debugger) => debugger.run(vm, self.image, drivers, is_recorded)?,
                 None => Drive::new(vm, drivers).run()?,
             });
         }

@@ -161,7 +161,9 @@ fn runs_are_put_together() {
     let together = bench.portcall("coverage", Path::new("one.info"), &options);
     let output = { together }.output().expect("starts");
     assert_says(&output, 0, &["reads.c", "100%"]);
-    assert!(bench.text("one.info").contains("DA:12,0") && bench.text("all.info").contains("DA:12,1"));
+    assert!(
+        bench.text("one.info").contains("DA:12,0") && bench.text("all.info").contains("DA:12,1")
+    );
     assert!(bench.text("all.html").contains("100.0%"));
     let none = bench.portcall("coverage", &guest, &[]).output().expect("starts");
     assert_says(&none, 125, &["no lcov"]);

@@ -301,6 +301,19 @@ fn it_is_there_when_the_guest_dies_is_stopped_or_reaches_a_limit() {
 }
 
 #[test]
+fn it_is_there_when_the_host_fails() {
+    let bench = Bench::new();
+    let flood = bench.guest(&Elf::new(FLOOD).bytes());
+    let mut child = portcall("run", &flood, &[&bench.emit("trace", "a.json")]);
+    let mut child = child.spawn().expect("starts");
+    // Nobody reads what the guest prints.
+    drop(child.stdout.take());
+    assert_says(&child.wait_with_output().expect("ends"), 141, &[]);
+    let events = bench.events("a.json");
+    assert!(named(&events, "host").contains(&"out 0xe9 console"));
+}
+
+#[test]
 fn a_place_that_takes_nothing_is_said_and_the_outcome_is_not_lost() {
     let bench = Bench::new();
     let guest = bench.guest(&Elf::new(DIES).bytes());

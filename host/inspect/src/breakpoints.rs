@@ -7,6 +7,7 @@
 
 use portcall::trap::INT3;
 use portcall::{Gpa, Gva, Memory, walk};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who has a breakpoint: a driver, or the one who drives.
@@ -53,15 +54,16 @@ impl Breakpoints {
         }
         let found = walk::translate(memory, cr3, gva).ok_or(NoMemory(gva))?;
         let gpa = found.gpa;
-        if !self.sites.contains_key(&gpa.0) {
-            let mut byte = [0];
-            memory.read(gpa, &mut byte).map_err(|_| NoMemory(gva))?;
-            memory.write_unnoted(gpa, &[INT3]).map_err(|_| NoMemory(gva))?;
-            self.sites.insert(gpa.0, Site { original: byte[0], owners: BTreeSet::new() });
-        }
-        if let Some(site) = self.sites.get_mut(&gpa.0) {
-            site.owners.insert((owner, gva.0));
-        }
+        let site = match self.sites.entry(gpa.0) {
+            Entry::Occupied(site) => site.into_mut(),
+            Entry::Vacant(free) => {
+                let mut byte = [0];
+                memory.read(gpa, &mut byte).map_err(|_| NoMemory(gva))?;
+                memory.write_unnoted(gpa, &[INT3]).map_err(|_| NoMemory(gva))?;
+                free.insert(Site { original: byte[0], owners: BTreeSet::new() })
+            }
+        };
+        site.owners.insert((owner, gva.0));
         self.asked.insert((owner, gva.0), gpa.0);
         Ok(())
     }

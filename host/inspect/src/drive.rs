@@ -374,7 +374,7 @@ impl<'a> Drive<'a> {
             match stop {
                 // A tick is no end of an instruction: the guest may be on its way into a stub.
                 Stop::Interrupted => _ = self.what(stop, Pace::Step)?,
-                Stop::Exit(Exit::Debug) => break self.stepped(had_flag)?,
+                Stop::Exit(Exit::Debug) => break self.stepped()?,
                 Stop::Exit(_) => {
                     let turn = self.completed(stop)?;
                     // One that repeats makes an exit for each of its elements.
@@ -386,6 +386,9 @@ impl<'a> Drive<'a> {
             }
         };
         self.set_debug(0).map_err(|it| no_step(&it))?;
+        if !had_flag && !matches!(stepped, Some(Turn::End(_))) {
+            self.clear_flag()?;
+        }
         Ok(match (stepped, pace) {
             (Some(turn), _) => turn,
             (None, Pace::Step) => Turn::Stepped,
@@ -405,19 +408,22 @@ impl<'a> Drive<'a> {
     }
 
     /// A trap while an instruction is stepped over: `None` where that was executed.
-    fn stepped(&mut self, had_flag: bool) -> Result<Option<Turn>, Error> {
+    fn stepped(&mut self) -> Result<Option<Turn>, Error> {
         match self.trap()? {
-            Trap::Step => {
-                let mut registers = self.vm.registers()?;
-                // The processor's own way to step leaves its flag where the guest would see it.
-                if self.vm.fault().is_some() && !had_flag && registers.rflags & TRAP_FLAG != 0 {
-                    registers.rflags &= !TRAP_FLAG;
-                    self.vm.set_registers(&registers)?;
-                }
-                Ok(None)
-            }
+            Trap::Step => Ok(None),
             trap => self.of_trap(trap).map(Some),
         }
+    }
+
+    /// The processor's own way to step leaves its flag where the guest would see it, and would go on
+    /// to step.
+    fn clear_flag(&mut self) -> Result<(), Error> {
+        let registers = self.vm.registers()?;
+        if registers.rflags & TRAP_FLAG != 0 {
+            let rflags = registers.rflags & !TRAP_FLAG;
+            self.vm.set_registers(&kvm_regs { rflags, ..registers })?;
+        }
+        Ok(())
     }
 
     /// What a stop is to who turns.

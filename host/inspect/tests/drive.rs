@@ -131,6 +131,22 @@ fn who_turns_has_breakpoints_beside_those_of_drivers() {
 }
 
 #[test]
+fn steps_onto_a_breakpoint_leave_no_flag_behind() {
+    for ring in RINGS {
+        let (mut vm, entry) = vm(&LOOP, ring);
+        let mut drive = Drive::new(&mut vm, Vec::new());
+        let at = Gva(entry + 5);
+        drive.scene().insert(at).expect("mapped");
+        assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Stepped, "{ring:?}");
+        assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Breakpoint(at), "{ring:?}");
+        assert_eq!(drive.vm().registers().expect("readable").rflags & 0x100, 0, "{ring:?}");
+        assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Stepped, "{ring:?}");
+        assert!(drive.scene().remove(at));
+        assert_eq!(drive.run().expect("well").end, End::Exited(3), "{ring:?}");
+    }
+}
+
+#[test]
 fn traps_of_the_guests_own_are_what_they_would_have_been() {
     // int3; or: pushf; or dword [rsp], 0x100; popf; nop
     let own_step = [0x9c, 0x81, 0x0c, 0x24, 0, 1, 0, 0, 0x9d, 0x90, 0x90, 0xf4];

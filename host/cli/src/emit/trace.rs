@@ -59,8 +59,7 @@ impl Output for Traced {
         Traced::write(*self, Some(&symbols))
     }
 
-    /// What there is shows where it failed.
-    fn abandon(self: Box<Self>) -> Result<(), Failure> {
+    fn fail(self: Box<Self>) -> Result<(), Failure> {
         Traced::write(*self, None)
     }
 }

@@ -276,7 +276,8 @@ mod tests {
         let regs =
             kvm_regs { rax: 1, rsp: 2, rbp: 3, r15: 4, rip: 5, rflags: 6, ..kvm_regs::default() };
         let mut fpu = kvm_fpu { ftwx: 0x81, fcw: 0x37f, mxcsr: 0x1f80, ..kvm_fpu::default() };
-        (fpu.xmm[15], fpu.fpr[7][..10]) = ([7; 16], *b"0123456789");
+        fpu.xmm[15] = [7; 16];
+        fpu.fpr[7][..10].copy_from_slice(b"0123456789");
         let mut sregs = kvm_sregs::default();
         (sregs.cs.selector, sregs.gs.base) = (0x10, 1 << 40);
         let all = All::of(&regs, &sregs, &fpu, None);

@@ -5,7 +5,7 @@ use super::hardware::Ability;
 use super::monitor::Journal;
 use super::place::{Client, LOOK};
 use super::target::Target;
-use super::wire::{Incoming, Incomings, Outgoings, PACKET_MAX, words};
+use super::wire::{Incoming, Incomings, Outgoings, PACKET_MAX, packet, words};
 use crate::drive::{Drive, Turn};
 use gdbstub::common::Signal;
 use gdbstub::stub::state_machine::GdbStubStateMachine as Machine;
@@ -28,6 +28,8 @@ pub struct Session<'a> {
     pub ability: Ability,
     /// An observer of the VM's.
     pub journal: Journal,
+    /// Whether the run is recorded, or a recorded one: it is said then where the client changes it.
+    pub is_recorded: bool,
     /// Has something said to whoever started the run.
     pub say: &'a mut dyn FnMut(&str),
 }
@@ -87,9 +89,10 @@ impl From<StubError> for Trouble {
 /// # Errors
 /// The host failed.
 pub fn debug(drive: &mut Drive<'_>, session: Session<'_>) -> Result<(Outcome, Parting), Error> {
-    let Session { client, image, ability, journal, say } = session;
+    let Session { client, image, ability, journal, is_recorded, say } = session;
     drive.begin()?;
     let mut target = Target::new(drive, image, ability, journal, say);
+    target.is_changed = !is_recorded;
     let parting = match talk(&mut target, client) {
         Ok(parting) => parting,
         Err(Trouble::Host(error)) => return Err(error),
@@ -142,9 +145,13 @@ fn talk(target: &mut Target<'_, '_>, client: Client) -> Result<Parting, Trouble>
                 let none = None::<SingleThreadStopReason<u64>>;
                 interrupted.interrupt_handled(target, none)?
             }
-            Machine::Disconnected(gone) => {
+            Machine::Disconnected(mut gone) => {
                 return Ok(match gone.get_reason() {
-                    DisconnectReason::Kill => Parting::Killed,
+                    DisconnectReason::Kill => {
+                        // Newer clients wait for it; those that do not are gone.
+                        let _ = gone.borrow_conn().send(&packet(b"OK"));
+                        Parting::Killed
+                    }
                     DisconnectReason::Disconnect => Parting::Detached,
                     _ => Parting::Ended,
                 });

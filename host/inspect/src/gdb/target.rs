@@ -65,8 +65,8 @@ pub(super) struct Target<'d, 'v> {
     breakpoints: usize,
     /// What there is to say beside the protocol.
     say: &'d mut dyn FnMut(&str),
-    /// Whether it was said that the guest is another now.
-    is_changed: bool,
+    /// Whether it was said that the guest is another now, or is not to be.
+    pub(super) is_changed: bool,
     pub(super) going: Going,
     /// The end that the guest is held at.
     pub(super) over: Option<End>,
@@ -228,8 +228,8 @@ impl<'d, 'v> Target<'d, 'v> {
     fn changed(&mut self) {
         if !std::mem::replace(&mut self.is_changed, true) {
             self.say(
-                "the debugger has changed the guest: what it does from here on is no recording's, \
-                 and a recording of it may not replay",
+                "the debugger has changed the guest, which no log has: from here on a replay may go \
+                 another way",
             );
         }
     }
