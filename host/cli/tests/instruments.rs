@@ -175,7 +175,7 @@ fn a_guest_that_is_stopped_leaves_what_there_is() {
     let guest = bench.guest(SPIN);
     for ring in ["--ring=0", "--ring=3"] {
         let limited = bench.run(&guest, &[ring, "--timeout=300ms", "--emit=profile=a.folded"]);
-        assert_says(&limited, 122, &[]);
+        assert_says(&limited, 124, &[]);
         assert!(!bench.text("a.folded").is_empty());
         let mut child = bench.portcall("run", &guest, &[ring, "--emit=profile=b.folded"]);
         let mut child = child.spawn().expect("starts");

@@ -20,7 +20,7 @@ const SOURCE: &str = "\
 volatile int four = 4, found, rounds;
 __attribute__((noinline)) int half(int value) {
     if (value % 2) {
-        return -1; // no
+        rounds = 50; // no
     }
     return value / 2; // yes
 }
@@ -72,7 +72,8 @@ fn covered(file: &[u8], ring: Ring, expected: &End) -> Coverage {
     let image = Image::parse(file).expect("right");
     let plan = Plan::of(&image, file, |_| true).expect("it has lines");
     let mut collector = Collector::new(plan);
-    let builder = Vm::builder(&kvm(), &image).ring(ring);
+    let kvm = kvm();
+    let builder = Vm::builder(&kvm, &image).ring(ring);
     let mut vm = builder.limit(Limit::Time(Duration::from_secs(1))).build().expect("builds");
     let outcome = drive::run(&mut vm, vec![&mut collector]).expect("runs");
     assert_eq!(outcome.end, *expected);

@@ -94,7 +94,8 @@ fn build(source: &str) -> Vec<u8> {
 /// Samples of a run.
 fn profiled(image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
     let mut profiler = Profiler::new(1000, image, file);
-    let builder = Vm::builder(&kvm(), image).ring(ring).tick(profiler.period());
+    let kvm = kvm();
+    let builder = Vm::builder(&kvm, image).ring(ring).tick(profiler.period());
     let mut vm = builder.ports(0x77..=0x77, Slow).build().expect("builds");
     let outcome = drive::run(&mut vm, vec![&mut profiler]).expect("runs");
     assert_eq!(outcome.end, End::Exited(0));

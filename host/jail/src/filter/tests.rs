@@ -104,6 +104,7 @@ fn the_program_decides_as_seccompilers_does() {
             threads: true,
             snapshots: true,
             debugger: true,
+            traps: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
         },
         Wanted { also: &many, ..Wanted::default() },
