@@ -2,7 +2,7 @@
 //! they reach.
 
 use crate::cargo::{cannot_start, root, target_dir};
-use crate::engine::{self, Case, DEADLINE, Hosts, Image, Verdict};
+use crate::engine::{self, Case, DEADLINE, Golden, Hosts, Image, Verdict};
 use crate::process;
 use crate::{Failure, out};
 use std::ffi::OsString;
@@ -50,7 +50,14 @@ impl Place {
             let ran =
                 process::run(&mut command, case.directives.stdin.clone(), DEADLINE * PATIENCE)
                     .map_err(|error| cannot_start(&command, &error))?;
-            engine::judge(case, &ran, false)
+            let verdict = engine::judge(case, &ran, false)?;
+            let complaint = match &case.golden {
+                Golden::File(golden) if verdict == Verdict::Passed => {
+                    untrue(&golden.with_extension("rs"), &file)?
+                }
+                _ => String::new(),
+            };
+            Ok(if complaint.is_empty() { verdict } else { Verdict::Failed(complaint) })
         };
         verdict().unwrap_or_else(|Failure(message)| Verdict::Failed(message + "\n"))
     }
@@ -72,5 +79,63 @@ impl Place {
         }
         out!("\n{}\n{}", lcov.display(), html.display());
         Ok(())
+    }
+}
+
+/// What a program's lines end in that say themselves whether they are reached.
+const MARKS: [(&str, &str); 2] = [("// reached", "1"), ("// not reached", "0")];
+
+/// Where that is not what was found. The optimiser may have left such a line without code.
+fn untrue(program: &Path, lcov: &Path) -> Result<String, Failure> {
+    // A guest that is not the program of its golden says nothing.
+    let Ok(source) = fs::read_to_string(program) else { return Ok(String::new()) };
+    if !MARKS.iter().any(|(mark, _)| source.lines().any(|line| line.ends_with(mark))) {
+        return Ok(String::new());
+    }
+    let found = fs::read_to_string(lcov).map_err(|error| Failure::file("read", lcov, error))?;
+    Ok(differences(&source, records_of(&found, program)))
+}
+
+/// The records of one source.
+fn records_of<'a>(lcov: &'a str, program: &Path) -> &'a str {
+    let start = format!("SF:{}\n", program.display());
+    let (_, behind) = lcov.split_once(&start).unwrap_or_default();
+    behind.split("end_of_record").next().unwrap_or_default()
+}
+
+/// Lines that say one thing while the records say another; of each mark one has to be there.
+fn differences(source: &str, records: &str) -> String {
+    let mut complaint = String::new();
+    for (mark, count) in MARKS {
+        let mut seen = false;
+        for (number, line) in (1..).zip(source.lines()).filter(|(_, line)| line.ends_with(mark)) {
+            let start = format!("DA:{number},");
+            let Some(found) = records.lines().find_map(|it| it.strip_prefix(&start)) else {
+                continue;
+            };
+            seen = true;
+            if found != count {
+                complaint += &format!("line {number} has the count {found}: {line}\n");
+            }
+        }
+        if !seen {
+            complaint += &format!("no line with the mark `{mark}` has code\n");
+        }
+    }
+    complaint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_say_what_they_are_are_compared() {
+        let source = "a // reached\nb // not reached\nc // reached\nd\n";
+        assert_eq!(differences(source, "DA:1,1\nDA:2,0\nDA:4,0\n"), "");
+        assert!(differences(source, "DA:1,0\nDA:2,0\n").contains("line 1 has the count 0"));
+        assert!(differences(source, "DA:1,1\nDA:3,1\n").contains("`// not reached`"));
+        let lcov = "TN:\nSF:/a.rs\nDA:1,1\nend_of_record\nSF:/b.rs\nDA:2,0\nend_of_record\n";
+        assert_eq!(records_of(lcov, Path::new("/b.rs")), "DA:2,0\n");
     }
 }

@@ -35,7 +35,7 @@ static inline __attribute__((always_inline)) int inlined(int value) {
 void _start(void) {
     found = half(four); // yes
     for (int i = 0; i < 3; i++)
-        rounds += inlined(i); // yes
+        rounds = inlined(rounds); // yes
     if (found == 99)
         found = never(found); // no
     __asm__ volatile(\"out %%al, $0xf4\" :: \"a\"(0)); // yes

@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_again() {
-        let mut file = File::default();
-        file.lines = [(1, true), (2, false), (40, true)].into();
-        file.functions = [((1, "a::<b, c>".to_owned()), true), ((2, "d".to_owned()), false)].into();
+        let functions = [((1, "a::<b, c>".to_owned()), true), ((2, "d".to_owned()), false)];
+        let lines = [(1, true), (2, false), (40, true)].into();
+        let file = File { lines, functions: functions.into() };
         let coverage = Coverage { files: [("/src/a.rs".into(), file)].into() };
         let mut text = Vec::new();
         coverage.write_lcov("a test", &mut text).expect("written");
