@@ -10,6 +10,7 @@ mod check;
 mod bench;
 mod lab;
 mod fuzz;
+mod gdb;
 mod doctor;
 
 mod programs;
@@ -22,6 +23,7 @@ mod documents;
 mod compile;
 mod engine;
 mod again;
+mod coverage;
 mod soak;
 mod process;
 mod diff;

@@ -33,10 +33,17 @@ macro_rules! say {
 mod allow;
 mod code;
 mod count;
+#[cfg(feature = "instruments")]
+mod coverage;
 mod doctor;
 mod emit;
 mod expect;
 mod experiment;
+#[cfg(feature = "instruments")]
+mod gdb;
+#[cfg(not(feature = "instruments"))]
+#[path = "no_gdb.rs"]
+mod gdb;
 mod image_file;
 mod jail;
 #[cfg(feature = "lab")]
@@ -83,6 +90,9 @@ enum Stock {
     #[cfg(feature = "lab")]
     #[command(hide = true)]
     LabRound(lab::Order),
+    /// Puts together what several runs have reached of their sources.
+    #[cfg(feature = "instruments")]
+    Coverage(coverage::Options),
     /// Says whether guests can run on this machine, and what to do if not.
     Doctor,
 }
@@ -98,6 +108,8 @@ pub fn main() -> u8 {
         Stock::Lab(options) => lab::lab(&options),
         #[cfg(feature = "lab")]
         Stock::LabRound(order) => lab::round(&order, Experiment::new().jail(Jail::new())),
+        #[cfg(feature = "instruments")]
+        Stock::Coverage(options) => coverage::coverage(&options),
         Stock::Doctor => doctor::doctor(),
     })
 }

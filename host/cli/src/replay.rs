@@ -54,16 +54,18 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     };
     let image = Image::parse(&file).map_err(|error| broken(&error))?;
     let mut session = Session::open(common, &image, machine.ring(), &options.log, start)?;
+    session.replays();
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let builder = machine
         .apply(Vm::builder(&kvm, &image))
         .console(log.console(session.console()?))
         .log(allow::log);
-    let builder = session.equip(builder, &[])?;
+    let builder = session.equip(builder, &file)?;
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;
+    session.attach(&kvm, &vm, &options.log)?;
     jail::enter(Some(Jail::new()), common, &options.log, None)?;
     let outcome = session.run(&mut vm, &[])?;
 

@@ -3,6 +3,7 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod refused;
 mod said;
 #[expect(dead_code, reason = "the ioctls are counted in other tests")]
 mod tracer;
@@ -10,6 +11,7 @@ mod tracer;
 use common::elf::Elf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use refused::assert_nothing_refused;
 use said::{assert_says, stderr};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -87,28 +89,29 @@ fn run(image: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end, which has that process code, and fails where a call was refused in the
-/// jail, which it has to be in.
-#[track_caller]
-fn assert_nothing_refused(what: &str, mut command: Command, expected: i32) {
-    const SECCOMP: u64 = 317;
-    // What is said is not looked at here.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (mut jailed, mut refused) = (false, Vec::new());
-    let code = tracer::trace(command, |registers, begins| {
-        if begins {
-            return;
-        }
-        jailed |= registers.orig_rax == SECCOMP && registers.rax == 0;
-        if jailed && registers.rax.cast_signed() == -1 {
-            let (rdi, rsi, rdx) = (registers.rdi, registers.rsi, registers.rdx);
-            refused.push(format!("{}({rdi:#x}, {rsi:#x}, {rdx:#x})", registers.orig_rax));
-        }
-    });
-    assert!(jailed, "{what}: there was no jail");
-    assert_eq!(refused, Vec::<String>::new(), "{what}: these are in no table");
-    assert_eq!(code, expected, "{what}");
+/// What goes along with a run, alone and with a snapshot, and what it reads at the end.
+#[cfg(feature = "instruments")]
+fn assert_instruments_are_refused_nothing(bench: &Bench) {
+    let divides = bench.divides("target");
+    let emit = |kind: &str, name: &str| format!("--emit={kind}={}", bench.path(name).display());
+    let of = format!("--coverage-of={}", bench.path("").display());
+    let (svg, folded) = (emit("profile", "a.svg"), emit("profile", "a.folded"));
+    let (lcov, page) = (emit("coverage", "a.info"), emit("coverage", "a.html"));
+    for ring in ["--ring=0", "--ring=3"] {
+        assert_nothing_refused(
+            "profile",
+            run(&divides, &[ring, &svg, "--profile-rate=10000"]),
+            139,
+        );
+        assert_nothing_refused("coverage", run(&divides, &[ring, &lcov, &page, &of, &folded]), 139);
+    }
+    let ready = bench.guest("ready-profiled", &ready());
+    let kept = emit("snapshot", "kept-profiled");
+    assert_nothing_refused("profile and snapshot", run(&ready, &[&kept, &folded]), 0);
 }
+
+#[cfg(not(feature = "instruments"))]
+const fn assert_instruments_are_refused_nothing(_: &Bench) {}
 
 #[test]
 fn no_kind_of_run_makes_a_call_that_is_refused() {
@@ -136,6 +139,7 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
         assert_nothing_refused(&format!("{options:?}"), run(&hello, options), code);
     }
     assert_nothing_refused("replay", portcall(["replay", &text("log"), "--stats"]), 0);
+    assert_instruments_are_refused_nothing(&bench);
     let ready = bench.guest("ready", &ready());
     let (kept, older) = (emit("snapshot"), emit("snapshot"));
     assert_nothing_refused("kept", run(&ready, &[&kept, &json, &core]), 0);

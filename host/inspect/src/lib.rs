@@ -6,12 +6,20 @@
 //! hostile: the guest's memory, its page tables, and the debug information in its image. Walks
 //! are bounded, and what cannot be known is left out or said.
 
+pub mod breakpoints;
 pub mod core;
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod disasm;
+pub mod drive;
 mod dwarf;
 mod explain;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 mod kind;
 mod mappings;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod refusal;
 mod render;
 mod space;

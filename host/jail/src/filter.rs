@@ -40,6 +40,10 @@ pub(crate) struct Wanted<'a> {
     pub(crate) threads: bool,
     /// Whether snapshots are taken.
     pub(crate) snapshots: bool,
+    /// Whether the guest is debugged.
+    pub(crate) debugger: bool,
+    /// Whether it has breakpoints.
+    pub(crate) traps: bool,
     /// Further calls, whatever their arguments.
     pub(crate) also: &'a [c_long],
 }
@@ -70,6 +74,9 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
         Whose::All => true,
         Whose::Threads => wanted.threads,
         Whose::Snapshots => wanted.snapshots,
+        Whose::Debuggers => wanted.debugger,
+        Whose::Traps => wanted.traps,
+        Whose::Both => wanted.snapshots && (wanted.debugger || wanted.traps),
     });
     let table = table.filter_map(|call| {
         let test = match call.when {

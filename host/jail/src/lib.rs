@@ -64,6 +64,8 @@ pub struct Jail {
     also: Vec<c_long>,
     beside_threads: bool,
     snapshots: bool,
+    debugger: bool,
+    traps: bool,
     renaming: Vec<PathBuf>,
 }
 
@@ -98,6 +100,20 @@ impl Jail {
     /// Snapshots of the guest can be taken, and what is open already brought to the disk.
     pub const fn snapshots(mut self) -> Self {
         self.snapshots = true;
+        self
+    }
+
+    /// The guest can be debugged: breakpoints and single steps, and all registers read and set. The
+    /// debugger is connected by then.
+    pub const fn debugger(mut self) -> Self {
+        self.debugger = true;
+        self
+    }
+
+    /// The guest can have breakpoints (KVM_SET_GUEST_DEBUG), and no more of what a
+    /// [`debugger`](Self::debugger) does.
+    pub const fn traps(mut self) -> Self {
+        self.traps = true;
         self
     }
 
@@ -149,7 +165,9 @@ impl Jail {
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
         let (also, snapshots) = (&self.also, self.snapshots);
-        filter::install(&filter::Wanted { reading, writing, threads, snapshots, also })?;
+        let (debugger, traps) = (self.debugger, self.traps);
+        let wanted = filter::Wanted { reading, writing, threads, snapshots, debugger, traps, also };
+        filter::install(&wanted)?;
         Ok(Covers { landlock })
     }
 }
