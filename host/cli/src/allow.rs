@@ -1,6 +1,8 @@
 //! `--allow INTERFACE`: the stock interfaces that a guest is given, and what becomes of its logs.
 
 use crate::code::Failure;
+use crate::heard::Heard;
+use crate::session::Session;
 use anstyle::AnsiColor;
 use inspect::printable;
 use measures::collect::Collector;
@@ -39,24 +41,27 @@ pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves what is allowed. `spans` says whether anyone wants to hear of the guest's.
+/// Serves what is allowed, to who listens.
 pub(crate) fn serve<'a>(
     allowed: &[Allow],
     mut builder: Builder<'a>,
-    collector: &Collector,
-    spans: bool,
+    session: &Session<'_>,
 ) -> Builder<'a> {
     if allowed.contains(&Allow::Host) {
-        builder = builder.serve(Stock::new()).log(log);
+        builder = builder.serve(Stock::new()).log(logger(session.heard()));
     }
     if allowed.contains(&Allow::HostAddress) {
         builder = builder.serve(StockAddress);
     }
     if allowed.contains(&Allow::Lab) {
-        builder = builder.serve(collector.service());
+        builder = builder.serve(session.collector().service());
     }
     if allowed.contains(&Allow::Span) {
-        builder = builder.serve(if spans { StockSpans::heard() } else { StockSpans::unheard() });
+        builder = builder.serve(if session.wants_spans() {
+            StockSpans::heard()
+        } else {
+            StockSpans::unheard()
+        });
     }
     builder
 }
@@ -70,8 +75,18 @@ pub(crate) fn opened(allowed: &[Allow], image: &Image<'_>, vm: &Vm, collector: &
     }
 }
 
+/// Says lines of the guest's log, and keeps them where that is wanted.
+pub(crate) fn logger(heard: Option<Heard>) -> impl FnMut(Level, &str) + Send + 'static {
+    move |level, text| {
+        if let Some(heard) = &heard {
+            heard.logged(level, text);
+        }
+        log(level, text);
+    }
+}
+
 /// A line of the guest's log, on stderr.
-pub(crate) fn log(level: Level, text: &str) {
+fn log(level: Level, text: &str) {
     let colour = match level {
         Level::Error => AnsiColor::Red,
         Level::Warn => AnsiColor::Yellow,

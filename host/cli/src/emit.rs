@@ -10,10 +10,13 @@ mod json;
 mod log;
 #[cfg(feature = "instruments")]
 mod profile;
+#[cfg(feature = "instruments")]
+mod report;
 mod snapshot;
 mod trace;
 
 use crate::code::Failure;
+use crate::heard::Heard;
 use crate::session::Ended;
 use inspect::drive::Driver;
 use portcall::{Builder, Vm};
@@ -35,6 +38,8 @@ const KINDS: &[Kind] = &[
     profile::KIND,
     #[cfg(feature = "instruments")]
     coverage::KIND,
+    #[cfg(feature = "instruments")]
+    report::KIND,
 ];
 
 /// Those that are built in only with the feature `instruments`, for what they stand on takes long
@@ -88,6 +93,11 @@ impl Wants {
 pub(crate) trait Output {
     /// The file that it is written to, if that is open already.
     fn file(&self) -> Option<&File> {
+        None
+    }
+
+    /// What keeps the guest's text for it.
+    fn heard(&self) -> Option<&Heard> {
         None
     }
 

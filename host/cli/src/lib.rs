@@ -44,6 +44,7 @@ mod gdb;
 #[cfg(not(feature = "instruments"))]
 #[path = "no_gdb.rs"]
 mod gdb;
+mod heard;
 mod image_file;
 mod jail;
 #[cfg(feature = "lab")]

@@ -9,6 +9,10 @@ use serde_json::{Value, json};
 /// The most rows that are shown, and the most notes: more is a file's to hold.
 const SHOWN: usize = 100;
 
+/// What the columns of the table are called.
+const HEADER: [&str; 8] =
+    ["measured", "samples", "p50", "p90", "p99", "spread", "instructions", "timer"];
+
 /// What there is at the end of a run.
 pub(crate) struct Measured {
     sampled: Vec<Sampled>,
@@ -45,6 +49,16 @@ impl Measured {
         })
     }
 
+    /// The table for a page.
+    #[cfg(feature = "instruments")]
+    pub(crate) fn page(&self) -> inspect::report::Table {
+        inspect::report::Table {
+            header: HEADER.to_vec(),
+            rows: self.sampled.iter().map(row).collect(),
+            notes: self.notes(),
+        }
+    }
+
     /// What the table does not say.
     fn notes(&self) -> Vec<String> {
         // A guest ends within one measurement at most.
@@ -66,16 +80,7 @@ impl Measured {
 /// The table, for a guest that measured something, and what is to be said besides.
 pub(crate) fn show(measured: &Measured) {
     if !measured.sampled.is_empty() {
-        let mut table = report::table(&[
-            "measured",
-            "samples",
-            "p50",
-            "p90",
-            "p99",
-            "spread",
-            "instructions",
-            "timer",
-        ]);
+        let mut table = report::table(&HEADER);
         for sampled in measured.sampled.iter().take(SHOWN) {
             table.add_row(row(sampled));
         }

@@ -60,7 +60,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let builder = machine
         .apply(Vm::builder(&kvm, &image))
         .console(log.console(session.console()?))
-        .log(allow::log);
+        .log(allow::logger(session.heard()));
     let builder = session.equip(builder, &file)?;
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;

@@ -16,27 +16,16 @@ use std::time::Duration;
 const RING_3_PAYS: u64 = 30;
 
 /// What went wrong, if something did, and a last line in any case.
-pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
+pub(crate) fn end(ended: &Ended<'_>) {
     let outcome = ended.outcome;
     if let Some(explanation) = &ended.explanation {
         // Colour or not is for the stream to decide, which strips it where it does not belong.
         output::say(&explanation.render(Style { colour: true }));
     }
-    let good = outcome.end.is_normal() && ended.code == 0;
+    let (good, verdict) = verdict(ended);
     let colour = if good { AnsiColor::Green } else { AnsiColor::Red };
     let style = colour.on_default().bold();
-    let exits = outcome.stats.exits();
-    let plural = if exits == 1 { "" } else { "s" };
-    let ms = time.as_secs_f64() * 1e3;
-    let what = if let Some(signal) = ended.signal {
-        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
-        format!("interrupted by {name}, process code {}", ended.code)
-    } else if outcome.end.is_normal() {
-        outcome.end.to_string()
-    } else {
-        format!("ended as {}, process code {}", outcome.end.name(), ended.code)
-    };
-    say!("{style}portcall{style:#}: {what} ({exits} exit{plural}, {ms:.1} ms)");
+    say!("{style}portcall{style:#}: {verdict}");
     for (wanted, found) in &ended.unmet {
         say!("  expected {wanted}, but {found}");
     }
@@ -54,8 +43,26 @@ pub(crate) fn end(ended: &Ended<'_>, time: Duration) {
     }
 }
 
+/// Whether all went well, and the last line that says so.
+pub(crate) fn verdict(ended: &Ended<'_>) -> (bool, String) {
+    let outcome = ended.outcome;
+    let good = outcome.end.is_normal() && ended.code == 0;
+    let exits = outcome.stats.exits();
+    let plural = if exits == 1 { "" } else { "s" };
+    let ms = ended.time.as_secs_f64() * 1e3;
+    let what = if let Some(signal) = ended.signal {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+        format!("interrupted by {name}, process code {}", ended.code)
+    } else if outcome.end.is_normal() {
+        outcome.end.to_string()
+    } else {
+        format!("ended as {}, process code {}", outcome.end.name(), ended.code)
+    };
+    (good, format!("{what} ({exits} exit{plural}, {ms:.1} ms)"))
+}
+
 /// What went on without ending the run, and may surprise.
-fn notes(outcome: &Outcome) -> Vec<String> {
+pub(crate) fn notes(outcome: &Outcome) -> Vec<String> {
     let mut notes = Vec::new();
     for (port, (reads, writes)) in outcome.stats.unanswered.iter().take(4) {
         notes.push(format!(
@@ -77,7 +84,7 @@ fn notes(outcome: &Outcome) -> Vec<String> {
 }
 
 /// `--stats`: where the exits and the time went.
-pub(crate) fn stats(ended: &Ended<'_>, ring: Ring) {
+pub(crate) fn stats(ended: &Ended<'_>) {
     let (stats, counts, instructions) = (&ended.outcome.stats, &ended.counts, ended.instructions);
     let mut kinds = table(&["exits", "count"]);
     for kind in ExitKind::ALL.into_iter().filter(|kind| stats.exits_of(*kind) > 0) {
@@ -104,7 +111,7 @@ pub(crate) fn stats(ended: &Ended<'_>, ring: Ring) {
     rest.add_row(["instructions that KVM emulated".to_owned(), emulated]);
     show(rest);
     let per_exit = instructions.unwrap_or(0) / stats.exits().max(1);
-    if ring == Ring::Zero && KvmKind::detect() == KvmKind::Pvm && per_exit >= RING_3_PAYS {
+    if ended.ring == Ring::Zero && KvmKind::detect() == KvmKind::Pvm && per_exit >= RING_3_PAYS {
         say!(
             "note: this KVM emulates ring 0, here {per_exit} instructions an exit; with --ring 3 they \
              run natively"

@@ -156,7 +156,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let builder =
         builder.console(session.console()?).input(Plain::of(io::stdin().as_fd())?).tick(TICK);
     let builder = session.equip(builder, &bytes)?;
-    let builder = allow::serve(&options.allow, builder, session.collector(), common.wants_spans());
+    let builder = allow::serve(&options.allow, builder, &session);
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
     let ready = session.ready(&vm)?;

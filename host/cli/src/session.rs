@@ -5,6 +5,7 @@ use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output, Settings};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
+use crate::heard::Heard;
 use crate::limit;
 use crate::measured::{self, Measured};
 use crate::output::{self, Plain};
@@ -43,7 +44,7 @@ pub(crate) struct Common {
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
     /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
-    /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl), report (the run as a page, FILE.html). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
@@ -132,11 +133,6 @@ impl Common {
         self.gdb.is_some()
     }
 
-    /// Whether anyone wants to hear of the guest's spans.
-    pub(crate) fn wants_spans(&self) -> bool {
-        self.emit.iter().any(Emit::wants_spans)
-    }
-
     /// Whether a log is asked for.
     pub(crate) fn records(&self) -> bool {
         self.emit.iter().any(Emit::records)
@@ -159,6 +155,7 @@ pub(crate) struct Session<'a> {
     common: &'a Common,
     image: &'a Image<'a>,
     ring: Ring,
+    input: &'a Path,
     start: Instant,
     outputs: Vec<Box<dyn Output>>,
     watch: Option<OutputWatch>,
@@ -181,7 +178,7 @@ impl<'a> Session<'a> {
         common: &'a Common,
         image: &'a Image<'a>,
         ring: Ring,
-        input: &Path,
+        input: &'a Path,
         start: Instant,
     ) -> Result<Self, Failure> {
         if common.keeps() {
@@ -197,6 +194,7 @@ impl<'a> Session<'a> {
             common,
             image,
             ring,
+            input,
             start,
             outputs,
             watch,
@@ -217,9 +215,23 @@ impl<'a> Session<'a> {
         self.is_replay = true;
     }
 
+    /// What keeps the guest's text, if an output wants it.
+    pub(crate) fn heard(&self) -> Option<Heard> {
+        self.outputs.iter().find_map(|output| output.heard().cloned())
+    }
+
+    /// Whether anyone wants to hear of the guest's spans.
+    pub(crate) fn wants_spans(&self) -> bool {
+        self.common.emit.iter().any(Emit::wants_spans)
+    }
+
     /// Where the guest's text goes.
     pub(crate) fn console(&self) -> Result<impl Write + Send + use<>, Failure> {
-        Ok(Tee { stdout: Plain::of(io::stdout().as_fd())?, watch: self.watch.clone() })
+        Ok(Tee {
+            stdout: Plain::of(io::stdout().as_fd())?,
+            watch: self.watch.clone(),
+            heard: self.heard(),
+        })
     }
 
     /// The VM as the options want it. `file` is the image's whole file, where it is to be
@@ -370,15 +382,18 @@ impl<'a> Session<'a> {
             unmet,
             explanation,
             file,
+            ring: self.ring,
+            input: self.input,
+            time,
         };
         if self.common.stats {
-            report::stats(&ended, self.ring);
+            report::stats(&ended);
         }
         if !self.common.quiet {
             measured::show(&ended.measured);
         }
         if !self.common.quiet || code != 0 {
-            report::end(&ended, time);
+            report::end(&ended);
         }
         // One that fails is no reason to leave out those behind it.
         let written: Vec<_> = self.outputs.into_iter().map(|output| output.write(&ended)).collect();
@@ -412,6 +427,12 @@ pub(crate) struct Ended<'a> {
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
     pub(crate) file: Vec<u8>,
+    pub(crate) ring: Ring,
+    /// The file that the run is made of.
+    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the report says it"))]
+    pub(crate) input: &'a Path,
+    /// From the process's start to the end.
+    pub(crate) time: Duration,
 }
 
 /// Takes the snapshot of a guest that others drive.
@@ -438,6 +459,7 @@ impl Driver for Keeper<'_> {
 struct Tee {
     stdout: Plain,
     watch: Option<OutputWatch>,
+    heard: Option<Heard>,
 }
 
 impl Write for Tee {
@@ -445,6 +467,9 @@ impl Write for Tee {
         let written = self.stdout.write(bytes)?;
         if let Some(watch) = &self.watch {
             watch.take(&bytes[..written]);
+        }
+        if let Some(heard) = &self.heard {
+            heard.printed(&bytes[..written]);
         }
         Ok(written)
     }

@@ -22,6 +22,8 @@ mod mappings;
 pub mod profile;
 mod refusal;
 mod render;
+#[cfg(feature = "report")]
+pub mod report;
 mod space;
 mod symbols;
 pub mod trace;

@@ -141,7 +141,7 @@ impl Explanation {
     }
 }
 
-fn same_call(a: &Frame, b: &Frame) -> bool {
+pub(crate) fn same_call(a: &Frame, b: &Frame) -> bool {
     let line = |frame: &Frame| frame.source.as_ref().map(|at| (at.file.clone(), at.line));
     a.function.is_some() && (&a.function, a.offset, line(a)) == (&b.function, b.offset, line(b))
 }

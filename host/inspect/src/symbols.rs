@@ -118,6 +118,17 @@ impl<'a> Symbols<'a> {
         Some(String::from_utf8_lossy(section.name).into_owned())
     }
 
+    /// The names of the sections in a range of addresses.
+    #[cfg(feature = "report")]
+    pub(crate) fn sections_in(&self, range: &std::ops::Range<u64>) -> Vec<String> {
+        let is_in = |at: u64| range.contains(&at.wrapping_add(self.bias));
+        let sections = self
+            .sections
+            .iter()
+            .filter(|it| it.flags & u64::from(SHF_ALLOC) != 0 && it.size > 0 && is_in(it.address));
+        sections.map(|it| String::from_utf8_lossy(it.name).into_owned()).collect()
+    }
+
     /// Where symbols begin, in order.
     pub(crate) fn starts(&self) -> impl Iterator<Item = u64> {
         self.symbols.iter().map(|(start, ..)| start.wrapping_add(self.bias))

@@ -26,11 +26,11 @@
 //! into that clock, by an offset and a rate that not every KVM tells.
 
 mod events;
-mod format;
+pub(crate) mod format;
 mod lines;
-mod names;
-mod record;
-mod spans;
+pub(crate) mod names;
+pub(crate) mod record;
+pub(crate) mod spans;
 mod text;
 
 pub use format::{Format, Subject};

@@ -21,14 +21,14 @@ mod progress;
 pub mod run;
 
 pub mod store;
-mod text;
-mod units;
 mod figures;
 mod words;
 pub mod csv;
 pub mod show;
 pub mod compare;
 pub mod page;
+
+use ::page::{text, units};
 
 // Tests and examples share the sample, which names this crate.
 #[cfg(test)]

@@ -9,7 +9,6 @@
 mod axis;
 mod comparison;
 mod distribution;
-mod frame;
 mod measured;
 mod plot;
 mod shares;
@@ -21,9 +20,12 @@ use crate::figures::{Line, lines};
 use crate::report::Report;
 use crate::text::{self, shown};
 use crate::{units, words};
-use frame::Section;
-use maud::html;
+use ::page::{Page, Section};
+use maud::{Markup, html};
 use plot::{Group, Lane, Shape};
+
+/// What these pages look like besides.
+const STYLE: &str = include_str!("page/style.css");
 
 /// How many rows a page takes: a file may say that there are any number.
 const MOST_ROWS: usize = 300;
@@ -61,10 +63,14 @@ pub fn report(report: &Report) -> String {
         Section::new("machine", "The machine", measured::machine(report)),
         Section::new("method", "How it was measured", measured::method(report, shown_lines)),
     ];
-    frame::document("What leaving a guest costs", &subtitle, &warnings, &sections)
+    document("What leaving a guest costs", &subtitle, &warnings, &sections)
 }
 
-fn rows(groups: &[Group]) -> maud::Markup {
+fn document(title: &str, subtitle: &Markup, warnings: &[String], sections: &[Section]) -> String {
+    Page { title, subtitle, warnings, sections, style: STYLE, script: None }.document()
+}
+
+fn rows(groups: &[Group]) -> Markup {
     html! {
         p.legend {
             (plot::key("s0", Shape::Dot, "ring 0"))

@@ -50,7 +50,7 @@ impl fmt::Debug for Subject<'_, '_> {
 }
 
 /// Nanoseconds as microseconds, to the last digit.
-pub(super) struct Micros(pub(super) u64);
+pub(crate) struct Micros(pub(super) u64);
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +59,7 @@ impl fmt::Display for Micros {
 }
 
 /// A text as a string of JSON's.
-pub(super) struct Quoted<'t>(pub(super) &'t str);
+pub(crate) struct Quoted<'t>(pub(super) &'t str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +69,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// A text on one line, without what a terminal would obey.
-pub(super) struct Plain<'t>(pub(super) &'t str);
+pub(crate) struct Plain<'t>(pub(super) &'t str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +79,7 @@ impl fmt::Display for Plain<'_> {
 }
 
 /// What the host did about an exit, in a word or two: `Store::put`, `out 0xe9 console`, `hlt`.
-pub(super) fn title(turn: &Turn) -> String {
+pub(crate) fn title(turn: &Turn) -> String {
     if let Some(call) = &turn.call {
         return call.call.split('(').next().unwrap_or_default().to_owned();
     }
@@ -109,7 +109,7 @@ const fn contract(port: u16, read: bool) -> Option<&'static str> {
 }
 
 /// The exit with the first of what it writes, and the call if it was one.
-pub(super) fn describe(turn: &Turn) -> String {
+pub(crate) fn describe(turn: &Turn) -> String {
     let mut text = turn.exit.to_string();
     if let Some(value) = value(turn) {
         text += &format!(", {value:#x}");
@@ -118,6 +118,6 @@ pub(super) fn describe(turn: &Turn) -> String {
 }
 
 /// The first of what an exit writes.
-pub(super) fn value(turn: &Turn) -> Option<u32> {
+pub(crate) fn value(turn: &Turn) -> Option<u32> {
     turn.written.map(u32::from_le_bytes)
 }

@@ -7,18 +7,18 @@ use portcall::Exit;
 use std::collections::HashMap;
 
 /// Names by address.
-pub(super) struct Names<'s, 'f> {
+pub(crate) struct Names<'s, 'f> {
     subject: &'s Subject<'s, 'f>,
     known: HashMap<u64, Option<(String, u64)>>,
 }
 
 impl<'s, 'f> Names<'s, 'f> {
-    pub(super) fn new(subject: &'s Subject<'s, 'f>) -> Self {
+    pub(crate) fn new(subject: &'s Subject<'s, 'f>) -> Self {
         Self { subject, known: HashMap::new() }
     }
 
     /// The function that made the exit, and how far in it RIP was.
-    pub(super) fn at(&mut self, turn: &Turn) -> Option<(&str, u64)> {
+    pub(crate) fn at(&mut self, turn: &Turn) -> Option<(&str, u64)> {
         let (rip, symbols) = (turn.rip?, self.subject.symbols?);
         // Behind an OUT that is its function's last instruction begins another function.
         let is_out = matches!(&turn.exit, Exit::Io(io) if !io.read);

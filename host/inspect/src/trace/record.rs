@@ -10,44 +10,44 @@ use std::time::Instant;
 const STEPS: usize = 64;
 
 /// Nanoseconds since the trace began.
-pub(super) type Time = u64;
+pub(crate) type Time = u64;
 
 /// One KVM_RUN, and what the host did about its exit.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// When KVM_RUN was called.
-    pub(super) entered: Time,
+    pub(crate) entered: Time,
     /// When it returned.
-    pub(super) left: Time,
+    pub(crate) left: Time,
     /// When the host was done with it.
-    pub(super) until: Time,
-    pub(super) exit: Exit,
+    pub(crate) until: Time,
+    pub(crate) exit: Exit,
     /// The first element of what is written, little-endian.
-    pub(super) written: Option<[u8; 4]>,
-    pub(super) rip: Option<u64>,
-    pub(super) call: Option<Box<Called>>,
+    pub(crate) written: Option<[u8; 4]>,
+    pub(crate) rip: Option<u64>,
+    pub(crate) call: Option<Box<Called>>,
 }
 
 /// A typed call, in words.
 #[derive(Debug)]
-pub(super) struct Called {
-    pub(super) call: Box<str>,
-    pub(super) result: Box<str>,
+pub(crate) struct Called {
+    pub(crate) call: Box<str>,
+    pub(crate) result: Box<str>,
 }
 
 /// A step of the host's.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) number: u8,
-    pub(super) what: Box<str>,
-    pub(super) detail: Box<str>,
-    pub(super) at: Time,
-    pub(super) until: Time,
+pub(crate) struct Done {
+    pub(crate) number: u8,
+    pub(crate) what: Box<str>,
+    pub(crate) detail: Box<str>,
+    pub(crate) at: Time,
+    pub(crate) until: Time,
 }
 
 /// Something that happened.
 #[derive(Debug)]
-pub(super) enum Record {
+pub(crate) enum Record {
     Turn(Turn),
     Step(Done),
     Span(Span),
@@ -57,7 +57,7 @@ pub(super) enum Record {
 
 impl Record {
     /// When it began.
-    pub(super) const fn at(&self) -> Time {
+    pub(crate) const fn at(&self) -> Time {
         match self {
             Self::Turn(turn) => turn.entered,
             Self::Step(step) => step.at,
@@ -79,7 +79,7 @@ impl Record {
 
 /// All that is kept.
 #[derive(Debug)]
-pub(super) struct Recorded {
+pub(crate) struct Recorded {
     start: Instant,
     /// The steps before the first exit.
     steps: Vec<Done>,
@@ -97,7 +97,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn new(start: Instant, events: usize, texts: usize) -> Self {
+    pub(crate) fn new(start: Instant, events: usize, texts: usize) -> Self {
         Self {
             start,
             steps: Vec::new(),
@@ -112,12 +112,12 @@ impl Recorded {
     }
 
     /// The trace's time of that moment.
-    pub(super) fn time(&self, at: Instant) -> Time {
+    pub(crate) fn time(&self, at: Instant) -> Time {
         u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// A step is done now.
-    pub(super) fn step(&mut self, step: &Step<'_>, now: Instant) {
+    pub(crate) fn step(&mut self, step: &Step<'_>, now: Instant) {
         let until = self.time(now);
         let time = u64::try_from(step.time.as_nanos()).unwrap_or(u64::MAX);
         let done = Done {
@@ -137,21 +137,21 @@ impl Recorded {
     }
 
     /// An exit came; the one before was answered by when the guest was entered.
-    pub(super) fn turn(&mut self, turn: Turn) {
+    pub(crate) fn turn(&mut self, turn: Turn) {
         self.answered(turn.entered);
         self.spans.entered(turn.entered);
         self.current = Some(turn);
     }
 
     /// The exit that is being answered was a call.
-    pub(super) fn called(&mut self, called: Called) {
+    pub(crate) fn called(&mut self, called: Called) {
         if let Some(turn) = &mut self.current {
             turn.call = Some(Box::new(called));
         }
     }
 
     /// What spans there are after this call.
-    pub(super) fn span_call(&mut self, call: &CallEvent<'_>) {
+    pub(crate) fn span_call(&mut self, call: &CallEvent<'_>) {
         let Some(left) = self.current.as_ref().map(|turn| turn.left) else { return };
         // Taken out, since those that end are put among the others.
         let mut spans = std::mem::take(&mut self.spans);
@@ -160,7 +160,7 @@ impl Recorded {
     }
 
     /// The run is over.
-    pub(super) fn end(&mut self, name: &'static str, now: Instant) {
+    pub(crate) fn end(&mut self, name: &'static str, now: Instant) {
         let now = self.time(now);
         self.answered(now);
         self.push(Record::End(name, now));
@@ -187,22 +187,22 @@ impl Recorded {
     }
 
     /// How many are not there any more; spans that were too many at once among them.
-    pub(super) const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped + self.spans.dropped()
     }
 
     /// How many there are, but for the steps before the first exit.
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.last.len()
     }
 
     /// The steps before the first exit.
-    pub(super) fn steps(&self) -> &[Done] {
+    pub(crate) fn steps(&self) -> &[Done] {
         &self.steps
     }
 
     /// All the others in the order of their beginnings; of those that begin at once, the outer first.
-    pub(super) fn records(&self) -> Vec<&Record> {
+    pub(crate) fn records(&self) -> Vec<&Record> {
         let mut records: Vec<_> = self.last.iter().collect();
         records.sort_by_key(|record| {
             let depth = if let Record::Span(span) = record { span.depth } else { usize::MAX };
@@ -212,12 +212,12 @@ impl Recorded {
     }
 
     /// The exit that nobody has answered: the host failed at it.
-    pub(super) const fn unanswered(&self) -> Option<&Turn> {
+    pub(crate) const fn unanswered(&self) -> Option<&Turn> {
         self.current.as_ref()
     }
 
     /// The spans that have not ended: they last until now.
-    pub(super) fn open(&self) -> impl Iterator<Item = Span> {
+    pub(crate) fn open(&self) -> impl Iterator<Item = Span> {
         self.spans.open(self.last_time())
     }
 

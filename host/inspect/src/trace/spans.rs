@@ -18,14 +18,14 @@ const END: u32 = INTERFACE.number(INTERFACE.place("end"));
 
 /// A span that is over.
 #[derive(Debug)]
-pub(super) struct Span {
-    pub(super) name: Box<str>,
-    pub(super) begun: Time,
-    pub(super) ended: Time,
+pub(crate) struct Span {
+    pub(crate) name: Box<str>,
+    pub(crate) begun: Time,
+    pub(crate) ended: Time,
     /// How many it is in.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
     /// Whether the guest never ended it.
-    pub(super) open: bool,
+    pub(crate) open: bool,
 }
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Open {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Spans {
+pub(crate) struct Spans {
     /// By id, since each id is more than those before.
     open: Vec<Open>,
     dropped: u64,
@@ -45,14 +45,14 @@ pub(super) struct Spans {
 
 impl Spans {
     /// The guest was entered then: those that have just begun begin.
-    pub(super) fn entered(&mut self, at: Time) {
+    pub(crate) fn entered(&mut self, at: Time) {
         if let Some(last) = self.open.last_mut() {
             last.begun.get_or_insert(at);
         }
     }
 
     /// A call was answered, for which the guest left then. Gives the spans that are over.
-    pub(super) fn call(&mut self, call: &CallEvent<'_>, left: Time, mut over: impl FnMut(Span)) {
+    pub(crate) fn call(&mut self, call: &CallEvent<'_>, left: Time, mut over: impl FnMut(Span)) {
         match (call.number, call.results) {
             // Ok, and the id.
             (BEGIN, &[0, id, ..]) if id != NOBODY => {
@@ -84,7 +84,7 @@ impl Spans {
     }
 
     /// Those that are open, as if they ended then.
-    pub(super) fn open(&self, at: Time) -> impl Iterator<Item = Span> {
+    pub(crate) fn open(&self, at: Time) -> impl Iterator<Item = Span> {
         self.open.iter().enumerate().map(move |(depth, open)| {
             let begun = open.begun.unwrap_or(at);
             Span { name: open.name.clone(), begun, ended: at.max(begun), depth, open: true }
@@ -92,7 +92,7 @@ impl Spans {
     }
 
     /// How many were not kept.
-    pub(super) const fn dropped(&self) -> u64 {
+    pub(crate) const fn dropped(&self) -> u64 {
         self.dropped
     }
 }

@@ -1,6 +1,6 @@
 //! Two reports as one page.
 
-use super::frame::{self, Section};
+use super::document;
 use super::measured::{self, scrolled};
 use super::plot::{self, Group, Lane, Shape, noisy};
 use super::{MOST_ROWS, time};
@@ -8,6 +8,7 @@ use crate::compare::{Comparison, Pair, Verdict, change};
 use crate::figures::{Line, lines};
 use crate::report::Report;
 use crate::text::{self, shown};
+use ::page::Section;
 use maud::{Markup, html};
 
 const SIDES: [(&str, &str, Shape); 2] = [("A", "s0", Shape::Dot), ("B", "s1", Shape::Diamond)];
@@ -45,7 +46,7 @@ pub fn comparison(comparison: &Comparison<'_>) -> String {
         Section::new("figures", "All figures", table(pairs)),
         Section::new("method", "How both were measured", method(comparison)),
     ];
-    frame::document("What leaving a guest costs, twice", &subtitle, &warnings, &sections)
+    document("What leaving a guest costs, twice", &subtitle, &warnings, &sections)
 }
 
 fn method(comparison: &Comparison<'_>) -> Markup {

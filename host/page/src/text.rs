@@ -1,16 +1,18 @@
 //! Texts that a guest or a file chose, as a reader may have them.
 
+use std::fmt::Write;
 use unicode_width::UnicodeWidthStr;
 
 /// How long a name may be where there is room for it, in columns of a terminal.
-pub(crate) const NAME: usize = 48;
+pub const NAME: usize = 48;
 /// How long a sentence may be.
-pub(crate) const SENTENCE: usize = 400;
+pub const SENTENCE: usize = 400;
 
 /// At most `limit` columns of the text, on one line. What has no shape of its own, or turns, joins
 /// or marks what stands beside it, is shown by its number: controls, turns of direction, accents.
 /// That nothing is there is said as well.
-pub(crate) fn shown(text: &str, limit: usize) -> String {
+#[must_use]
+pub fn shown(text: &str, limit: usize) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
     }
@@ -34,6 +36,33 @@ pub(crate) fn shown(text: &str, limit: usize) -> String {
     cut
 }
 
+/// Some lines of the text, each as [`shown`], and how many more there are.
+#[must_use]
+pub fn lines(text: &str, most: usize, limit: usize) -> (Vec<String>, usize) {
+    let of = |line: &str| if line.is_empty() { String::new() } else { shown(line, limit) };
+    let kept: Vec<_> = text.lines().take(most).map(of).collect();
+    let more = text.lines().count() - kept.len();
+    (kept, more)
+}
+
+/// Bytes as text with its lines and tabs, all else that is not seen by its number, and what is no
+/// UTF-8 by its bytes.
+#[must_use]
+pub fn bytes(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => text.push(c),
+                c => text.push_str(&visible(c)),
+            }
+        }
+        // Writing to a String does not fail.
+        chunk.invalid().iter().for_each(|byte| _ = write!(text, "\\x{byte:02x}"));
+    }
+    text
+}
+
 /// The standard library knows which characters print; quotes and backslashes do as well.
 fn visible(c: char) -> String {
     let plain = c.escape_debug().len() == 1 || matches!(c, '\'' | '"' | '\\');
@@ -41,12 +70,14 @@ fn visible(c: char) -> String {
 }
 
 /// A count with its noun.
-pub(crate) fn count(number: usize, noun: &str) -> String {
+#[must_use]
+pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Names, the first few of them.
-pub(crate) fn list(names: &[String]) -> String {
+#[must_use]
+pub fn list(names: &[String]) -> String {
     const MOST: usize = 8;
     let mut text = names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
     if names.len() > MOST {
@@ -75,6 +106,15 @@ mod tests {
         assert_eq!(shown("\u{6f22}\u{6f22}\u{6f22}", 5), "\u{6f22}\u{6f22}\u{2026}");
         assert_eq!(shown(&"x".repeat(100_000), 48).width(), 48);
         assert_eq!(shown("\0\0\0", 4), "\\0\\\u{2026}");
+    }
+
+    #[test]
+    fn lines_are_cut_and_counted_and_bytes_are_seen() {
+        assert_eq!(
+            lines("a\x1b\n\nb\nc", 3, 9),
+            (vec!["a\\u{1b}".into(), "".into(), "b".into()], 1)
+        );
+        assert_eq!(bytes(b"a\tb\n\r\xff<\xe2\x80\xae"), "a\tb\n\\r\\xff<\\u{202e}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Times and shares in as many digits as say something.
 
 /// From where on a number of nanoseconds is no measurement, but a damaged or made-up file: 11 days.
-pub(crate) const ABSURD: f64 = 1e15;
+pub const ABSURD: f64 = 1e15;
 
 /// What times are shown in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub enum Unit {
     /// 1 ns.
     Nanoseconds,
     /// 1000 ns.
@@ -18,7 +18,8 @@ pub(crate) enum Unit {
 
 impl Unit {
     /// That in which the time is at least 1, or nanoseconds.
-    pub(crate) fn of(nanoseconds: f64) -> Self {
+    #[must_use]
+    pub fn of(nanoseconds: f64) -> Self {
         match nanoseconds.abs() {
             size if size < 999.5 => Self::Nanoseconds,
             size if size < 999.5e3 => Self::Microseconds,
@@ -28,7 +29,8 @@ impl Unit {
     }
 
     /// One for all of them, in which each still says something; `None` where there is none.
-    pub(crate) fn for_all(times: &[f64]) -> Option<Self> {
+    #[must_use]
+    pub fn for_all(times: &[f64]) -> Option<Self> {
         let mut sizes: Vec<f64> = times.iter().map(|it| it.abs()).filter(|it| *it > 0.0).collect();
         sizes.sort_by(f64::total_cmp);
         let unit = Self::of(*sizes.get(sizes.len() / 2)?);
@@ -37,7 +39,8 @@ impl Unit {
     }
 
     /// In nanoseconds.
-    pub(crate) const fn size(self) -> f64 {
+    #[must_use]
+    pub const fn size(self) -> f64 {
         match self {
             Self::Nanoseconds => 1.0,
             Self::Microseconds => 1e3,
@@ -47,7 +50,8 @@ impl Unit {
     }
 
     /// Its sign, in ASCII.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
             Self::Microseconds => "us",
@@ -58,7 +62,8 @@ impl Unit {
 }
 
 /// A time in the unit that fits, or in the one that is asked for, which is then not said.
-pub(crate) fn time(nanoseconds: f64, unit: Option<Unit>) -> String {
+#[must_use]
+pub fn time(nanoseconds: f64, unit: Option<Unit>) -> String {
     if !is_sane(nanoseconds) {
         return "absurd".to_owned();
     }
@@ -80,7 +85,8 @@ pub(crate) fn time(nanoseconds: f64, unit: Option<Unit>) -> String {
 }
 
 /// Three digits, if there are so many.
-pub(crate) fn digits(value: f64) -> String {
+#[must_use]
+pub fn digits(value: f64) -> String {
     let text = match value.abs() {
         size if !size.is_finite() || size >= ABSURD => return "absurd".to_owned(),
         size if size >= 99.95 => format!("{value:.0}"),
@@ -91,7 +97,8 @@ pub(crate) fn digits(value: f64) -> String {
 }
 
 /// A share of the whole.
-pub(crate) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     match share * 100.0 {
         all if !(-1e6..=1e6).contains(&all) => "absurd".to_owned(),
         all if all > 0.0 && all < 0.95 => format!("{all:.1}%"),
@@ -100,13 +107,15 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// How often one is in the other.
-pub(crate) fn times(ratio: f64) -> String {
+#[must_use]
+pub fn times(ratio: f64) -> String {
     let text = digits(ratio);
     if text.starts_with(|c: char| c.is_ascii_alphabetic()) { text } else { text + "x" }
 }
 
 /// Whether it can be a time that was measured.
-pub(crate) fn is_sane(nanoseconds: f64) -> bool {
+#[must_use]
+pub fn is_sane(nanoseconds: f64) -> bool {
     nanoseconds.abs() < ABSURD
 }
 

@@ -1,0 +1,163 @@
+//! `--emit report`: the run as one page.
+
+use super::{Kind, Output, Place, Wants};
+use crate::code::Failure;
+use crate::heard::Heard;
+use crate::report;
+use crate::session::Ended;
+use crate::sink::Sink;
+use inspect::drive::Driver;
+use inspect::profile::Profiler;
+use inspect::report::{Recorder, Report, Said};
+use inspect::{KvmKind, Symbols};
+use portcall::sparse::Pagemap;
+use portcall::{Builder, Image, Ring};
+use std::fs::File;
+
+pub(super) const KIND: Kind = Kind {
+    name: "report",
+    not_stdout: Some("a page is for a browser: name a file, report=FILE.html"),
+    once: Some("a run has one page; name one file, FILE.html"),
+    wants: Wants {
+        counts: true,
+        image: true,
+        symbols: true,
+        drives: true,
+        spans: true,
+        ..Wants::NOTHING
+    },
+    open,
+};
+
+struct Page {
+    sink: Sink,
+    rate: u32,
+    guest: String,
+    recorder: Recorder,
+    heard: Heard,
+    profiler: Option<Profiler>,
+    /// In the jail it could not be opened any more.
+    pagemap: Pagemap,
+}
+
+fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
+    let is_html =
+        |it: &std::path::Path| it.extension().is_some_and(|it| it == "html" || it == "htm");
+    if !place.path.as_deref().is_some_and(is_html) {
+        let why = "a report is a page, FILE.html";
+        return Err(Failure::Message(format!("--emit report={}: {why}", place.name)));
+    }
+    Ok(Box::new(Page {
+        pagemap: Pagemap::open(),
+        sink: Sink::open(place.name, place.path.as_deref())?,
+        rate: place.settings.profile_rate,
+        guest: place.guest,
+        recorder: Recorder::new(),
+        heard: Heard::default(),
+        profiler: None,
+    }))
+}
+
+impl Output for Page {
+    fn file(&self) -> Option<&File> {
+        self.sink.file.as_ref()
+    }
+
+    fn heard(&self) -> Option<&Heard> {
+        Some(&self.heard)
+    }
+
+    fn equip<'b>(&mut self, builder: Builder<'b>, file: &[u8]) -> Result<Builder<'b>, Failure> {
+        let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
+        let profiler = self.profiler.insert(Profiler::new(self.rate, &image, file));
+        Ok(builder.observe(self.recorder.clone()).tick(profiler.period()))
+    }
+
+    fn driver(&mut self) -> Option<&mut dyn Driver> {
+        self.profiler.as_mut().map(|it| it as _)
+    }
+
+    fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure> {
+        let Self { sink, rate, guest, recorder, heard, profiler, pagemap } = *self;
+        let symbols = Symbols::new(&ended.file, ended.image.bias());
+        let kind = KvmKind::detect();
+        let own;
+        let explanation = match &ended.explanation {
+            Some(explanation) => explanation,
+            None => {
+                own = inspect::explain(ended.vm, ended.image, ended.outcome, &ended.file, kind)?;
+                &own
+            }
+        };
+        let mut report = Report::new(&guest, ended.vm, ended.image, ended.outcome, explanation);
+        let (good, verdict) = report::verdict(ended);
+        // The terminal has it for further lines to be set in.
+        report.verdict = Some((good, verdict.split_whitespace().collect::<Vec<_>>().join(" ")));
+        report.facts = facts(ended, rate, kind);
+        report.unmet.clone_from(&ended.unmet);
+        report.notes = report::notes(ended.outcome);
+        report.symbols = Some(&symbols);
+        report.kind = kind;
+        report.recorder = Some(&recorder);
+        report.profile = profiler.map(Profiler::finish);
+        report.pagemap = Some(&pagemap);
+        report.instructions = ended.instructions;
+        report.said = said(&heard);
+        report.measured = ended.measured.page();
+        let page = report.page();
+        sink.write(|to| to.write_all(page.as_bytes()))
+    }
+}
+
+/// What was run, and how.
+fn facts(ended: &Ended<'_>, rate: u32, kind: KvmKind) -> Vec<(&'static str, String)> {
+    let memory: u64 = ended.vm.layout().ram.iter().map(|it| it.end - it.start).sum();
+    let ring = if ended.ring == Ring::Three { "3" } else { "0" };
+    let notes = ended.image.notes();
+    let calls: Vec<_> = notes.calls.iter().map(|it| it.name.to_string()).collect();
+    let mut facts = vec![
+        ("image", ended.input.display().to_string()),
+        ("ring", ring.to_owned()),
+        ("memory", format!("{} KiB", memory / 1024)),
+        ("KVM", kvm(kind).to_owned()),
+        (
+            "time",
+            format!(
+                "{:.1} ms, from the process's start to the guest's end",
+                ended.time.as_secs_f64() * 1e3
+            ),
+        ),
+        ("process code", ended.code.to_string()),
+        (
+            "looked at",
+            format!("by an observer, and by {rate} samples a second: a run without is faster"),
+        ),
+        ("portcall", env!("CARGO_PKG_VERSION").to_owned()),
+    ];
+    if !calls.is_empty() {
+        facts.insert(3, ("calls", calls.join(", ")));
+    }
+    facts
+}
+
+/// A KVM by its module.
+const fn kvm(kind: KvmKind) -> &'static str {
+    match kind {
+        KvmKind::Vmx => "kvm_intel (VMX)",
+        KvmKind::Svm => "kvm_amd (SVM)",
+        KvmKind::Pvm => "kvm_pvm, which emulates ring 0",
+        KvmKind::Unknown => "none whose module is known here",
+    }
+}
+
+fn said(heard: &Heard) -> Said {
+    let mut kept = heard.kept();
+    let kept = std::mem::take(&mut *kept);
+    let behind = kept.first_lines.len();
+    Said {
+        console: (kept.first, kept.last.into()),
+        console_between: kept.between,
+        log: kept.first_lines.into_iter().chain(kept.last_lines).collect(),
+        log_between: (behind, kept.lines_between),
+    }
+}

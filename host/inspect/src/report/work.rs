@@ -1,0 +1,100 @@
+//! What the host did: the twelve steps, and the exits by what they were.
+
+use super::picture::{bar, key};
+use super::seen::{Seen, Sum};
+use super::{NAME, Report, grouped, guests, percent, time};
+use ::page::text;
+use maud::{Markup, html};
+
+/// The most lines of a step's detail, and of different exits.
+const LINES: usize = 200;
+const SUMS: usize = 60;
+
+pub(super) fn steps(seen: &Seen) -> Markup {
+    let mut rows: Vec<(u8, String, String, u64)> = seen
+        .steps
+        .iter()
+        .map(|it| (it.number, it.what.to_string(), it.detail.to_string(), it.until - it.at))
+        .collect();
+    let runs = seen.all.count;
+    let s = if runs == 1 { "" } else { "s" };
+    let at = rows.iter().position(|it| it.0 > 10).unwrap_or(rows.len());
+    let run = format!("{} time{s}, until an exit each", grouped(runs));
+    let answers = format!("{} exit{s} answered", grouped(runs));
+    rows.insert(at, (10, "KVM_RUN".to_owned(), run, seen.all.guest));
+    rows.insert(at + 1, (11, "the host's answers".to_owned(), answers, seen.all.host));
+    let longest = rows.iter().map(|it| it.3).max().unwrap_or(0);
+    html! {
+        div.scroll { table.steps {
+            caption { "In the order in which they were done; the bar is to the scale of the longest" }
+            thead { tr {
+                th scope="col" { "step" } th scope="col" { "ioctl, or what else" }
+                th scope="col" { "time" } th.wide scope="col" { "share" } th.text scope="col" { "arguments and result" }
+            } }
+            tbody { @for (number, what, detail, took) in &rows { tr {
+                th scope="row" { (number) }
+                td.text { (guests(what, NAME)) }
+                td { (time(*took)) }
+                td.wide { (bar(&[(if *number == 10 { "guest" } else { "host" }, percent(*took, longest))])) }
+                td.text { (details(detail)) }
+            } } }
+        } }
+    }
+}
+
+/// Its first line, and the rest for who wants it.
+fn details(detail: &str) -> Markup {
+    let (lines, more) = text::lines(detail, LINES, NAME);
+    let (first, rest) = lines.split_first().map_or(("", &[][..]), |(a, b)| (a.as_str(), b));
+    html! {
+        @if rest.is_empty() { (first) } @else {
+            details {
+                summary { (first) }
+                pre { (rest.join("\n")) @if more > 0 { "\n\u{2026} and " (more) " more lines" } }
+            }
+        }
+    }
+}
+
+pub(super) fn exits(report: &Report<'_>, seen: &Seen) -> Markup {
+    let sums = seen.sums();
+    let all = &seen.all;
+    let longest = sums.iter().map(|it| it.guest + it.host).max().unwrap_or(0);
+    let left = sums.len().saturating_sub(SUMS);
+    html! {
+        p {
+            b { (grouped(report.outcome.stats.exits())) } " exits of the guest's; "
+            b { (time(all.guest)) } " in the guest (KVM_RUN) and "
+            b { (time(all.host)) } " in the host's answers"
+            @match report.instructions {
+                Some(count) => { "; KVM emulated " b { (grouped(count)) } " instructions." },
+                None => { "; this KVM does not count the instructions that it emulates." },
+            }
+        }
+        p.legend { (key("guest", "in the guest, before the exit")) (key("host", "in the host, to answer it")) }
+        div.scroll { table {
+            caption { "By what they were, those that took longest first" }
+            thead { tr {
+                th scope="col" { "exit" } th scope="col" { "count" } th scope="col" { "guest" }
+                th scope="col" { "host" } th scope="col" { "longest answer" } th.wide scope="col" { "time" }
+            } }
+            tbody {
+                @for sum in sums.iter().take(SUMS) { (row(sum, &sum.name, longest)) }
+                @if seen.others.count > 0 { (row(&seen.others, "others, too many to tell apart", longest)) }
+                @if sums.len() != 1 { (row(all, "all", 0)) }
+            }
+        } }
+        @if left > 0 { p.note { "\u{2026} and " (left) " more kinds of exits" } }
+    }
+}
+
+fn row(sum: &Sum, name: &str, longest: u64) -> Markup {
+    html! { tr {
+        th scope="row" { (guests(name, 64)) }
+        td { (grouped(sum.count)) }
+        td { (time(sum.guest)) } td { (time(sum.host)) } td { (time(sum.longest)) }
+        td.wide { @if longest > 0 {
+            (bar(&[("guest", percent(sum.guest, longest)), ("host", percent(sum.host, longest))]))
+        } }
+    } }
+}
