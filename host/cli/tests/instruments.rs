@@ -232,3 +232,109 @@ fn a_replay_goes_as_recorded_with_both() {
         }
     }
 }
+
+/// Prints markup, and has a function that is named so.
+const MARKUP: &str = "\
+static inline void out(unsigned short port, unsigned char value) {
+    __asm__ volatile(\"outb %0, %1\" :: \"a\"(value), \"Nd\"(port));
+}
+__attribute__((noinline)) void says(const char *text) {
+    for (; *text; text++)
+        out(0xe9, *text);
+}
+void _start(void) {
+    says(\"</pre><script>alert(1)</script><img src=x onerror=alert(2)>\\n\");
+    *(volatile char *)0 = 1;
+    for (;;) {}
+}
+";
+
+/// A guest of that source whose function is called by a name that would be markup.
+fn markup_guest(bench: &Bench) -> PathBuf {
+    let (source, plain, guest) =
+        (bench.path("markup.c"), bench.path("plain"), bench.path("markup"));
+    std::fs::write(&source, MARKUP).expect("written");
+    let options = ["-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-O1"];
+    let built = Command::new("cc").args(options).arg("-o").args([&plain, &source]).status();
+    assert!(built.expect("a C compiler").success());
+    let renamed = Command::new("objcopy")
+        .arg("--redefine-sym=says=</title><script>alert(3)</script>")
+        .args([&plain, &guest])
+        .status();
+    assert!(renamed.expect("binutils").success());
+    guest
+}
+
+#[test]
+fn a_guests_markup_is_text_in_the_report_also_in_the_jail_and_beside_all_others() {
+    let bench = Bench::new();
+    let guest = markup_guest(&bench);
+    let page = bench.path("page.html");
+    for more in [&[][..], &["--no-jail"], &["--ring=3"], &["--limit=exits=9"]] {
+        let emit = |kind: &str, name: &str| format!("--emit={kind}={}", bench.path(name).display());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+        command.arg("run").arg(&guest).args(more).arg(emit("report", "page.html"));
+        command.args([emit("trace", "a.json"), emit("profile", "a.svg"), emit("json", "b.json")]);
+        let output = command.output().expect("starts");
+        let code = if more == ["--limit=exits=9"] { 122 } else { 139 };
+        assert_says(&output, code, &["portcall: ended as"]);
+        let text = std::fs::read_to_string(&page).expect("written");
+        assert_eq!(text.matches("<script").count(), 1, "{more:?}");
+        assert!(!text.contains("<img") && text.ends_with("</html>"), "{more:?}");
+        assert!(text.contains("&lt;/title&gt;&lt;script&gt;alert(3)"), "{more:?}");
+        assert!(code == 122 || text.contains("&lt;/pre&gt;&lt;script&gt;alert(1)"), "{more:?}");
+        std::fs::remove_file(&page).expect("removed");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_said_beforehand_or_costs_no_outcome() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    let run = |file: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+        command.arg("run").arg(&guest).arg(format!("--emit=report={}", file.display()));
+        command.output().expect("starts")
+    };
+    let directory = bench.path("directory.html");
+    std::fs::create_dir(&directory).expect("made");
+    for (file, why) in [
+        (bench.path("missing/page.html"), "cannot create"),
+        (directory, "cannot create"),
+        (bench.path("page.svg"), "a report is a page"),
+    ] {
+        let output = run(&file);
+        assert_says(&output, 125, &[why]);
+        assert_eq!(output.stdout, b"", "the guest did not run");
+    }
+    let full = bench.path("full.html");
+    std::os::unix::fs::symlink("/dev/full", &full).expect("linked");
+    let output = run(&full);
+    assert_says(&output, 125, &["exited with code 0", "cannot write"]);
+    assert_eq!(output.stdout, b"H");
+}
+
+#[test]
+fn a_replay_and_an_interrupted_run_have_a_report() {
+    let bench = Bench::new();
+    let guest = bench.guest(SPIN);
+    let (page, log) = (bench.path("page.html"), bench.path("a.log"));
+    let emit = |kind: &str, path: &Path| format!("--emit={kind}={}", path.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+    command.arg("run").arg(&guest).args([emit("report", &page), emit("log", &log)]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut letter = [0];
+    child.stdout.as_mut().expect("piped").read_exact(&mut letter).expect("prints");
+    let id = i32::try_from(child.id()).expect("a process");
+    kill(Pid::from_raw(id), Signal::SIGINT).expect("is there");
+    assert_says(&child.wait_with_output().expect("ends"), 130, &["interrupted"]);
+    let text = std::fs::read_to_string(&page).expect("written");
+    assert!(
+        text.contains("interrupted by SIGINT, process code 130") && text.contains("flame-graph")
+    );
+    std::fs::remove_file(&page).expect("removed");
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_portcall"));
+    replay.arg("replay").arg(&log).args([emit("report", &page), "--timeout=20s".to_owned()]);
+    assert_says(&replay.output().expect("starts"), 130, &["the same as recorded"]);
+    assert!(std::fs::read_to_string(&page).expect("written").ends_with("</html>"));
+}

@@ -57,7 +57,7 @@ const LINES: usize = 16;
 
 /// All that a page is made of. What is not set is left out of it.
 #[non_exhaustive]
-pub struct Report<'a> {
+pub struct Report<'a, 'f> {
     /// What people call the guest.
     pub name: &'a str,
     /// The VM at its end.
@@ -77,7 +77,7 @@ pub struct Report<'a> {
     /// What may surprise: sentences.
     pub notes: Vec<String>,
     /// The image's symbols.
-    pub symbols: Option<&'a Symbols<'a>>,
+    pub symbols: Option<&'a Symbols<'f>>,
     /// The KVM that ran it, which says where RIP is at an exit.
     pub kind: KvmKind,
     /// What watched the run.
@@ -94,7 +94,7 @@ pub struct Report<'a> {
     pub measured: Table,
 }
 
-impl<'a> Report<'a> {
+impl<'a> Report<'a, '_> {
     /// One of what every run has.
     #[must_use]
     pub fn new(
@@ -193,6 +193,9 @@ fn block(text: &str) -> Markup {
 /// Nanoseconds in the unit that fits.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 fn time(nanoseconds: u64) -> String {
+    if nanoseconds == 0 {
+        return "0".to_owned();
+    }
     ::page::units::time(nanoseconds as f64, None).replace(" us", " \u{b5}s").replace(' ', "\u{a0}")
 }
 
@@ -215,7 +218,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-impl std::fmt::Debug for Report<'_> {
+impl std::fmt::Debug for Report<'_, '_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report").field("name", &self.name).finish_non_exhaustive()
     }

@@ -118,7 +118,7 @@ fn facts(ended: &Ended<'_>, rate: u32, kind: KvmKind) -> Vec<(&'static str, Stri
     let mut facts = vec![
         ("image", ended.input.display().to_string()),
         ("ring", ring.to_owned()),
-        ("memory", format!("{} KiB", memory / 1024)),
+        ("memory", mebibytes(memory)),
         ("KVM", kvm(kind).to_owned()),
         (
             "time",
@@ -138,6 +138,14 @@ fn facts(ended: &Ended<'_>, rate: u32, kind: KvmKind) -> Vec<(&'static str, Stri
         facts.insert(3, ("calls", calls.join(", ")));
     }
     facts
+}
+
+/// Memory in the unit that people give it in.
+fn mebibytes(bytes: u64) -> String {
+    match bytes.is_multiple_of(1 << 20) {
+        true => format!("{} MiB", bytes >> 20),
+        false => format!("{} KiB", bytes >> 10),
+    }
 }
 
 /// A KVM by its module.

@@ -16,7 +16,7 @@ const EXCERPTS: usize = 6;
 const AROUND: u32 = 3;
 const WIDTH: usize = 160;
 
-pub(super) fn explained(report: &Report<'_>) -> Markup {
+pub(super) fn explained(report: &Report<'_, '_>) -> Markup {
     let it = report.explanation;
     html! {
         p.headline.bad[!it.normal] { (block(&it.headline)) }
@@ -50,7 +50,7 @@ fn folded(frames: &[Frame]) -> Vec<(&Frame, usize)> {
     folded
 }
 
-fn backtrace(report: &Report<'_>) -> Markup {
+fn backtrace(report: &Report<'_, '_>) -> Markup {
     let it = report.explanation;
     let frames = folded(&it.backtrace);
     let left = frames.len().saturating_sub(FRAMES);
@@ -58,7 +58,9 @@ fn backtrace(report: &Report<'_>) -> Markup {
     let mut excerpt_of = |frame: &Frame| {
         let found = frame.source.as_ref().filter(|_| excerpts < EXCERPTS).and_then(excerpt)?;
         excerpts += 1;
-        Some((found, excerpts == 1))
+        // What is meant is open; where all is well nothing is.
+        let is_place = frame.source.as_ref() == it.place.as_ref();
+        Some((found, is_place && !it.normal))
     };
     let shown = frames.iter().take(FRAMES).map(|(frame, again)| (frame, again, excerpt_of(frame)));
     let shown: Vec<_> = shown.collect();
@@ -136,7 +138,7 @@ fn source_lines(source: &Source, (first, lines): &(u32, Vec<String>), open: bool
     }
 }
 
-pub(super) fn registers(report: &Report<'_>) -> Markup {
+pub(super) fn registers(report: &Report<'_, '_>) -> Markup {
     let it = report.explanation;
     let s = &it.system;
     let system = [
@@ -174,7 +176,7 @@ pub(super) fn registers(report: &Report<'_>) -> Markup {
 }
 
 /// The addresses whose way is of interest.
-fn walked(report: &Report<'_>) -> Vec<(&'static str, u64)> {
+fn walked(report: &Report<'_, '_>) -> Vec<(&'static str, u64)> {
     let registers = &report.outcome.registers;
     let mut all = vec![("RIP", registers.rip), ("RSP", registers.rsp)];
     if let End::Exception(exception) = &report.outcome.end
@@ -185,7 +187,7 @@ fn walked(report: &Report<'_>) -> Vec<(&'static str, u64)> {
     all
 }
 
-pub(super) fn space<'a>(report: &Report<'a>) -> Space<'a> {
+pub(super) fn space<'a>(report: &Report<'a, '_>) -> Space<'a> {
     Space {
         memory: report.vm.memory(),
         layout: report.vm.layout(),

@@ -33,7 +33,7 @@ struct Box<'n> {
     micros: u64,
 }
 
-pub(super) fn graph(report: &Report<'_>, profile: &Profile) -> Markup {
+pub(super) fn graph(report: &Report<'_, '_>, profile: &Profile) -> Markup {
     let none = crate::Symbols::new(&[], 0);
     let folded = profile.folded(report.symbols.unwrap_or(&none));
     let all: u64 = folded.values().sum();

@@ -28,7 +28,7 @@ struct Region {
     used: Option<u64>,
 }
 
-pub(super) fn memory(report: &Report<'_>) -> Markup {
+pub(super) fn memory(report: &Report<'_, '_>) -> Markup {
     let regions = regions(report);
     let layout = report.vm.layout();
     let ends = |class: &str| {
@@ -86,7 +86,7 @@ fn strip(title: &str, range: &Range<u64>, regions: &[Region]) -> Markup {
                     svg x={ (format!("{at:.3}")) "%" } width={ (format!("{width:.3}")) "%" } height="34" {
                         title { (text::shown(&it.name, 100)) ", " (size(it.range.end - it.range.start)) ", " (it.permissions) }
                         rect class=(it.class) width="100%" height="34" {}
-                        @if *width > 6.0 { text x="4" y="21" class={ "on-" (it.class) } { (text::shown(&it.name, 40)) } }
+                        @if *width > 8.0 { text x="4" y="21" class={ "on-" (it.class) } { (text::shown(&it.name, 40)) } }
                     }
                 }
             }
@@ -95,7 +95,7 @@ fn strip(title: &str, range: &Range<u64>, regions: &[Region]) -> Markup {
 }
 
 /// All of them, in order.
-fn regions(report: &Report<'_>) -> Vec<Region> {
+fn regions(report: &Report<'_, '_>) -> Vec<Region> {
     let (layout, memory) = (report.vm.layout(), report.vm.memory());
     let mut ranges = named(report, layout);
     ranges.sort_by_key(|(range, ..)| (range.start, range.end));
@@ -104,20 +104,12 @@ fn regions(report: &Report<'_>) -> Vec<Region> {
         let mut at = ram.start;
         for (range, ..) in ranges.iter().filter(|(range, ..)| ram.contains(&range.start)) {
             if range.start > at {
-                all.push((
-                    at..range.start,
-                    "RAM that nothing of the host's or image's is in".to_owned(),
-                    "m-free",
-                ));
+                all.push((at..range.start, "free RAM".to_owned(), "m-free"));
             }
             at = at.max(range.end);
         }
         if at < ram.end {
-            all.push((
-                at..ram.end,
-                "RAM that nothing of the host's or image's is in".to_owned(),
-                "m-free",
-            ));
+            all.push((at..ram.end, "free RAM".to_owned(), "m-free"));
         }
     }
     all.extend(ranges);
@@ -136,10 +128,10 @@ fn regions(report: &Report<'_>) -> Vec<Region> {
 }
 
 /// What has a name.
-fn named(report: &Report<'_>, layout: &Layout) -> Vec<(Range<u64>, String, &'static str)> {
+fn named(report: &Report<'_, '_>, layout: &Layout) -> Vec<(Range<u64>, String, &'static str)> {
     let mut all = vec![(0..PAGE, "the null page".to_owned(), "m-none")];
-    for (segment, i) in report.image.segments().iter().zip(1..) {
-        let mut name = format!("segment {i} of the image ({})", segment.permissions);
+    for segment in report.image.segments() {
+        let mut name = format!("image, {}", segment.permissions);
         let range = segment.virtual_range();
         if let Some(symbols) = report.symbols {
             let mut sections = symbols.sections_in(&range);
@@ -170,7 +162,7 @@ fn named(report: &Report<'_>, layout: &Layout) -> Vec<(Range<u64>, String, &'sta
     ];
     all.extend(ours.map(|(range, name, class)| (range.clone(), name.to_owned(), class)));
     let used: Vec<_> = report.image.segments().iter().map(|it| it.physical_range()).collect();
-    all.push((layout.heap(&used), "heap, as the boot information has it".to_owned(), "m-free"));
+    all.push((layout.heap(&used), "heap".to_owned(), "m-free"));
     for window in &layout.windows {
         all.push((window.clone(), "window of a device of the host's".to_owned(), "m-window"));
     }
@@ -216,7 +208,7 @@ fn permissions(range: &Range<u64>, class: &str, found: &[Mapping]) -> String {
 }
 
 /// Counts pages that are not all zero, where that is cheap.
-fn count_used(report: &Report<'_>, regions: &mut [Region]) {
+fn count_used(report: &Report<'_, '_>, regions: &mut [Region]) {
     let layout = report.vm.layout();
     let all: u64 = layout.ram.iter().map(|it| it.end - it.start).sum();
     let Some(pagemap) = report.pagemap.filter(|_| all <= LOOKED_THROUGH) else { return };

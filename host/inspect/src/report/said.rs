@@ -33,7 +33,7 @@ pub struct Table {
     pub notes: Vec<String>,
 }
 
-pub(super) fn all(report: &Report<'_>) -> Markup {
+pub(super) fn all(report: &Report<'_, '_>) -> Markup {
     let said = &report.said;
     html! {
         h3 { "Console" }
@@ -77,7 +77,7 @@ fn log(said: &Said) -> Markup {
         ol.log {
             @for (i, (level, text)) in said.log.iter().enumerate() {
                 @if i == behind && between > 0 { li.note { "\u{2026} " (grouped(between)) " lines are left out here" } }
-                li { span.level class=(level) { (level) } " " (block(text)) }
+                li { span class={ "level " (level) } { (level) } " " (block(text)) }
             }
         }
     }
@@ -100,7 +100,7 @@ fn measured(table: &Table) -> Markup {
     }
 }
 
-fn annotations(report: &Report<'_>) -> Markup {
+fn annotations(report: &Report<'_, '_>) -> Markup {
     let all: Vec<_> = report.outcome.annotations.iter().collect();
     html! {
         @if !all.is_empty() {

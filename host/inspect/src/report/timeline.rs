@@ -40,7 +40,7 @@ impl Scale {
     }
 }
 
-pub(super) fn all(report: &Report<'_>, seen: &Seen) -> Markup {
+pub(super) fn all(report: &Report<'_, '_>, seen: &Seen) -> Markup {
     let (start, end) = seen.span();
     if end <= start {
         return html! { p.note { "The guest made no exit." } };
@@ -153,7 +153,7 @@ fn each(seen: &Seen, scale: Scale) -> Markup {
     html! {
         path.guest d=(guest) {}
         @for (path, class) in paths.iter().zip(Class::ALL) {
-            @if !path.is_empty() { path.answer class=(class.names().0) d=(path) {} }
+            @if !path.is_empty() { path class={ "answer " (class.names().0) } d=(path) {} }
         }
     }
 }
@@ -169,7 +169,7 @@ fn spans_drawn(spans: &[&Span], scale: Scale) -> Markup {
     }
 }
 
-fn table(report: &Report<'_>, seen: &Seen, scale: Scale) -> Markup {
+fn table(report: &Report<'_, '_>, seen: &Seen, scale: Scale) -> Markup {
     let subject = Subject { name: report.name, symbols: report.symbols, kind: report.kind };
     let mut names = Names::new(&subject);
     let events: Vec<(&Turn, String)> = seen

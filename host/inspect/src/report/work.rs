@@ -19,8 +19,8 @@ pub(super) fn steps(seen: &Seen) -> Markup {
     let runs = seen.all.count;
     let s = if runs == 1 { "" } else { "s" };
     let at = rows.iter().position(|it| it.0 > 10).unwrap_or(rows.len());
-    let run = format!("{} time{s}, until an exit each", grouped(runs));
-    let answers = format!("{} exit{s} answered", grouped(runs));
+    let run = format!("{runs} time{s}, until an exit each");
+    let answers = format!("{runs} exit{s} answered, the host's own ticks among them");
     rows.insert(at, (10, "KVM_RUN".to_owned(), run, seen.all.guest));
     rows.insert(at + 1, (11, "the host's answers".to_owned(), answers, seen.all.host));
     let longest = rows.iter().map(|it| it.3).max().unwrap_or(0);
@@ -28,8 +28,8 @@ pub(super) fn steps(seen: &Seen) -> Markup {
         div.scroll { table.steps {
             caption { "In the order in which they were done; the bar is to the scale of the longest" }
             thead { tr {
-                th scope="col" { "step" } th scope="col" { "ioctl, or what else" }
-                th scope="col" { "time" } th.wide scope="col" { "share" } th.text scope="col" { "arguments and result" }
+                th scope="col" { "step" } th.text scope="col" { "ioctl, or what else" }
+                th scope="col" { "time" } th.wide.text scope="col" { "time, drawn" } th.text scope="col" { "arguments and result" }
             } }
             tbody { @for (number, what, detail, took) in &rows { tr {
                 th scope="row" { (number) }
@@ -56,14 +56,14 @@ fn details(detail: &str) -> Markup {
     }
 }
 
-pub(super) fn exits(report: &Report<'_>, seen: &Seen) -> Markup {
+pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
     let sums = seen.sums();
     let all = &seen.all;
     let longest = sums.iter().map(|it| it.guest + it.host).max().unwrap_or(0);
-    let left = sums.len().saturating_sub(SUMS);
+    let (left, made) = (sums.len().saturating_sub(SUMS), report.outcome.stats.exits());
     html! {
         p {
-            b { (grouped(report.outcome.stats.exits())) } " exits of the guest's; "
+            b { (grouped(made)) } (if made == 1 { " exit" } else { " exits" }) " of the guest's; "
             b { (time(all.guest)) } " in the guest (KVM_RUN) and "
             b { (time(all.host)) } " in the host's answers"
             @match report.instructions {
@@ -76,7 +76,7 @@ pub(super) fn exits(report: &Report<'_>, seen: &Seen) -> Markup {
             caption { "By what they were, those that took longest first" }
             thead { tr {
                 th scope="col" { "exit" } th scope="col" { "count" } th scope="col" { "guest" }
-                th scope="col" { "host" } th scope="col" { "longest answer" } th.wide scope="col" { "time" }
+                th scope="col" { "host" } th scope="col" { "longest answer" } th.wide.text scope="col" { "time, drawn" }
             } }
             tbody {
                 @for sum in sums.iter().take(SUMS) { (row(sum, &sum.name, longest)) }
