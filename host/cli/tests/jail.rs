@@ -103,6 +103,8 @@ fn assert_instruments_are_refused_nothing(bench: &Bench) {
             run(&divides, &[ring, &svg, "--profile-rate=10000"]),
             139,
         );
+        let html = emit("report", "run.html");
+        assert_nothing_refused("report", run(&divides, &[ring, &html]), 139);
         assert_nothing_refused("coverage", run(&divides, &[ring, &lcov, &page, &of, &folded]), 139);
     }
     let ready = bench.guest("ready-profiled", &ready());
