@@ -81,6 +81,11 @@ impl Bounds {
         }
     }
 
+    /// The clock stood still for so long. A deadline beyond the clock's own end is none.
+    pub(crate) fn stood_still(&mut self, time: Duration) {
+        self.deadline = self.deadline.and_then(|deadline| deadline.checked_add(time));
+    }
+
     /// Interrupts this thread while it waits for a sink or a source, if ticks do not.
     pub(crate) fn interrupt_wait(&self) -> Option<Watchdog> {
         if self.period().is_some() {

@@ -166,14 +166,23 @@ impl Memory {
     /// # Errors
     /// Not all of it is RAM; nothing is written then.
     pub fn write(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.write_unnoted(gpa, bytes)?;
+        self.note(|| Effect::Write { at: gpa, bytes: bytes.to_vec() });
+        Ok(())
+    }
+
+    /// The same, and no tape is told: for what is to be no part of the run, as a debugger's
+    /// breakpoints.
+    ///
+    /// # Errors
+    /// Not all of it is RAM; nothing is written then.
+    pub fn write_unnoted(&self, gpa: Gpa, bytes: &[u8]) -> Result<(), MemoryError> {
         let not_ram = MemoryError::NotRam { address: gpa.0, size: bytes.len() as u64 };
         // A part that was written without a note of it would be missing in a replay.
         if !bytes.is_empty() && !self.ram.check_range(GuestAddress(gpa.0), bytes.len()) {
             return Err(not_ram);
         }
-        self.ram.write_slice(bytes, GuestAddress(gpa.0)).map_err(|_| not_ram)?;
-        self.note(|| Effect::Write { at: gpa, bytes: bytes.to_vec() });
-        Ok(())
+        self.ram.write_slice(bytes, GuestAddress(gpa.0)).map_err(|_| not_ram)
     }
 
     /// Reads an aligned little-endian `u64` in one access.

@@ -117,10 +117,16 @@ impl Vm {
         loop {
             match self.step()? {
                 Stop::End(end) => return Ok(Some(end)),
-                Stop::Exit(_) if self.kept.seed.is_some() => return Ok(None),
+                Stop::Exit(_) if self.is_ready() => return Ok(None),
                 Stop::Exit(_) | Stop::Interrupted => {}
             }
         }
+    }
+
+    /// Whether the guest stands right behind [`ready`](abi::host::Host::ready), for those who step.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.kept.seed.is_some()
     }
 
     /// Fills the buffer that the guest gave to [`ready`](abi::host::Host::ready) with bytes that no

@@ -349,6 +349,21 @@ impl Vm {
         Ok(self.bounds.reached())
     }
 
+    /// The guest was held for so long, by a debugger or a scheduler: that does not count for its
+    /// [`Limit::Time`](crate::Limit::Time).
+    pub fn stood_still(&mut self, time: Duration) {
+        self.bounds.stood_still(time);
+    }
+
+    /// Hands on what the guest has printed so far, which else waits for the next tick or exit that
+    /// does. Whatever limit that reaches is found there.
+    ///
+    /// # Errors
+    /// The sink failed.
+    pub fn show_text(&mut self) -> Result<(), Error> {
+        if self.end.is_none() { self.hand_on().map(|_| ()) } else { Ok(()) }
+    }
+
     /// A handle by which other threads stop this VM.
     #[must_use]
     pub fn stopper(&self) -> Stopper {

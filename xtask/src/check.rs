@@ -35,7 +35,17 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
         ("format (fuzz)", words("fmt --check --manifest-path fuzz/Cargo.toml")),
         (
             "lints (host)",
-            words("clippy --quiet --keep-going --workspace --all-targets -- -D warnings"),
+            words(
+                "clippy --quiet --keep-going --workspace --all-targets \
+                 --features portcall-cli/instruments -- -D warnings",
+            ),
+        ),
+        // What stands there without them.
+        (
+            "lints (host, no instruments)",
+            words(
+                "clippy --quiet --keep-going --package portcall-cli --package portcall-inspect -- -D warnings",
+            ),
         ),
         // Named targets, not --all-targets: there is no test harness on bare metal.
         (
@@ -71,7 +81,9 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
     ));
     stages.push((
         "documentation (host)",
-        words("doc --quiet --keep-going --workspace --no-deps --lib"),
+        words(
+            "doc --quiet --keep-going --workspace --no-deps --lib --features portcall-cli/instruments",
+        ),
     ));
     // The modules that exist on bare metal only.
     stages.push((

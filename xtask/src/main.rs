@@ -10,6 +10,7 @@ mod check;
 mod bench;
 mod lab;
 mod fuzz;
+mod gdb;
 mod doctor;
 
 mod programs;

@@ -3,10 +3,11 @@
 
 use crate::cargo::{build_host_for, cannot_start};
 use crate::programs::{self, Profile};
-use crate::{Failure, halves};
+use crate::{Failure, gdb, halves};
 use clap::ValueEnum;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 /// The command line of `run`.
@@ -22,6 +23,9 @@ from it, with the guest that is in it.
 --profile PROFILE is how a guest in Rust is built: release (the default) or dev.
 OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
 rax=42; `cargo xtask run NAME --help` lists them. ARGS go to the guest.
+--gdb on a terminal starts gdb (rust-gdb, where it is installed) beside the guest, which is held at its
+entry; the terminal is gdb's. Elsewhere it says how to connect. A guest of --profile dev has its local
+variables and all its lines; one of the release profile has functions and lines.
 
 The guest's text is on stdout, everything else on stderr. The exit code is the guest's own
 (0-100), or above 100 what ended it; 125 means that it was not run."
@@ -46,8 +50,8 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     // A snapshot has its guest in it, and no program's name has a slash.
     if plan.name.contains('/') {
         let mut command = Command::new(build_host_for(None, &plan.options)?);
-        command.arg("run").arg(&plan.name).args(&plan.options);
-        return becomes(command, guest_args);
+        command.arg("run").arg(&plan.name);
+        return goes_on(command, &plan.options, None, guest_args);
     }
     let program = programs::find(&plan.name)?;
     let image = program.image(plan.profile);
@@ -58,9 +62,26 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let host = build_host_for(half.as_deref(), &plan.options)?;
 
     let mut command = Command::new(host);
-    command.arg("run").arg(image);
-    command.args(memory(header.memory.as_deref(), &plan.options)).args(plan.options);
-    becomes(command, guest_args)
+    command.arg("run").arg(&image).args(memory(header.memory.as_deref(), &plan.options));
+    goes_on(command, &plan.options, Some(&image), guest_args)
+}
+
+/// Goes on as that command with those options; or beside gdb, where someone at a terminal wants it.
+fn goes_on(
+    mut command: Command,
+    options: &[OsString],
+    image: Option<&Path>,
+    guest_args: &[OsString],
+) -> Result<ExitCode, Failure> {
+    if !gdb::is_wanted(options) {
+        command.args(options);
+        return becomes(command, guest_args);
+    }
+    command.args(gdb::with_place(options));
+    if !guest_args.is_empty() {
+        command.arg("--").args(guest_args);
+    }
+    gdb::run(command, image)
 }
 
 /// Goes on as that command.

@@ -145,7 +145,8 @@ fn case_of(program: &Program) -> Result<Case, Failure> {
 /// Runs the host's tests, passing on what they print.
 fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
     let mut command = cargo("test");
-    command.arg("--no-fail-fast").args(filter);
+    // With all that is built in only when it is asked for.
+    command.args(["--features", "portcall-cli/instruments", "--no-fail-fast"]).args(filter);
     if io::stdout().is_terminal() {
         command.args(["--", "--color", "always"]);
     }

@@ -30,6 +30,7 @@ Process codes:
   125      portcall itself failed: wrong command line, bad image, log or snapshot, no KVM
   126      KVM refused: an instruction it cannot emulate, a state it cannot enter
   130 143  interrupted by Ctrl-C (SIGINT) or SIGTERM; 129 by SIGHUP
+  137      killed by the debugger
   139      an exception or triple fault in the guest
   141      whoever read our output went away";
 

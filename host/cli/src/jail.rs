@@ -18,6 +18,9 @@ pub(crate) fn enter(
     if let Some(directory) = snapshot {
         jail = jail.snapshots().rename_beneath(directory);
     }
+    if common.is_debugged() {
+        jail = jail.debugger();
+    }
     let jail = source_places(input).into_iter().fold(jail, Jail::read_beneath);
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.

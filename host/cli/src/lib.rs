@@ -37,6 +37,11 @@ mod doctor;
 mod emit;
 mod expect;
 mod experiment;
+#[cfg(feature = "instruments")]
+mod gdb;
+#[cfg(not(feature = "instruments"))]
+#[path = "no_gdb.rs"]
+mod gdb;
 mod image_file;
 mod jail;
 #[cfg(feature = "lab")]

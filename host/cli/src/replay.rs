@@ -54,6 +54,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     };
     let image = Image::parse(&file).map_err(|error| broken(&error))?;
     let mut session = Session::open(common, &image, machine.ring(), &options.log, start)?;
+    session.replays();
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let builder = machine
@@ -64,6 +65,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;
+    session.attach(&kvm, &vm, &options.log)?;
     jail::enter(Some(Jail::new()), common, &options.log, None)?;
     let outcome = session.run(&mut vm, &[])?;
 

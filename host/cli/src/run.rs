@@ -161,6 +161,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     vm.reseed()?;
     let ready = session.ready(&vm)?;
     allow::opened(&options.allow, &image, &vm, session.collector());
+    session.attach(&kvm, &vm, &options.image)?;
     jail::enter(experiment.take_jail(), common, &options.image, session.snapshot_directory())?;
 
     let mut outcome = session.run(&mut vm, &bytes)?;

@@ -4,16 +4,18 @@ use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
 use crate::emit::{self, Emit, Output};
 use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::gdb::{Debugger, Gdb};
 use crate::limit;
 use crate::measured::{self, Measured};
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
+use inspect::drive::{Driver, Scene};
 use inspect::{Explanation, KvmKind};
 use measures::collect::Collector;
 use portcall::sys::KvmStats;
-use portcall::{Builder, Image, Limit, Outcome, Ring, Vm};
+use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -57,6 +59,12 @@ pub(crate) struct Common {
     #[arg(long)]
     backtrace: bool,
 
+    /// Waits for gdb, with the guest held at its entry: at a free port of the loopback interface, or
+    /// at PORT, ADDRESS:PORT or unix:PATH. Time in which gdb has the guest held does not count for
+    /// --timeout.
+    #[arg(long, value_name = "PLACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    gdb: Option<Gdb>,
+
     /// Says nothing about a run that went well.
     #[arg(long)]
     quiet: bool,
@@ -96,6 +104,11 @@ impl Common {
         !self.no_jail
     }
 
+    /// Whether a debugger is waited for.
+    pub(crate) const fn is_debugged(&self) -> bool {
+        self.gdb.is_some()
+    }
+
     /// Whether anyone wants to hear of the guest's spans.
     pub(crate) fn wants_spans(&self) -> bool {
         self.emit.iter().any(Emit::wants_spans)
@@ -128,6 +141,8 @@ pub(crate) struct Session<'a> {
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     collector: Collector,
+    debugger: Option<Debugger>,
+    is_replay: bool,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -152,13 +167,29 @@ impl<'a> Session<'a> {
         let outputs = emit::open(&common.emit, input)?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
-        let collector = Collector::new();
-        Ok(Self { common, image, ring, start, outputs, watch, counter, collector })
+        let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
+        Ok(Self {
+            common,
+            image,
+            ring,
+            start,
+            outputs,
+            watch,
+            counter,
+            collector: Collector::new(),
+            debugger,
+            is_replay: false,
+        })
     }
 
     /// What the guest measures goes there; a replay measures nothing.
     pub(crate) const fn collector(&self) -> &Collector {
         &self.collector
+    }
+
+    /// The run is one that was recorded.
+    pub(crate) const fn replays(&mut self) {
+        self.is_replay = true;
     }
 
     /// Where the guest's text goes.
@@ -174,7 +205,10 @@ impl<'a> Session<'a> {
         file: &[u8],
     ) -> Result<Builder<'b>, Failure> {
         for limit in self.common.limits() {
-            if let Limit::Time(timeout) = limit {
+            if let Limit::Time(timeout) = limit
+                // Which holds no longer than the guest is held.
+                && self.debugger.is_none()
+            {
                 output::set_deadline(timeout);
             }
             builder = builder.limit(limit);
@@ -184,6 +218,9 @@ impl<'a> Session<'a> {
         }
         if let Some(counter) = &self.counter {
             builder = builder.observe(counter.clone());
+        }
+        if let Some(debugger) = &self.debugger {
+            builder = debugger.equip(builder);
         }
         for output in &mut self.outputs {
             builder = output.equip(builder, file)?;
@@ -197,6 +234,13 @@ impl<'a> Session<'a> {
         // Opened before the run: an old kernel has none, and that is no failure of the run.
         let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
         Ok(Ready { signals, kvm_stats })
+    }
+
+    /// Waits for the debugger, if one is asked for: in the jail it could not be let in any more.
+    /// `input` is the file that the run is made of.
+    pub(crate) fn attach(&mut self, kvm: &Kvm, vm: &Vm, input: &Path) -> Result<(), Failure> {
+        let Some(debugger) = &mut self.debugger else { return Ok(()) };
+        debugger.attach(kvm, self.ring, vm, input)
     }
 
     /// Runs the guest to its end. `image` is the whole file of its image.
@@ -213,6 +257,12 @@ impl<'a> Session<'a> {
 
     /// The same; up to where it is ready, if that is to be kept.
     fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
+        if let Some(debugger) = &mut self.debugger {
+            let mut keeper =
+                Keeper { outputs: &mut self.outputs, image, keeps: self.common.keeps() };
+            let is_recorded = self.is_replay || self.common.records();
+            return Ok(debugger.run(vm, self.image, &mut keeper, is_recorded)?);
+        }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
                 && let Some(outcome) = vm.outcome()?
@@ -246,7 +296,9 @@ impl<'a> Session<'a> {
         whole: impl FnOnce() -> Result<Vec<u8>, Failure>,
     ) -> Result<u8, Failure> {
         let time = self.start.elapsed();
-        let signal = ready.signals.over(&outcome.end);
+        let killed = self.debugger.as_ref().is_some_and(Debugger::has_killed);
+        let killed = (killed && outcome.end == End::Stopped).then_some(libc::SIGKILL);
+        let signal = ready.signals.over(&outcome.end).or(killed);
         let own = recorded.unwrap_or_else(|| code::of(&outcome.end, signal));
         let counts = self.counter.as_ref().map(Counter::counts).unwrap_or_default();
         let seen = Seen {
@@ -324,6 +376,26 @@ pub(crate) struct Ended<'a> {
     pub(crate) explanation: Option<Explanation>,
     /// The image's whole file, if there is an explanation or an output wants it; else empty.
     pub(crate) file: Vec<u8>,
+}
+
+/// Takes the snapshot of a guest that others drive.
+struct Keeper<'a> {
+    outputs: &'a mut [Box<dyn Output>],
+    image: &'a [u8],
+    /// Until it is taken.
+    keeps: bool,
+}
+
+impl Driver for Keeper<'_> {
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        if self.keeps && matches!(stop, Stop::Exit(_)) && scene.vm.is_ready() {
+            self.keeps = false;
+            scene.without_breakpoints(|vm| {
+                self.outputs.iter_mut().for_each(|output| output.keep(vm, self.image));
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Stdout, and what an expectation looks at on the way.

@@ -3,6 +3,7 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod refused;
 mod said;
 #[expect(dead_code, reason = "the ioctls are counted in other tests")]
 mod tracer;
@@ -10,6 +11,7 @@ mod tracer;
 use common::elf::Elf;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use refused::assert_nothing_refused;
 use said::{assert_says, stderr};
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -85,29 +87,6 @@ fn run(image: &Path, options: &[&str]) -> Command {
     let mut command = portcall(["run"]);
     command.arg(image).args(options);
     command
-}
-
-/// Runs it to its end, which has that process code, and fails where a call was refused in the
-/// jail, which it has to be in.
-#[track_caller]
-fn assert_nothing_refused(what: &str, mut command: Command, expected: i32) {
-    const SECCOMP: u64 = 317;
-    // What is said is not looked at here.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let (mut jailed, mut refused) = (false, Vec::new());
-    let code = tracer::trace(command, |registers, begins| {
-        if begins {
-            return;
-        }
-        jailed |= registers.orig_rax == SECCOMP && registers.rax == 0;
-        if jailed && registers.rax.cast_signed() == -1 {
-            let (rdi, rsi, rdx) = (registers.rdi, registers.rsi, registers.rdx);
-            refused.push(format!("{}({rdi:#x}, {rsi:#x}, {rdx:#x})", registers.orig_rax));
-        }
-    });
-    assert!(jailed, "{what}: there was no jail");
-    assert_eq!(refused, Vec::<String>::new(), "{what}: these are in no table");
-    assert_eq!(code, expected, "{what}");
 }
 
 #[test]

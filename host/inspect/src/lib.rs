@@ -6,10 +6,14 @@
 //! hostile: the guest's memory, its page tables, and the debug information in its image. Walks
 //! are bounded, and what cannot be known is left out or said.
 
+pub mod breakpoints;
 pub mod core;
 mod disasm;
+pub mod drive;
 mod dwarf;
 mod explain;
+#[cfg(feature = "gdb")]
+pub mod gdb;
 mod kind;
 mod mappings;
 mod refusal;

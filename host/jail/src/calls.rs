@@ -24,6 +24,10 @@ pub(crate) enum Whose {
     Threads,
     /// Those that take a snapshot, and put it into a file.
     Snapshots,
+    /// Those whose guest is debugged.
+    Debuggers,
+    /// Those that do both.
+    Both,
 }
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
@@ -59,23 +63,57 @@ const REQUESTS: &[c_uint] = &[
     TCGETS2,       // the same
 ];
 
+/// The requests of every run, and these.
+macro_rules! with_requests {
+    ($($request:expr),* $(,)?) => {
+        &[KVM_RUN, KVM_GET_REGS, KVM_GET_SREGS, KVM_SET_REGS, 0x5401, TCGETS2, $($request),*]
+    };
+}
+
+const KVM_GET_MSR_INDEX_LIST: c_uint = 0xc004_ae02;
+const KVM_GET_MSRS: c_uint = 0xc008_ae88;
+const KVM_SET_MSRS: c_uint = 0x4008_ae89;
+const KVM_GET_MP_STATE: c_uint = 0x8004_ae98;
+const KVM_GET_VCPU_EVENTS: c_uint = 0x8040_ae9f;
+const KVM_GET_DEBUGREGS: c_uint = 0x8080_aea1;
+const KVM_GET_XSAVE: c_uint = 0x9000_aea4;
+const KVM_GET_XCRS: c_uint = 0x8188_aea6;
+const KVM_SET_SREGS: c_uint = 0x4138_ae84;
+const KVM_GET_FPU: c_uint = 0x81a0_ae8c;
+const KVM_SET_FPU: c_uint = 0x41a0_ae8d;
+const KVM_SET_GUEST_DEBUG: c_uint = 0x4048_ae9b;
+
 /// The same where a snapshot is taken, with all that reads a vCPU; and KVM_SET_MSRS, by which it is
 /// found out which MSRs can be set.
-const SNAPSHOT_REQUESTS: &[c_uint] = &[
-    KVM_RUN,
-    KVM_GET_REGS,
-    KVM_GET_SREGS,
-    KVM_SET_REGS,
-    0x5401,
-    TCGETS2,
-    0xc004_ae02, // KVM_GET_MSR_INDEX_LIST
-    0xc008_ae88, // KVM_GET_MSRS
-    0x4008_ae89, // KVM_SET_MSRS
-    0x8004_ae98, // KVM_GET_MP_STATE
-    0x8040_ae9f, // KVM_GET_VCPU_EVENTS
-    0x8080_aea1, // KVM_GET_DEBUGREGS
-    0x9000_aea4, // KVM_GET_XSAVE
-    0x8188_aea6, // KVM_GET_XCRS
+const SNAPSHOT_REQUESTS: &[c_uint] = with_requests![
+    KVM_GET_MSR_INDEX_LIST,
+    KVM_GET_MSRS,
+    KVM_SET_MSRS,
+    KVM_GET_MP_STATE,
+    KVM_GET_VCPU_EVENTS,
+    KVM_GET_DEBUGREGS,
+    KVM_GET_XSAVE,
+    KVM_GET_XCRS,
+];
+
+/// The same where the guest is debugged: breakpoints and steps, and the registers that gdb knows.
+const DEBUGGER_REQUESTS: &[c_uint] =
+    with_requests![KVM_SET_GUEST_DEBUG, KVM_GET_FPU, KVM_SET_FPU, KVM_SET_SREGS];
+
+/// The same for both at once.
+const BOTH_REQUESTS: &[c_uint] = with_requests![
+    KVM_SET_GUEST_DEBUG,
+    KVM_GET_FPU,
+    KVM_SET_FPU,
+    KVM_SET_SREGS,
+    KVM_GET_MSR_INDEX_LIST,
+    KVM_GET_MSRS,
+    KVM_SET_MSRS,
+    KVM_GET_MP_STATE,
+    KVM_GET_VCPU_EVENTS,
+    KVM_GET_DEBUGREGS,
+    KVM_GET_XSAVE,
+    KVM_GET_XCRS,
 ];
 
 /// A mapping that can be executed is what code that was smuggled in would need.
@@ -119,6 +157,9 @@ pub(crate) const HOT: c_long = libc::SYS_ioctl;
 
 /// Of several of one number the first that is wanted counts.
 pub(crate) const CALLS: &[Call] = &[
+    // A guest that is debugged; its debugger's connection is read and written as any file is.
+    Call { number: HOT, when: OneOf(1, BOTH_REQUESTS), whose: Whose::Both }, // see there
+    Call { number: HOT, when: OneOf(1, DEBUGGER_REQUESTS), whose: Whose::Debuggers }, // see there
     // A snapshot of the guest, and its file.
     of_snapshots(HOT, OneOf(1, SNAPSHOT_REQUESTS)), // the vCPU's state
     of_snapshots(libc::SYS_fcntl, OneOf(1, SNAPSHOT_COMMANDS)), // see there

@@ -40,6 +40,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) threads: bool,
     /// Whether snapshots are taken.
     pub(crate) snapshots: bool,
+    /// Whether the guest is debugged.
+    pub(crate) debugger: bool,
     /// Further calls, whatever their arguments.
     pub(crate) also: &'a [c_long],
 }
@@ -70,6 +72,8 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
         Whose::All => true,
         Whose::Threads => wanted.threads,
         Whose::Snapshots => wanted.snapshots,
+        Whose::Debuggers => wanted.debugger,
+        Whose::Both => wanted.snapshots && wanted.debugger,
     });
     let table = table.filter_map(|call| {
         let test = match call.when {

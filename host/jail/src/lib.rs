@@ -64,6 +64,7 @@ pub struct Jail {
     also: Vec<c_long>,
     beside_threads: bool,
     snapshots: bool,
+    debugger: bool,
     renaming: Vec<PathBuf>,
 }
 
@@ -98,6 +99,13 @@ impl Jail {
     /// Snapshots of the guest can be taken, and what is open already brought to the disk.
     pub const fn snapshots(mut self) -> Self {
         self.snapshots = true;
+        self
+    }
+
+    /// The guest can be debugged: breakpoints and single steps, and all registers read and set. The
+    /// debugger is connected by then.
+    pub const fn debugger(mut self) -> Self {
+        self.debugger = true;
         self
     }
 
@@ -148,8 +156,8 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        let (also, snapshots) = (&self.also, self.snapshots);
-        filter::install(&filter::Wanted { reading, writing, threads, snapshots, also })?;
+        let (also, snapshots, debugger) = (&self.also, self.snapshots, self.debugger);
+        filter::install(&filter::Wanted { reading, writing, threads, snapshots, debugger, also })?;
         Ok(Covers { landlock })
     }
 }

@@ -94,11 +94,14 @@ fn the_program_decides_as_seccompilers_does() {
         Wanted { reading: true, ..Wanted::default() },
         Wanted { threads: true, ..Wanted::default() },
         Wanted { snapshots: true, ..Wanted::default() },
+        Wanted { debugger: true, ..Wanted::default() },
+        Wanted { snapshots: true, debugger: true, ..Wanted::default() },
         Wanted {
             reading: true,
             writing: true,
             threads: true,
             snapshots: true,
+            debugger: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
         },
         Wanted { also: &many, ..Wanted::default() },
@@ -130,19 +133,29 @@ fn a_guests_way_on_is_decided_in_the_first_instructions_and_the_program_is_short
 }
 
 #[test]
-fn every_number_stands_once_and_those_of_snapshots_stand_first() {
-    let is_of_snapshots = |call: &&Call| call.whose == Whose::Snapshots;
-    let (of_snapshots, others): (Vec<_>, Vec<_>) = CALLS.iter().partition(is_of_snapshots);
-    for calls in [&of_snapshots, &others] {
-        let mut numbers: Vec<c_long> = calls.iter().map(|call| call.number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        assert_eq!(numbers.len(), calls.len());
+fn every_number_stands_once_and_what_only_some_do_stands_first() {
+    let is_for_some =
+        |call: &Call| matches!(call.whose, Whose::Snapshots | Whose::Debuggers | Whose::Both);
+    for whose in [Whose::Snapshots, Whose::Debuggers, Whose::Both] {
+        assert_each_once(CALLS.iter().filter(|call| call.whose == whose));
     }
+    assert_each_once(CALLS.iter().filter(|call| !is_for_some(call)));
     // Of two of one number the first counts.
-    assert!(CALLS.iter().take(of_snapshots.len()).all(|call| is_of_snapshots(&call)));
+    let first = CALLS.iter().take_while(|call| is_for_some(call)).count();
+    assert!(!CALLS[first..].iter().any(is_for_some));
     // What it allows more than without is all that it changes.
-    let wanted = Wanted { snapshots: true, ..Wanted::default() };
-    let (with, without) = (rules(&wanted), rules(&Wanted::default()));
-    assert!(without.iter().all(|(number, _)| with.iter().any(|(other, _)| number == other)));
+    let without = rules(&Wanted::default());
+    for (snapshots, debugger) in [(true, false), (false, true), (true, true)] {
+        let with = rules(&Wanted { snapshots, debugger, ..Wanted::default() });
+        assert!(without.iter().all(|(number, _)| with.iter().any(|(other, _)| number == other)));
+    }
+}
+
+#[track_caller]
+fn assert_each_once<'a>(calls: impl Iterator<Item = &'a Call>) {
+    let mut numbers: Vec<c_long> = calls.map(|call| call.number).collect();
+    let all = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), all);
 }
