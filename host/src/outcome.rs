@@ -276,10 +276,11 @@ impl Stats {
     }
 
     /// All exits that the guest made. Interruptions are not its doing, and their number is a
-    /// matter of time.
+    /// matter of time; nor are [traps](crate::trap), which those who drive it have set.
     #[must_use]
     pub fn exits(&self) -> u64 {
-        self.exits.iter().sum::<u64>() - self.exits_of(ExitKind::Interrupted)
+        let hosts = [ExitKind::Interrupted, ExitKind::Debug];
+        self.exits.iter().sum::<u64>() - hosts.map(|it| self.exits_of(it)).iter().sum::<u64>()
     }
 }
 

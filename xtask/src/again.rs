@@ -19,7 +19,7 @@ pub(crate) fn again(case: &Case, hosts: Hosts<'_>) -> Result<String, Failure> {
     let folder = target_dir().join("replay");
     fs::create_dir_all(&folder).map_err(|error| Failure::file("create", &folder, error))?;
     let log = folder.join(case.label.replace([' ', '/', '(', ')'], "-") + ".log");
-    let mut record = command(case, hosts.own, 1, Some(&log))?;
+    let mut record = command(case, hosts.own, 1, Some(("log", &log)))?;
     let recorded = ran(&mut record, case.directives.stdin.clone())?;
     let mut replay = Command::new(hosts.stock);
     replay.arg("replay").arg(&log).args(["--quiet", "--timeout", TIMEOUT]);

@@ -186,12 +186,12 @@ pub(crate) fn judge(case: &Case, ran: &Ran, overwrite: bool) -> Result<Verdict, 
 }
 
 /// The command that runs a guest as its directives say, with timeouts `patience` times as long;
-/// records it where there is a `log`.
+/// with an `--emit` of that kind, to that file.
 pub(crate) fn command(
     case: &Case,
     portcall: &Path,
     patience: u32,
-    log: Option<&Path>,
+    emit: Option<(&str, &Path)>,
 ) -> Result<Command, Failure> {
     let directives = &case.directives;
     let mut command = Command::new(portcall);
@@ -210,8 +210,8 @@ pub(crate) fn command(
         command.args(["--expect", item]);
     }
     command.args(&directives.options);
-    if let Some(log) = log {
-        command.arg("--emit").arg(format!("log={}", log.display()));
+    if let Some((kind, file)) = emit {
+        command.arg("--emit").arg(format!("{kind}={}", file.display()));
     }
     if !directives.args.is_empty() {
         command.arg("--").args(&directives.args);

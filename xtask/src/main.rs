@@ -23,6 +23,7 @@ mod documents;
 mod compile;
 mod engine;
 mod again;
+mod coverage;
 mod soak;
 mod process;
 mod diff;

@@ -1,10 +1,11 @@
 //! `cargo xtask test`: the host's tests by cargo, then every guest by the directive engine.
 
-use crate::cargo::{build_host, cannot_start, cargo};
+use crate::cargo::{build_host_for, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, documents, halves, kvm_amd, lab, soak};
+use crate::{BAD, Failure, GOOD, LEFT_OUT, coverage, documents, halves, kvm_amd, lab, soak};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -40,8 +41,12 @@ pub(crate) struct Args {
     /// Only guests, on the kvm_amd of a Linux in QEMU; apt-get fetches what that needs
     #[arg(long, conflicts_with = "overwrite")]
     kvm_amd: bool,
+    /// Only guests that cargo builds: which lines of source they reach, in target/coverage, as lcov
+    /// and as a page
+    #[arg(long, conflicts_with_all = ["overwrite", "kvm_amd"])]
+    coverage: bool,
     /// Only the soak, and a long one: 10,000 VMs and 100,000 stops in one process
-    #[arg(long, conflicts_with_all = ["filter", "guests", "overwrite", "kvm_amd"])]
+    #[arg(long, conflicts_with_all = ["filter", "guests", "overwrite", "kvm_amd", "coverage"])]
     soak: bool,
 }
 
@@ -71,7 +76,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         kvm_amd::expect_differences(&mut cases)?;
     }
 
-    let only_guests = args.guests || args.kvm_amd;
+    let only_guests = args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
     let tally = match only_guests {
@@ -89,13 +94,17 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     let mut results = Results { tally, failures: Vec::new() };
     if !cases.is_empty() || !library.is_empty() {
         programs::build(&programs, Profile::Release)?;
-        let hosts = hosts(&cases)?;
+        if args.coverage {
+            return cover(&cases);
+        }
+        let hosts = hosts(&cases, &[])?;
         if args.kvm_amd {
             let take = |label: &str, verdict| results.take(label, verdict);
             kvm_amd::run_all(&cases, &hosts, &library, take)?;
         } else {
             crate::out!("\nrunning {} guests", cases.len());
-            run_all(&cases, &hosts, args.overwrite, &mut results);
+            let overwrite = args.overwrite;
+            run_all(&cases, &hosts, &mut results, |_, case, by| engine::run(case, by, overwrite));
         }
     }
     if soaks {
@@ -106,13 +115,18 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         crate::out!("\nrunning the laboratory");
         results.take(lab::LABEL, lab::smoke()?);
     }
-    for (label, how) in results.failures {
-        anstream::print!("\n---- {label} ----\n{how}");
-    }
-    let Tally { passed, failed, skipped } = results.tally;
-    let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    crate::out!("\n{passed} passed, {failed} failed{skipped}");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(results.conclude())
+}
+
+/// Runs the cases with a note of what they reach.
+fn cover(cases: &[Case]) -> Result<ExitCode, Failure> {
+    let hosts = hosts(cases, &coverage::words())?;
+    let place = coverage::Place::new()?;
+    crate::out!("\nrunning {} guests for what they reach", cases.len());
+    let mut results = Results { tally: Tally::default(), failures: Vec::new() };
+    run_all(cases, &hosts, &mut results, |index, case, by| place.cover(index, case, by));
+    place.conclude(&hosts[&None], cases.len())?;
+    Ok(results.conclude())
 }
 
 /// A program's name in the list of results.
@@ -217,29 +231,35 @@ impl Section {
 type Halves = BTreeMap<Option<String>, PathBuf>;
 
 /// Builds those that these cases need, and `portcall`, which replays all of them.
-fn hosts(cases: &[Case]) -> Result<Halves, Failure> {
-    let mut hosts = Halves::from([(None, build_host(None)?)]);
+/// `words` are those that they will be given.
+fn hosts(cases: &[Case], words: &[OsString]) -> Result<Halves, Failure> {
+    let mut hosts = Halves::from([(None, build_host_for(None, words)?)]);
     for case in cases {
         if !hosts.contains_key(&case.half) {
-            hosts.insert(case.half.clone(), build_host(case.half.as_deref())?);
+            hosts.insert(case.half.clone(), build_host_for(case.half.as_deref(), words)?);
         }
     }
     Ok(hosts)
 }
 
 /// Runs the cases, as many at a time as there are processors; the results are in their order.
-fn run_all(cases: &[Case], hosts: &Halves, overwrite: bool, results: &mut Results) {
+fn run_all(
+    cases: &[Case],
+    hosts: &Halves,
+    results: &mut Results,
+    run: impl Fn(usize, &Case, Hosts<'_>) -> Verdict + Sync,
+) {
     let workers = thread::available_parallelism().map_or(2, usize::from);
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::channel();
     let mut verdicts: Vec<Option<Verdict>> = cases.iter().map(|_| None).collect();
     thread::scope(|scope| {
         for _ in 0..workers {
-            let (sender, next) = (sender.clone(), &next);
+            let (sender, next, run) = (sender.clone(), &next, &run);
             scope.spawn(move || {
                 while let Some((index, case)) = take(cases, next) {
                     let by = Hosts { own: &hosts[&case.half], stock: &hosts[&None] };
-                    let verdict = engine::run(case, by, overwrite);
+                    let verdict = run(index, case, by);
                     let sent = sender.send((index, verdict));
                     if sent.is_err() {
                         break;
@@ -273,6 +293,17 @@ struct Results {
 }
 
 impl Results {
+    /// Says what has failed, and the sums.
+    fn conclude(self) -> ExitCode {
+        for (label, how) in self.failures {
+            anstream::print!("\n---- {label} ----\n{how}");
+        }
+        let Tally { passed, failed, skipped } = self.tally;
+        let skipped = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
+        crate::out!("\n{passed} passed, {failed} failed{skipped}");
+        if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
     /// Prints and counts one result.
     fn take(&mut self, label: &str, verdict: Verdict) {
         match &verdict {

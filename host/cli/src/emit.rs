@@ -4,13 +4,18 @@
 //! grammar, where they may go, and which of them go together.
 
 mod core;
+#[cfg(feature = "instruments")]
+mod coverage;
 mod json;
 mod log;
+#[cfg(feature = "instruments")]
+mod profile;
 mod snapshot;
 mod trace;
 
 use crate::code::Failure;
 use crate::session::Ended;
+use inspect::drive::Driver;
 use portcall::{Builder, Vm};
 use std::fs::File;
 use std::io;
@@ -20,7 +25,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// All that can be emitted.
-const KINDS: &[Kind] = &[json::KIND, core::KIND, log::KIND, snapshot::KIND, trace::KIND];
+const KINDS: &[Kind] = &[
+    json::KIND,
+    core::KIND,
+    log::KIND,
+    snapshot::KIND,
+    trace::KIND,
+    #[cfg(feature = "instruments")]
+    profile::KIND,
+    #[cfg(feature = "instruments")]
+    coverage::KIND,
+];
 
 /// Those that are built in only with the feature `instruments`, for what they stand on takes long
 /// to compile. Each has its line in [`KINDS`] as well, behind that feature.
@@ -51,6 +66,8 @@ struct Wants {
     records: bool,
     /// The guest as it is when it is ready.
     keeps: bool,
+    /// To go along with the run, as a driver.
+    drives: bool,
     /// To hear of the guest's spans.
     spans: bool,
 }
@@ -62,6 +79,7 @@ impl Wants {
         symbols: false,
         records: false,
         keeps: false,
+        drives: false,
         spans: false,
     };
 }
@@ -82,6 +100,11 @@ pub(crate) trait Output {
     fn equip<'b>(&mut self, builder: Builder<'b>, image: &[u8]) -> Result<Builder<'b>, Failure> {
         let _ = image;
         Ok(builder)
+    }
+
+    /// What goes along with the run, as a driver.
+    fn driver(&mut self) -> Option<&mut dyn Driver> {
+        None
     }
 
     /// The guest says that it is ready. What goes wrong is said at the end: the run goes on.
@@ -116,6 +139,21 @@ struct Place {
     path: Option<PathBuf>,
     /// What the file is called that the run is made of.
     guest: String,
+    #[cfg_attr(
+        not(feature = "instruments"),
+        expect(dead_code, reason = "the instruments read it")
+    )]
+    settings: Settings,
+}
+
+/// What the options say besides.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the instruments read it"))]
+pub(crate) struct Settings {
+    /// Samples a second.
+    pub(crate) profile_rate: u32,
+    /// Where the sources lie whose lines are wanted; `None` for all.
+    pub(crate) coverage_of: Option<Vec<PathBuf>>,
 }
 
 /// One `--emit`.
@@ -203,8 +241,13 @@ impl Emit {
         self.kind().wants.keeps
     }
 
+    /// Whether it goes along with the run, as a driver.
+    pub(crate) fn drives(&self) -> bool {
+        self.kind().wants.drives
+    }
+
     /// Opens it; `input` is the file that the run is made of.
-    fn open(&self, input: &Path) -> Result<Box<dyn Output>, Failure> {
+    fn open(&self, input: &Path, settings: &Settings) -> Result<Box<dyn Output>, Failure> {
         let name = self.name();
         if self.file.as_ref().is_some_and(|path| is_same(path, input)) {
             let why = format!("{name} is what is to be run; name another file");
@@ -212,14 +255,20 @@ impl Emit {
         }
         let guest = input.file_name().unwrap_or(input.as_os_str());
         let guest = guest.to_string_lossy().into_owned();
-        (self.kind().open)(Place { name, path: self.file.clone(), guest })
+        let (path, settings) = (self.file.clone(), settings.clone());
+        (self.kind().open)(Place { name, path, guest, settings })
     }
 }
 
 /// Opens all of them; `input` is the file that the run is made of. Refuses what would leave only a
 /// mixture behind.
-pub(crate) fn open(emit: &[Emit], input: &Path) -> Result<Vec<Box<dyn Output>>, Failure> {
-    let outputs = emit.iter().map(|emit| emit.open(input)).collect::<Result<Vec<_>, _>>()?;
+pub(crate) fn open(
+    emit: &[Emit],
+    input: &Path,
+    settings: &Settings,
+) -> Result<Vec<Box<dyn Output>>, Failure> {
+    let open = |emit: &Emit| emit.open(input, settings);
+    let outputs = emit.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<_> = outputs.iter().map(|it| &**it).zip(emit.iter().map(Emit::name)).collect();
     all_different(&named)?;
     if emit.iter().any(Emit::records) && emit.iter().any(Emit::keeps) {

@@ -75,14 +75,14 @@ impl Debugger {
     }
 
     /// Runs the guest as the debugger wants it.
-    pub(crate) fn run(
+    pub(crate) fn run<'d>(
         &mut self,
-        vm: &mut Vm,
+        vm: &'d mut Vm,
         image: &Image<'_>,
-        driver: &mut dyn Driver,
+        drivers: Vec<&'d mut (dyn Driver + 'd)>,
         is_recorded: bool,
     ) -> Result<Outcome, Error> {
-        let mut drive = Drive::new(vm, vec![driver]);
+        let mut drive = Drive::new(vm, drivers);
         let Some(client) = self.client.take() else { return drive.run() };
         let (ability, journal) = (self.ability, self.journal.clone());
         let say = &mut |text: &str| say!("portcall: {}", printable(text));

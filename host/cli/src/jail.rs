@@ -21,6 +21,9 @@ pub(crate) fn enter(
     if common.is_debugged() {
         jail = jail.debugger();
     }
+    if common.drives() {
+        jail = jail.traps();
+    }
     let jail = source_places(input).into_iter().fold(jail, Jail::read_beneath);
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.

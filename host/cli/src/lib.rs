@@ -33,6 +33,8 @@ macro_rules! say {
 mod allow;
 mod code;
 mod count;
+#[cfg(feature = "instruments")]
+mod coverage;
 mod doctor;
 mod emit;
 mod expect;
@@ -88,6 +90,9 @@ enum Stock {
     #[cfg(feature = "lab")]
     #[command(hide = true)]
     LabRound(lab::Order),
+    /// Puts together what several runs have reached of their sources.
+    #[cfg(feature = "instruments")]
+    Coverage(coverage::Options),
     /// Says whether guests can run on this machine, and what to do if not.
     Doctor,
 }
@@ -103,6 +108,8 @@ pub fn main() -> u8 {
         Stock::Lab(options) => lab::lab(&options),
         #[cfg(feature = "lab")]
         Stock::LabRound(order) => lab::round(&order, Experiment::new().jail(Jail::new())),
+        #[cfg(feature = "instruments")]
+        Stock::Coverage(options) => coverage::coverage(&options),
         Stock::Doctor => doctor::doctor(),
     })
 }

@@ -42,7 +42,7 @@ impl Debugger {
         &self,
         _: &mut Vm,
         _: &Image<'_>,
-        _: &mut dyn Driver,
+        _: Vec<&mut dyn Driver>,
         _: bool,
     ) -> Result<Outcome, Error> {
         match *self {}

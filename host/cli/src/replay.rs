@@ -61,7 +61,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
         .apply(Vm::builder(&kvm, &image))
         .console(log.console(session.console()?))
         .log(allow::log);
-    let builder = session.equip(builder, &[])?;
+    let builder = session.equip(builder, &file)?;
     let (player, found) = log.play(&image).map_err(|error| options.about_log(&error))?;
     let mut vm = builder.tape(player).build().map_err(|error| broken(&error))?;
     let ready = session.ready(&vm)?;

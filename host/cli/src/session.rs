@@ -2,7 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Output};
+use crate::emit::{self, Emit, Output, Settings};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
 use crate::limit;
@@ -11,14 +11,14 @@ use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;
-use inspect::drive::{Driver, Scene};
+use inspect::drive::{Drive, Driver, Scene};
 use inspect::{Explanation, KvmKind};
 use measures::collect::Collector;
 use portcall::sys::KvmStats;
 use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The options of both.
@@ -46,6 +46,15 @@ pub(crate) struct Common {
     /// its times: .json for ui.perfetto.dev, .txt, .jsonl). May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
+
+    /// Samples a second for --emit profile, from 1 to 10000.
+    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    profile_rate: u32,
+
+    /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
+    /// [default: the current directory].
+    #[arg(long, value_name = "PATH|all")]
+    coverage_of: Vec<PathBuf>,
 
     /// Shows the twelve steps as they happen, with their ioctls.
     #[arg(long)]
@@ -92,6 +101,20 @@ impl Common {
     /// Whether the image is wanted with its symbols, or to be put into a log.
     pub(crate) fn wants_whole_image(&self) -> bool {
         self.emit.iter().any(Emit::wants_image) || self.expect.iter().any(Expectation::symbols)
+    }
+
+    /// Whether something goes along with the run as a driver.
+    pub(crate) fn drives(&self) -> bool {
+        self.emit.iter().any(Emit::drives)
+    }
+
+    /// What outputs want to know besides.
+    fn settings(&self) -> Settings {
+        let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
+        Settings {
+            profile_rate: self.profile_rate,
+            coverage_of: (!all).then(|| self.coverage_of.clone()),
+        }
     }
 
     /// Whether little is to be said.
@@ -164,7 +187,7 @@ impl<'a> Session<'a> {
         if common.keeps() {
             signals::hold();
         }
-        let outputs = emit::open(&common.emit, input)?;
+        let outputs = emit::open(&common.emit, input, &common.settings())?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
@@ -257,11 +280,22 @@ impl<'a> Session<'a> {
 
     /// The same; up to where it is ready, if that is to be kept.
     fn run_on(&mut self, vm: &mut Vm, image: &[u8]) -> Result<Outcome, Failure> {
-        if let Some(debugger) = &mut self.debugger {
-            let mut keeper =
-                Keeper { outputs: &mut self.outputs, image, keeps: self.common.keeps() };
-            let is_recorded = self.is_replay || self.common.records();
-            return Ok(debugger.run(vm, self.image, &mut keeper, is_recorded)?);
+        let is_recorded = self.is_replay || self.common.records();
+        let (mut drivers, mut others): (Vec<&mut dyn Driver>, Vec<_>) = (Vec::new(), Vec::new());
+        for output in &mut self.outputs {
+            if output.driver().is_some() {
+                drivers.extend(output.driver());
+            } else {
+                others.push(output);
+            }
+        }
+        if self.debugger.is_some() || !drivers.is_empty() {
+            let mut keeper = Keeper { outputs: others, image, keeps: self.common.keeps() };
+            drivers.push(&mut keeper);
+            return Ok(match &mut self.debugger {
+                Some(debugger) => debugger.run(vm, self.image, drivers, is_recorded)?,
+                None => Drive::new(vm, drivers).run()?,
+            });
         }
         if self.common.keeps() {
             if vm.run_to_ready()?.is_some()
@@ -380,7 +414,7 @@ pub(crate) struct Ended<'a> {
 
 /// Takes the snapshot of a guest that others drive.
 struct Keeper<'a> {
-    outputs: &'a mut [Box<dyn Output>],
+    outputs: Vec<&'a mut Box<dyn Output>>,
     image: &'a [u8],
     /// Until it is taken.
     keeps: bool,

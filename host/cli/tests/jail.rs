@@ -89,6 +89,30 @@ fn run(image: &Path, options: &[&str]) -> Command {
     command
 }
 
+/// What goes along with a run, alone and with a snapshot, and what it reads at the end.
+#[cfg(feature = "instruments")]
+fn assert_instruments_are_refused_nothing(bench: &Bench) {
+    let divides = bench.divides("target");
+    let emit = |kind: &str, name: &str| format!("--emit={kind}={}", bench.path(name).display());
+    let of = format!("--coverage-of={}", bench.path("").display());
+    let (svg, folded) = (emit("profile", "a.svg"), emit("profile", "a.folded"));
+    let (lcov, page) = (emit("coverage", "a.info"), emit("coverage", "a.html"));
+    for ring in ["--ring=0", "--ring=3"] {
+        assert_nothing_refused(
+            "profile",
+            run(&divides, &[ring, &svg, "--profile-rate=10000"]),
+            139,
+        );
+        assert_nothing_refused("coverage", run(&divides, &[ring, &lcov, &page, &of, &folded]), 139);
+    }
+    let ready = bench.guest("ready-profiled", &ready());
+    let kept = emit("snapshot", "kept-profiled");
+    assert_nothing_refused("profile and snapshot", run(&ready, &[&kept, &folded]), 0);
+}
+
+#[cfg(not(feature = "instruments"))]
+const fn assert_instruments_are_refused_nothing(_: &Bench) {}
+
 #[test]
 fn no_kind_of_run_makes_a_call_that_is_refused() {
     let bench = Bench::new();
@@ -115,6 +139,7 @@ fn no_kind_of_run_makes_a_call_that_is_refused() {
         assert_nothing_refused(&format!("{options:?}"), run(&hello, options), code);
     }
     assert_nothing_refused("replay", portcall(["replay", &text("log"), "--stats"]), 0);
+    assert_instruments_are_refused_nothing(&bench);
     let ready = bench.guest("ready", &ready());
     let (kept, older) = (emit("snapshot"), emit("snapshot"));
     assert_nothing_refused("kept", run(&ready, &[&kept, &json, &core]), 0);

@@ -32,10 +32,18 @@ const MAX_RANGES: usize = 2 << 20;
 const NONE: &str = "it has no debug information; build it with -g, or debug = \"line-tables-only\"";
 const COMPRESSED: &str = "its debug information is compressed, which is not read here";
 const DAMAGED: &str = "its debug information is damaged";
-const TOO_MUCH: &str = "its debug information asks for more work than any compiler's would";
+pub(crate) const TOO_MUCH: &str =
+    "its debug information asks for more work than any compiler's would";
 
 /// Debug information to look addresses up in, or why there is none.
 pub(crate) fn context<'a>(sections: &Sections<'a>) -> Result<Context<Reader<'a>>, &'static str> {
+    Context::from_dwarf(bounded(sections)?).map_err(|_| DAMAGED)
+}
+
+/// Debug information that asks for no more work than it looks like, or why there is none.
+pub(crate) fn bounded<'a>(
+    sections: &Sections<'a>,
+) -> Result<gimli::Dwarf<Reader<'a>>, &'static str> {
     let section = |id: SectionId| sections.bytes(id.name()).unwrap_or_default();
     if section(SectionId::DebugLine).is_empty() {
         return Err(if sections.any_compressed() { COMPRESSED } else { NONE });
@@ -52,7 +60,7 @@ pub(crate) fn context<'a>(sections: &Sections<'a>) -> Result<Context<Reader<'a>>
     let load = |id| Ok::<_, gimli::Error>(EndianSlice::new(section(id), LittleEndian));
     let dwarf = gimli::Dwarf::load(load).map_err(|_| DAMAGED)?;
     match is_bounded(&dwarf) {
-        Ok(true) => Context::from_dwarf(dwarf).map_err(|_| DAMAGED),
+        Ok(true) => Ok(dwarf),
         Ok(false) => Err(TOO_MUCH),
         Err(_) => Err(DAMAGED),
     }

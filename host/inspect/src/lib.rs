@@ -8,6 +8,8 @@
 
 pub mod breakpoints;
 pub mod core;
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod disasm;
 pub mod drive;
 mod dwarf;
@@ -16,6 +18,8 @@ mod explain;
 pub mod gdb;
 mod kind;
 mod mappings;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod refusal;
 mod render;
 mod space;

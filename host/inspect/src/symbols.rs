@@ -191,7 +191,7 @@ impl<'a> Symbols<'a> {
 /// A name as its author wrote it; Rust's names without their hashes. No more of it than a person
 /// reads: a name may be as long as its file, one in Rust's form make a thousand times its own
 /// length, and a backtrace have thousands of them.
-fn demangled(name: &[u8]) -> String {
+pub(crate) fn demangled(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(&name[..name.len().min(LONGEST_NAME)]);
     let mut shown = Bounded(String::new());
     // The error is that there is more.
@@ -240,26 +240,31 @@ impl Source {
     /// that is not called as source is.
     #[must_use]
     pub fn text(&self) -> Option<String> {
-        const LARGEST: u64 = 4 << 20;
         const WIDEST: usize = 200;
-        const SOURCE: [&str; 14] =
-            ["rs", "c", "h", "s", "S", "asm", "inc", "cc", "cpp", "cxx", "hpp", "zig", "d", "nim"];
-        let path: &Path = &self.file;
-        let extension = path.extension()?.to_str()?;
-        if !SOURCE.contains(&extension) {
-            return None;
-        }
-        let mut options = File::options();
-        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
-        let metadata = file.metadata().ok()?;
-        // Files of proc and sysfs say that they are empty, whatever they hold.
-        if !metadata.is_file() || metadata.len() == 0 || metadata.len() > LARGEST {
-            return None;
-        }
-        let mut text = Vec::new();
-        file.take(LARGEST).read_to_end(&mut text).ok()?;
+        let text = source_text(&self.file)?;
         let line = usize::try_from(self.line).ok()?.checked_sub(1)?;
         let bytes = text.split(|byte| *byte == b'\n').nth(line)?;
         Some(String::from_utf8_lossy(bytes).trim_end().chars().take(WIDEST).collect())
     }
+}
+
+/// A whole file of source, with the caution of [`Source::text`].
+pub(crate) fn source_text(path: &Path) -> Option<Vec<u8>> {
+    const LARGEST: u64 = 4 << 20;
+    const SOURCE: [&str; 14] =
+        ["rs", "c", "h", "s", "S", "asm", "inc", "cc", "cpp", "cxx", "hpp", "zig", "d", "nim"];
+    let extension = path.extension()?.to_str()?;
+    if !SOURCE.contains(&extension) {
+        return None;
+    }
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+    let metadata = file.metadata().ok()?;
+    // Files of proc and sysfs say that they are empty, whatever they hold.
+    if !metadata.is_file() || metadata.len() == 0 || metadata.len() > LARGEST {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(LARGEST).read_to_end(&mut text).ok()?;
+    Some(text)
 }

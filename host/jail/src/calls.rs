@@ -26,7 +26,9 @@ pub(crate) enum Whose {
     Snapshots,
     /// Those whose guest is debugged.
     Debuggers,
-    /// Those that do both.
+    /// Those whose guest has breakpoints that nobody steps over.
+    Traps,
+    /// Those that take a snapshot of a guest with breakpoints.
     Both,
 }
 
@@ -100,6 +102,9 @@ const SNAPSHOT_REQUESTS: &[c_uint] = with_requests![
 const DEBUGGER_REQUESTS: &[c_uint] =
     with_requests![KVM_SET_GUEST_DEBUG, KVM_GET_FPU, KVM_SET_FPU, KVM_SET_SREGS];
 
+/// The same where the guest has breakpoints and no debugger.
+const TRAP_REQUESTS: &[c_uint] = with_requests![KVM_SET_GUEST_DEBUG];
+
 /// The same for both at once.
 const BOTH_REQUESTS: &[c_uint] = with_requests![
     KVM_SET_GUEST_DEBUG,
@@ -160,6 +165,7 @@ pub(crate) const CALLS: &[Call] = &[
     // A guest that is debugged; its debugger's connection is read and written as any file is.
     Call { number: HOT, when: OneOf(1, BOTH_REQUESTS), whose: Whose::Both }, // see there
     Call { number: HOT, when: OneOf(1, DEBUGGER_REQUESTS), whose: Whose::Debuggers }, // see there
+    Call { number: HOT, when: OneOf(1, TRAP_REQUESTS), whose: Whose::Traps }, // see there
     // A snapshot of the guest, and its file.
     of_snapshots(HOT, OneOf(1, SNAPSHOT_REQUESTS)), // the vCPU's state
     of_snapshots(libc::SYS_fcntl, OneOf(1, SNAPSHOT_COMMANDS)), // see there

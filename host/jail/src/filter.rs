@@ -42,6 +42,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) snapshots: bool,
     /// Whether the guest is debugged.
     pub(crate) debugger: bool,
+    /// Whether it has breakpoints.
+    pub(crate) traps: bool,
     /// Further calls, whatever their arguments.
     pub(crate) also: &'a [c_long],
 }
@@ -73,7 +75,8 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
         Whose::Threads => wanted.threads,
         Whose::Snapshots => wanted.snapshots,
         Whose::Debuggers => wanted.debugger,
-        Whose::Both => wanted.snapshots && wanted.debugger,
+        Whose::Traps => wanted.traps,
+        Whose::Both => wanted.snapshots && (wanted.debugger || wanted.traps),
     });
     let table = table.filter_map(|call| {
         let test = match call.when {

@@ -65,6 +65,7 @@ pub struct Jail {
     beside_threads: bool,
     snapshots: bool,
     debugger: bool,
+    traps: bool,
     renaming: Vec<PathBuf>,
 }
 
@@ -106,6 +107,13 @@ impl Jail {
     /// debugger is connected by then.
     pub const fn debugger(mut self) -> Self {
         self.debugger = true;
+        self
+    }
+
+    /// The guest can have breakpoints (KVM_SET_GUEST_DEBUG), and no more of what a
+    /// [`debugger`](Self::debugger) does.
+    pub const fn traps(mut self) -> Self {
+        self.traps = true;
         self
     }
 
@@ -156,8 +164,10 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        let (also, snapshots, debugger) = (&self.also, self.snapshots, self.debugger);
-        filter::install(&filter::Wanted { reading, writing, threads, snapshots, debugger, also })?;
+        let (also, snapshots) = (&self.also, self.snapshots);
+        let (debugger, traps) = (self.debugger, self.traps);
+        let wanted = filter::Wanted { reading, writing, threads, snapshots, debugger, traps, also };
+        filter::install(&wanted)?;
         Ok(Covers { landlock })
     }
 }

@@ -94,6 +94,8 @@ fn the_program_decides_as_seccompilers_does() {
         Wanted { reading: true, ..Wanted::default() },
         Wanted { threads: true, ..Wanted::default() },
         Wanted { snapshots: true, ..Wanted::default() },
+        Wanted { traps: true, ..Wanted::default() },
+        Wanted { snapshots: true, traps: true, ..Wanted::default() },
         Wanted { debugger: true, ..Wanted::default() },
         Wanted { snapshots: true, debugger: true, ..Wanted::default() },
         Wanted {
@@ -102,6 +104,7 @@ fn the_program_decides_as_seccompilers_does() {
             threads: true,
             snapshots: true,
             debugger: true,
+            traps: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
         },
         Wanted { also: &many, ..Wanted::default() },
@@ -134,9 +137,9 @@ fn a_guests_way_on_is_decided_in_the_first_instructions_and_the_program_is_short
 
 #[test]
 fn every_number_stands_once_and_what_only_some_do_stands_first() {
-    let is_for_some =
-        |call: &Call| matches!(call.whose, Whose::Snapshots | Whose::Debuggers | Whose::Both);
-    for whose in [Whose::Snapshots, Whose::Debuggers, Whose::Both] {
+    const SOME: [Whose; 4] = [Whose::Snapshots, Whose::Debuggers, Whose::Traps, Whose::Both];
+    let is_for_some = |call: &Call| SOME.contains(&call.whose);
+    for whose in SOME {
         assert_each_once(CALLS.iter().filter(|call| call.whose == whose));
     }
     assert_each_once(CALLS.iter().filter(|call| !is_for_some(call)));
@@ -146,7 +149,7 @@ fn every_number_stands_once_and_what_only_some_do_stands_first() {
     // What it allows more than without is all that it changes.
     let without = rules(&Wanted::default());
     for (snapshots, debugger) in [(true, false), (false, true), (true, true)] {
-        let with = rules(&Wanted { snapshots, debugger, ..Wanted::default() });
+        let with = rules(&Wanted { snapshots, debugger, traps: debugger, ..Wanted::default() });
         assert!(without.iter().all(|(number, _)| with.iter().any(|(other, _)| number == other)));
     }
 }

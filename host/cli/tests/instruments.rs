@@ -1,0 +1,234 @@
+//! `--emit profile` and `--emit coverage` from outside: what they write, what goes with them, and
+//! what they say where they cannot. Some guests are in C, so these tests need a C compiler.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod said;
+
+use common::elf::Elf;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use said::{assert_says, stderr};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// mov al, 'x'; out 0xe9, al; jmp to itself
+const SPIN: &[u8] = &[0xb0, b'x', 0xe6, 0xe9, 0xeb, 0xfe];
+/// mov al, 'H'; out 0xe9, al; xor eax, eax; out 0xf4, eax
+const HELLO: &[u8] = &[0xb0, b'H', 0xe6, 0xe9, 0x31, 0xc0, 0xe7, 0xf4];
+
+/// A guest of which it is known what it reaches, and which reads and prints.
+const SOURCE: &str = "\
+static inline void out(unsigned short port, unsigned char value) {
+    __asm__ volatile(\"outb %0, %1\" :: \"a\"(value), \"Nd\"(port));
+}
+static inline unsigned char in(unsigned short port) {
+    unsigned char value;
+    __asm__ volatile(\"inb %1, %0\" : \"=a\"(value) : \"Nd\"(port));
+    return value;
+}
+void _start(void) {
+    unsigned char letter = in(0xea);
+    if (letter == 'n')
+        out(0xe9, 'N');
+    for (volatile int i = 0; i < 3000; i++) {}
+    out(0xe9, letter);
+    out(0xf4, 0);
+    for (;;) {}
+}
+";
+
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(TempDir::new().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().canonicalize().expect("is there").join(name)
+    }
+
+    fn guest(&self, code: &[u8]) -> PathBuf {
+        let path = self.path("guest");
+        std::fs::write(&path, Elf::new(code).bytes()).expect("written");
+        path
+    }
+
+    /// The guest in C, with its debug information.
+    fn in_c(&self) -> PathBuf {
+        let (source, image) = (self.path("reads.c"), self.path("reads"));
+        std::fs::write(&source, SOURCE).expect("written");
+        let mut cc = Command::new("cc");
+        cc.args(["-static", "-nostdlib", "-ffreestanding", "-mgeneral-regs-only", "-g", "-O1"]);
+        let built = cc.arg("-o").arg(&image).arg(&source).status();
+        let remedy = "this test needs a C compiler (apt-get install gcc libc6-dev)";
+        assert!(built.expect(remedy).success(), "{remedy}");
+        image
+    }
+
+    /// In this folder, so that its sources are those that are wanted.
+    fn portcall(&self, verb: &str, file: &Path, options: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcall"));
+        command.current_dir(self.path("")).arg(verb).arg(file).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, file: &Path, options: &[&str]) -> Output {
+        self.portcall("run", file, options).output().expect("starts")
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("written")
+    }
+}
+
+#[test]
+fn names_say_what_is_written_and_others_are_refused_before_the_run() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    let says = |options: &[&str], words: &[&str]| {
+        let output = bench.run(&guest, options);
+        assert_says(&output, 125, words);
+        assert_eq!(output.stdout, b"", "it ran");
+    };
+    says(&["--emit=profile=a.png"], &["profile=a.png", "FILE.svg", "FILE.folded"]);
+    says(&["--emit=profile=svg"], &["FILE.svg"]);
+    says(&["--emit=profile"], &["name one, profile=FILE.svg"]);
+    says(&["--emit=coverage=a.txt"], &["coverage=a.txt", "FILE.info", "FILE.html"]);
+    says(&["--emit=coverage"], &["name one, coverage=FILE.info"]);
+    says(&["--emit=profile=a.svg", "--emit=profile=b.folded"], &["samples are taken once"]);
+    says(&["--emit=profile=/nonexistent/a.svg"], &["cannot create /nonexistent/a.svg"]);
+    says(&["--emit=coverage=/nonexistent/a.info"], &["cannot create /nonexistent/a.info"]);
+    says(&["--emit=profile=a.svg", "--profile-rate=0"], &["--profile-rate"]);
+    says(&["--emit=profile=a.svg", "--profile-rate=10001"], &["--profile-rate"]);
+    // It was put together by hand.
+    says(&["--emit=coverage=a.info"], &["no lines of guest", "build it with -g"]);
+    let built = bench.in_c();
+    let elsewhere = ["--emit=coverage=a.info", "--coverage-of=/nonexistent"];
+    let output = bench.run(&built, &elsewhere);
+    assert_says(&output, 125, &["beneath /nonexistent", "--coverage-of all"]);
+}
+
+#[test]
+fn what_the_guest_did_is_in_the_files_in_both_rings() {
+    let bench = Bench::new();
+    let guest = bench.in_c();
+    for ring in ["--ring=0", "--ring=3"] {
+        let all = [
+            ring,
+            "--profile-rate=10000",
+            "--emit=profile=a.svg",
+            "--emit=coverage=a.info",
+            "--emit=coverage=a.html",
+            "--expect=exit=0",
+            "--limit=exits=3",
+        ];
+        // Breakpoints are no exits of the guest's.
+        let output = bench.run(&guest, &all);
+        assert_says(&output, 0, &[]);
+        let lcov = bench.text("a.info");
+        assert!(lcov.contains(&format!("SF:{}\n", bench.path("reads.c").display())), "{lcov}");
+        for line in ["DA:10,1", "DA:12,0", "DA:13,1", "DA:14,1", "FNDA:1,_start", "LH:"] {
+            assert!(lcov.contains(line), "{line}:\n{lcov}");
+        }
+        let page = bench.text("a.html");
+        assert!(page.contains("<div class=\"miss\" data-n=\"12\">        out(0xe9, &#39;N&#39;);"));
+        let svg = bench.text("a.svg");
+        assert!(svg.contains("</svg>") && svg.contains("reads"), "{svg}");
+        if ring == "--ring=0" {
+            assert!(svg.contains("_start") && svg.contains("samples of"), "{svg}");
+        }
+    }
+}
+
+#[test]
+fn runs_are_put_together() {
+    let bench = Bench::new();
+    let guest = bench.in_c();
+    let one = bench.run(&guest, &["--emit=coverage=one.info"]);
+    assert_says(&one, 0, &[]);
+    let (said, telling) = std::io::pipe().expect("a pipe");
+    std::io::Write::write_all(&mut &telling, b"n").expect("written");
+    drop(telling);
+    let mut other = bench.portcall("run", &guest, &["--emit=coverage=other.info"]);
+    assert_says(&other.stdin(said).output().expect("starts"), 0, &[]);
+    let options = ["other.info", "--lcov=all.info", "--html=all.html"];
+    let together = bench.portcall("coverage", Path::new("one.info"), &options);
+    let output = { together }.output().expect("starts");
+    // All but what is behind the end.
+    assert_says(&output, 0, &["reads.c     14       13  92%"]);
+    assert!(
+        bench.text("one.info").contains("DA:12,0") && bench.text("all.info").contains("DA:12,1")
+    );
+    assert!(bench.text("all.html").contains("13 of 14"));
+    let none = bench.portcall("coverage", &guest, &[]).output().expect("starts");
+    assert_says(&none, 125, &["no lcov"]);
+}
+
+#[test]
+fn a_guest_that_is_stopped_leaves_what_there_is() {
+    let bench = Bench::new();
+    let guest = bench.guest(SPIN);
+    for ring in ["--ring=0", "--ring=3"] {
+        let limited = bench.run(&guest, &[ring, "--timeout=300ms", "--emit=profile=a.folded"]);
+        assert_says(&limited, 124, &[]);
+        assert!(!bench.text("a.folded").is_empty());
+        let mut child = bench.portcall("run", &guest, &[ring, "--emit=profile=b.folded"]);
+        let mut child = child.spawn().expect("starts");
+        // It runs.
+        let mut letter = [0];
+        let stdout = child.stdout.as_mut().expect("a pipe");
+        stdout.read_exact(&mut letter).expect("a letter");
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("small"));
+        kill(pid, Signal::SIGINT).expect("sent");
+        let output = child.wait_with_output().expect("ends");
+        assert_says(&output, 130, &[]);
+        assert!(!bench.text("b.folded").is_empty(), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_full_disk_takes_nothing_of_what_is_said() {
+    let bench = Bench::new();
+    let guest = bench.in_c();
+    for (kind, ending) in [("profile", "svg"), ("coverage", "info"), ("coverage", "html")] {
+        let name = bench.path(&format!("full.{ending}"));
+        std::os::unix::fs::symlink("/dev/full", &name).expect("made");
+        let output = bench.run(&guest, &[&format!("--emit={kind}={}", name.display())]);
+        assert_says(&output, 125, &["exited with code 0", "No space left"]);
+        std::fs::remove_file(&name).expect("removed");
+    }
+}
+
+#[test]
+fn a_guest_without_a_sample_is_said_to_have_none() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    let options = ["--emit=profile=a.svg", "--profile-rate=1"];
+    assert_says(&bench.run(&guest, &options), 0, &["a.svg has no samples"]);
+    assert!(bench.text("a.svg").contains("no samples"));
+}
+
+#[test]
+fn a_replay_goes_as_recorded_with_both() {
+    let bench = Bench::new();
+    let guest = bench.in_c();
+    let both = ["--emit=profile=a.folded", "--profile-rate=10000", "--emit=coverage=a.info"];
+    for ring in ["--ring=0", "--ring=3"] {
+        // Recorded with breakpoints and ticks, and without.
+        for more in [&both[..], &[]] {
+            let options = [&[ring, "--emit=log=log"], more].concat();
+            assert_says(&bench.run(&guest, &options), 0, &[]);
+            let output = bench.portcall("replay", &bench.path("log"), &both).output();
+            let output = output.expect("starts");
+            assert_says(&output, 0, &["the same as recorded"]);
+            assert!(bench.text("a.info").contains("DA:12,0"));
+        }
+    }
+}

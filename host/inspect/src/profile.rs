@@ -1,0 +1,210 @@
+//! Where a guest spends its time: at each tick RIP and the calls that led there.
+//!
+//! A [`Profiler`] is a [`Driver`] of a VM with a tick of its [`period`](Profiler::period); the guest
+//! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by frame
+//! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
+//! their own.
+//!
+//! A sample weighs the processor's time that the vCPU's thread has had since the one before: a tick
+//! that comes late counts for all of it, and what other processes take of the machine for nothing.
+//! One that falls due while the host answers is the host's: it has the frame [`HOST`] on top of the
+//! guest's, which made the exit, and weighs the time by the clock, since a handler may wait.
+//!
+//! ```
+//! use inspect::drive;
+//! use inspect::profile::Profiler;
+//! use portcall::{Image, Kvm, Vm};
+//!
+//! // mov ecx, 100000; dec ecx; jnz -4; hlt
+//! let image = Image::flat(&[0xb9, 0xa0, 0x86, 1, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4])?;
+//! let mut profiler = Profiler::new(1000, &image, &[]);
+//! let mut vm = Vm::builder(&Kvm::open()?, &image).memory(2 << 20).tick(profiler.period()).build()?;
+//! drive::run(&mut vm, vec![&mut profiler])?;
+//! let profile = profiler.finish();
+//! assert!(profile.samples() > 0);
+//! # Ok::<(), portcall::Error>(())
+//! ```
+
+mod folded;
+mod frames;
+
+pub use folded::HOST;
+
+use crate::drive::{Driver, Scene};
+use frames::{Frames, Rules};
+use portcall::{Error, Exit, Image, Stop};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// The least and the most samples a second.
+pub const RATES: std::ops::RangeInclusive<u32> = 1..=10_000;
+
+/// The most different stacks that are kept; what has another is known by its number alone.
+const MAX_STACKS: usize = 1 << 14;
+
+/// How a way up the stack ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    /// Where the host had it end, or at the function that the guest begins with.
+    Start,
+    /// Nothing leads further.
+    Lost,
+    /// There are more calls than are followed.
+    Deep,
+}
+
+/// Where the guest was.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Stack {
+    /// RIP, then what is returned to.
+    addresses: Box<[u64]>,
+    origin: Origin,
+    /// Whether the host was answering.
+    in_host: bool,
+}
+
+/// How often, and how long.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weight {
+    samples: u64,
+    time: Duration,
+}
+
+impl Weight {
+    fn add(&mut self, time: Duration) {
+        self.samples += 1;
+        self.time += time;
+    }
+}
+
+/// The samples of a run.
+#[derive(Debug, Default)]
+pub struct Profile {
+    stacks: HashMap<Stack, Weight>,
+    /// Of stacks that there was no room for.
+    others: Weight,
+    /// The function that the guest begins with has nobody who called it.
+    entry: u64,
+    /// The host's own code in the guest.
+    stubs: Range<u64>,
+}
+
+impl Profile {
+    /// How many there are.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.stacks.values().map(|it| it.samples).sum::<u64>() + self.others.samples
+    }
+
+    /// The time that they stand for.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        self.stacks.values().map(|it| it.time).sum::<Duration>() + self.others.time
+    }
+
+    fn take(&mut self, stack: Stack, time: Duration) {
+        if let Some(weight) = self.stacks.get_mut(&stack) {
+            return weight.add(time);
+        }
+        if self.stacks.len() >= MAX_STACKS {
+            return self.others.add(time);
+        }
+        self.stacks.entry(stack).or_default().add(time);
+    }
+}
+
+/// Takes samples of a run.
+pub struct Profiler {
+    period: Duration,
+    rules: Rules,
+    code: Vec<Range<u64>>,
+    /// The end of what has been accounted for, by the clock and in the thread's own time.
+    last: Instant,
+    last_used: Duration,
+    due: Instant,
+    profile: Profile,
+}
+
+impl Profiler {
+    /// So many samples a second, of [`RATES`]. `elf` is the image's whole file, for the unwind tables
+    /// in it: without them a function that was caught before it made its frame hides who called it.
+    #[must_use]
+    pub fn new(rate: u32, image: &Image<'_>, elf: &[u8]) -> Self {
+        let rate = rate.clamp(*RATES.start(), *RATES.end());
+        let code = image.segments().iter().filter(|it| it.permissions.execute);
+        let now = Instant::now();
+        Self {
+            period: Duration::from_secs(1) / rate,
+            rules: Rules::read(elf, image.bias()),
+            code: code.map(|it| it.virtual_range()).collect(),
+            last: now,
+            last_used: Duration::ZERO,
+            due: now,
+            profile: Profile { entry: image.entry().0, ..Profile::default() },
+        }
+    }
+
+    /// The tick that the VM is to have: see [`Builder::tick`](portcall::Builder::tick).
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn finish(self) -> Profile {
+        self.profile
+    }
+
+    fn start(&mut self, now: Instant) {
+        (self.last, self.due) = (now, now + self.period);
+        self.last_used = thread_time();
+    }
+
+    /// Takes a sample.
+    fn sample(&mut self, scene: &Scene<'_>, in_host: bool, now: Instant) -> Result<(), Error> {
+        let elapsed = now.duration_since(self.last);
+        let time = if in_host { elapsed } else { thread_time().saturating_sub(self.last_used) };
+        let vm = &*scene.vm;
+        let (registers, system) = (vm.registers()?, vm.system_registers()?);
+        let frames = Frames { memory: vm.memory(), cr3: system.cr3, code: &self.code };
+        let (addresses, origin) = frames.walk(&self.rules, &registers);
+        let stack = Stack { addresses: addresses.into(), origin, in_host };
+        self.profile.take(stack, time);
+        // The time that this took is nobody's.
+        self.start(Instant::now());
+        Ok(())
+    }
+}
+
+/// How long this thread has had a processor (clock_gettime(2): CLOCK_THREAD_CPUTIME_ID), its
+/// guest with it.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable for the call's duration.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
+}
+
+impl Driver for Profiler {
+    fn begin(&mut self, scene: &mut Scene<'_>) -> Result<(), Error> {
+        self.profile.stubs = scene.vm.layout().stubs.clone();
+        self.start(Instant::now());
+        Ok(())
+    }
+
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        let now = Instant::now();
+        // Other ticks come as well: limits have theirs. A timer may be a little early by this clock.
+        let early = self.period / 8;
+        match stop {
+            Stop::Interrupted if now + early >= self.due => self.sample(scene, false, now),
+            Stop::Exit(exit) if *exit != Exit::Debug && now >= self.due => {
+                self.sample(scene, true, now)
+            }
+            _ => Ok(()),
+        }
+    }
+}
