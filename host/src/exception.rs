@@ -76,13 +76,17 @@ pub(crate) const fn stub_address(layout: &Layout, vector: u8) -> Range<u64> {
     start..start + STUB
 }
 
-/// Where an IRETQ stands, for a guest that is to go on from a frame.
+/// IRETQ.
+const RETURN: [u8; 2] = [0x48, 0xcf];
+
+/// Where an IRETQ stands, for a guest that is to go on from a frame: at the end of the stubs' page,
+/// with nothing before it that would lead there.
 pub(crate) const fn return_address(layout: &Layout) -> Gva {
-    Gva(layout.stubs.start + STUB * VECTORS as u64)
+    Gva(layout.stubs.end - RETURN.len() as u64)
 }
 
 /// All of it: what it is, where it stands, and its bytes.
-fn parts(layout: &Layout) -> [(&'static str, Gpa, Vec<u8>); 5] {
+fn parts(layout: &Layout) -> [(&'static str, Gpa, Vec<u8>); 6] {
     let tss_address = tss_address(layout);
     let end_of_bitmap = Gpa(tss_address.0 + u64::from(TSS_LIMIT));
     [
@@ -91,6 +95,7 @@ fn parts(layout: &Layout) -> [(&'static str, Gpa, Vec<u8>); 5] {
         ("TSS", tss_address, tss(layout).to_vec()),
         ("end of the I/O bitmap", end_of_bitmap, vec![0xff]),
         ("exception stubs", Gpa(layout.stubs.start), stubs()),
+        ("way back from a trap", Gpa(return_address(layout).0), RETURN.to_vec()),
     ]
 }
 
@@ -159,12 +164,10 @@ fn tss(layout: &Layout) -> [u8; TSS_SIZE as usize] {
     bytes
 }
 
-/// `out EXCEPTION, al`, and a jump back to it for a host that goes on. Behind them an IRETQ.
+/// `out EXCEPTION, al`, and a jump back to it for a host that goes on.
 fn stubs() -> Vec<u8> {
     let [port, _] = port::EXCEPTION.to_le_bytes();
-    let mut bytes = [0xe6, port, 0xeb, 0xfc].repeat(usize::from(VECTORS));
-    bytes.extend([0x48, 0xcf]);
-    bytes
+    [0xe6, port, 0xeb, 0xfc].repeat(usize::from(VECTORS))
 }
 
 /// An exception as the processor delivered it.
@@ -330,6 +333,6 @@ mod tests {
     #[test]
     fn everything_fits_its_pages() {
         assert!(super::TSS_OFFSET + u64::from(TSS_LIMIT) < DESCRIPTORS_SIZE);
-        assert_eq!(stubs().len(), 130);
+        assert_eq!(stubs().len(), 128);
     }
 }

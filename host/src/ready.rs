@@ -75,7 +75,8 @@ impl Kept {
 
     /// How many it has made, as [`Stats::exits`] counts them.
     pub(crate) fn exits(&self, stats: &Stats) -> u64 {
-        let kinds = ExitKind::ALL.into_iter().filter(|kind| *kind != ExitKind::Interrupted);
+        let hosts = [ExitKind::Interrupted, ExitKind::Debug];
+        let kinds = ExitKind::ALL.into_iter().filter(|kind| !hosts.contains(kind));
         kinds.fold(0, |sum, kind| sum.saturating_add(self.exits_of(kind, stats)))
     }
 

@@ -87,7 +87,7 @@ impl Difference {
 }
 
 /// Tests of the library that are run there as well, by their files in host/tests.
-const LIBRARY: [&str; 4] = ["leftovers", "mmio", "msrs", "snapshot"];
+const LIBRARY: [&str; 5] = ["leftovers", "mmio", "msrs", "snapshot", "trap"];
 
 /// Those of them that are chosen, as they are called among the results.
 pub(crate) fn library(chosen: impl Fn(&str) -> bool) -> Vec<(String, &'static str)> {

@@ -32,7 +32,8 @@ fn main(boot: &Boot) {
         let raised = attempt(|| jump(address));
         println!("{what}: {raised}");
     }
-    // Behind the stubs there are zeros, ADD [RAX], AL, up to the end of their page.
+    // Behind the stubs there are zeros, ADD [RAX], AL, up to the end of their page, where the host's
+    // way back from a trap stands: an IRETQ, for which there is no frame.
     let raised = attempt(|| jump(boot_block - 0x2000 + 4 * 32));
     println!("behind the stubs: {raised}");
 }

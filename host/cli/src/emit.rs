@@ -149,6 +149,10 @@ struct Place {
     path: Option<PathBuf>,
     /// What the file is called that the run is made of.
     guest: String,
+    #[cfg_attr(
+        not(feature = "instruments"),
+        expect(dead_code, reason = "the instruments read it")
+    )]
     settings: Settings,
 }
 

@@ -160,8 +160,8 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
     let ready = session.ready(&vm)?;
-    session.attach(&kvm, &vm, &options.image)?;
     allow::opened(&options.allow, &image, &vm, session.collector());
+    session.attach(&kvm, &vm, &options.image)?;
     jail::enter(experiment.take_jail(), common, &options.image, session.snapshot_directory())?;
 
     let mut outcome = session.run(&mut vm, &bytes)?;

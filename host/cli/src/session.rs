@@ -187,9 +187,7 @@ impl<'a> Session<'a> {
         let outputs = emit::open(&common.emit, input, &common.settings())?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
-        let collector = Collector::new();
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
-        let is_replay = false;
         Ok(Self {
             common,
             image,
@@ -199,9 +197,9 @@ impl<'a> Session<'a> {
             outputs,
             watch,
             counter,
-            collector,
+            collector: Collector::new(),
             debugger,
-            is_replay,
+            is_replay: false,
         })
     }
 

@@ -76,6 +76,17 @@ fn a_function_by_its_name_a_local_a_line_a_change_and_the_guest_finishes_alone()
 }
 
 #[test]
+fn an_image_that_can_be_anywhere_is_found_where_it_is() {
+    let place = Place::new();
+    let image = place.guest_that_is("pic");
+    let run = place.start(&["run", &image.display().to_string()], &[]);
+    let commands = ["break guest::add", "continue", "set var guest::GO = 1", "delete", "continue"];
+    let said = place.gdb(&image, &commands);
+    assert_in_order(&said, &["Breakpoint 1, guest::add (one=0, other=1)", "exited with code 06"]);
+    assert_eq!(run.end().code, Some(6), "{said}");
+}
+
+#[test]
 fn ctrl_c_holds_a_guest_that_makes_no_exit() {
     for ring in RINGS {
         let (said, ran) = session(
@@ -167,6 +178,7 @@ fn registers_are_read_and_set_and_monitor_tells_the_rest() {
                 "monitor exits",
                 "monitor calls",
                 "monitor walk 0",
+                "monitor walk $pc",
                 "monitor registers",
                 "monitor what",
                 "set var guest::GO = 1",
@@ -185,6 +197,7 @@ fn registers_are_read_and_set_and_monitor_tells_the_rest() {
                 "0 calls",
                 "CR3 0x",
                 "PT[0] not present",
+                "CR3 0x",
                 "r12 0x1122334455667788",
                 "efer 0x",
                 "there is no `monitor what`",

@@ -161,7 +161,7 @@ fn runs_are_put_together() {
     let together = bench.portcall("coverage", Path::new("one.info"), &options);
     let output = { together }.output().expect("starts");
     // All but what is behind the end.
-    assert_says(&output, 0, &["reads.c     14       13   92%"]);
+    assert_says(&output, 0, &["reads.c     14       13  92%"]);
     assert!(
         bench.text("one.info").contains("DA:12,0") && bench.text("all.info").contains("DA:12,1")
     );

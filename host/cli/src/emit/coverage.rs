@@ -90,7 +90,18 @@ impl Output for Coverage {
     }
 
     fn write(self: Box<Self>, _: &Ended<'_>) -> Result<(), Failure> {
-        let Self { sink, form, guest, collector, .. } = *self;
+        self.save()
+    }
+
+    /// What was reached by then shows where it failed.
+    fn fail(self: Box<Self>) -> Result<(), Failure> {
+        self.save()
+    }
+}
+
+impl Coverage {
+    fn save(self) -> Result<(), Failure> {
+        let Self { sink, form, guest, collector, .. } = self;
         let Some(collector) = collector else { return Ok(()) };
         let left_out = collector.left_out();
         if left_out > 0 {

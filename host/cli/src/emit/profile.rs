@@ -14,7 +14,7 @@ pub(super) const KIND: Kind = Kind {
     name: "profile",
     not_stdout: Some("how it is written follows from the file's name: name one, profile=FILE.svg"),
     once: Some("samples are taken once; name one file, FILE.svg or FILE.folded"),
-    wants: Wants { image: true, symbols: true, drives: true, ..Wants::NOTHING },
+    wants: Wants { image: true, drives: true, ..Wants::NOTHING },
     open,
 };
 
@@ -31,6 +31,8 @@ struct Profile {
     rate: u32,
     title: String,
     profiler: Option<Profiler>,
+    /// The image's whole file, for its symbols, and what was added to its addresses.
+    image: (Vec<u8>, u64),
 }
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
@@ -50,6 +52,7 @@ fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
         rate,
         title,
         profiler: None,
+        image: (Vec::new(), 0),
     }))
 }
 
@@ -60,6 +63,7 @@ impl Output for Profile {
 
     fn equip<'b>(&mut self, builder: Builder<'b>, file: &[u8]) -> Result<Builder<'b>, Failure> {
         let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
+        self.image = (file.to_vec(), image.bias());
         let profiler = self.profiler.insert(Profiler::new(self.rate, &image, file));
         Ok(builder.tick(profiler.period()))
     }
@@ -68,14 +72,25 @@ impl Output for Profile {
         self.profiler.as_mut().map(|it| it as _)
     }
 
-    fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure> {
-        let Self { sink, form, title, rate, profiler } = *self;
+    fn write(self: Box<Self>, _: &Ended<'_>) -> Result<(), Failure> {
+        self.save()
+    }
+
+    /// Where it was by then shows where it failed.
+    fn fail(self: Box<Self>) -> Result<(), Failure> {
+        self.save()
+    }
+}
+
+impl Profile {
+    fn save(self) -> Result<(), Failure> {
+        let Self { sink, form, title, rate, profiler, image: (file, bias) } = self;
         let Some(profile) = profiler.map(Profiler::finish) else { return Ok(()) };
         if profile.samples() == 0 {
             let name = &sink.name;
             say!("  note: {name} has no samples: the guest ended before the first, 1/{rate} s");
         }
-        let symbols = Symbols::new(&ended.file, ended.image.bias());
+        let symbols = Symbols::new(&file, bias);
         sink.write(|to| match form {
             Form::Svg => profile.write_svg(&title, &symbols, to),
             Form::Folded => profile.write_folded(&symbols, to),

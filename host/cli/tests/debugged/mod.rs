@@ -32,13 +32,19 @@ impl Place {
 
     /// The guest, built as for debugging.
     pub(crate) fn guest(&self) -> PathBuf {
+        self.guest_that_is("static")
+    }
+
+    /// The same by a relocation model of rustc's.
+    pub(crate) fn guest_that_is(&self, model: &str) -> PathBuf {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/debugged/guest.rs");
         let image = self.path("guest");
         let options = "--edition 2024 --target x86_64-unknown-none -g -C panic=abort \
                        -C debug-assertions=off -C force-frame-pointers=yes \
-                       -C relocation-model=static --crate-type bin";
+                       --crate-type bin";
         let mut rustc = Command::new("rustc");
-        rustc.args(options.split_whitespace()).arg("-o").arg(&image).arg(source);
+        rustc.args(options.split_whitespace()).arg(format!("-Crelocation-model={model}"));
+        rustc.arg("-o").arg(&image).arg(source);
         let output = rustc.output().expect("rustc");
         let remedy = "rustup target add x86_64-unknown-none";
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -30,7 +30,7 @@ a { color: inherit; overflow-wrap: anywhere; }
 details { margin: 1rem 0; border: 1px solid var(--rule); border-radius: .4rem; }
 summary { cursor: pointer; padding: .5rem .8rem; font-weight: 600; overflow-wrap: anywhere; }
 summary span { color: var(--faint); font-weight: 400; }
-.source { margin: 0; padding: 0 0 .5rem; overflow-x: auto; font: 13px/1.45 ui-monospace, monospace;
+.source { scroll-margin-top: 3rem; margin: 0; padding: 0 0 .5rem; overflow-x: auto; font: 13px/1.45 ui-monospace, monospace;
   tab-size: 4; }
 .source div { min-width: max-content; padding-right: 1rem; white-space: pre; }
 .source div::before { content: attr(data-n); display: inline-block; width: 4rem;
@@ -91,11 +91,13 @@ impl Coverage {
             let open = if self.files.len() == 1 { " open" } else { "" };
             writeln!(
                 to,
-                "<details id=\"f{i}\"{open}><summary>{} <span>{reached} of {lines} lines, {}</span>\
+                "<details{open}><summary>{} <span>{reached} of {lines} lines, {}</span>\
                  </summary>",
                 name(path),
                 share((reached, lines)),
             )?;
+            // A link to what is within opens it.
+            write!(to, "<div class=\"source\" id=\"f{i}\">")?;
             file.write_source(path, to)?;
             writeln!(to, "</details>")?;
         }
@@ -137,7 +139,6 @@ impl File {
             Some(false) => " class=\"miss\"",
             None => "",
         };
-        write!(to, "<div class=\"source\">")?;
         let Some(text) = source_text(path) else {
             for line in self.lines.keys() {
                 writeln!(

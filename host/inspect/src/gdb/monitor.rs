@@ -52,9 +52,9 @@ pub(super) fn answer(target: &mut Target<'_, '_>, command: &[u8]) -> String {
         ["exits"] => exits(target),
         ["calls"] => calls(target),
         ["registers"] => registers_of(target),
-        ["walk", address] => match number(address) {
+        ["walk", address] => match number(target, address) {
             Some(address) => target.space(|space| space.walk(address)) + "\n",
-            None => format!("{} is no address; say 0x1234\n", crate::printable(address)),
+            None => format!("{} is no address; say 0x1234, or $rsp\n", crate::printable(address)),
         },
         ["walk", ..] => "monitor walk ADDRESS\n".to_owned(),
         [other, ..] => {
@@ -63,8 +63,12 @@ pub(super) fn answer(target: &mut Target<'_, '_>, command: &[u8]) -> String {
     }
 }
 
-/// A number as gdb prints addresses, or a decimal one.
-fn number(text: &str) -> Option<u64> {
+/// A number as gdb prints addresses, a decimal one, or a register's, which gdb does not put in here.
+fn number(target: &mut Target<'_, '_>, text: &str) -> Option<u64> {
+    if let Some(register) = text.strip_prefix('$') {
+        let name = if register == "pc" { "rip" } else { register };
+        return registers::by_name(&target.vm().registers().ok()?, name);
+    }
     match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
