@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_first_and_the_last_are_kept_and_the_rest_is_counted() {
         let heard = Heard::default();
-        let all: Vec<u8> = (0..5 * BYTES + 7).map(|i| (i % 251) as u8).collect();
+        let all: Vec<u8> = (0..=250).cycle().take(5 * BYTES + 7).collect();
         heard.printed(&all[..3 * BYTES]);
         all[3 * BYTES..].chunks(1000).for_each(|piece| heard.printed(piece));
         for i in 0..2 * LINES + 5 {
