@@ -124,19 +124,7 @@ impl Observer for Trace {
     fn exit(&mut self, event: &ExitEvent<'_>) {
         let mut kept = self.kept();
         let (entered, left) = (kept.time(event.entered), kept.time(event.left));
-        let mut first = [0; 4];
-        for (to, from) in first.iter_mut().zip(event.written) {
-            *to = *from;
-        }
-        kept.turn(Turn {
-            entered,
-            left,
-            until: left,
-            exit: event.exit.clone(),
-            written: (!event.written.is_empty()).then_some(first),
-            rip: event.registers.map(|registers| registers.rip),
-            call: None,
-        });
+        kept.turn(Turn::of(event, entered, left));
     }
 
     fn wants_calls(&self) -> bool {

@@ -234,22 +234,9 @@ impl Observer for Recorder {
     fn exit(&mut self, event: &ExitEvent<'_>) {
         let mut seen = self.seen();
         let (entered, left) = (seen.time(event.entered), seen.time(event.left));
-        let mut first = [0; 4];
-        for (to, from) in first.iter_mut().zip(event.written) {
-            *to = *from;
-        }
         seen.answered(entered);
         seen.spans.entered(entered);
-        let turn = Turn {
-            entered,
-            left,
-            until: left,
-            exit: event.exit.clone(),
-            written: (!event.written.is_empty()).then_some(first),
-            rip: event.registers.map(|registers| registers.rip),
-            call: None,
-        };
-        seen.current = Some((turn, None));
+        seen.current = Some((Turn::of(event, entered, left), None));
     }
 
     fn wants_calls(&self) -> bool {

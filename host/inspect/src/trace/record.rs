@@ -1,7 +1,7 @@
 //! What a trace keeps: the last of all that happened, in bounded memory.
 
 use super::spans::{Span, Spans};
-use portcall::{CallEvent, Exit, Step};
+use portcall::{CallEvent, Exit, ExitEvent, Step};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -26,6 +26,25 @@ pub(crate) struct Turn {
     pub(crate) written: Option<[u8; 4]>,
     pub(crate) rip: Option<u64>,
     pub(crate) call: Option<Box<Called>>,
+}
+
+impl Turn {
+    /// That of an exit that came just now, between these moments.
+    pub(crate) fn of(event: &ExitEvent<'_>, entered: Time, left: Time) -> Self {
+        let mut first = [0; 4];
+        for (to, from) in first.iter_mut().zip(event.written) {
+            *to = *from;
+        }
+        Self {
+            entered,
+            left,
+            until: left,
+            exit: event.exit.clone(),
+            written: (!event.written.is_empty()).then_some(first),
+            rip: event.registers.map(|registers| registers.rip),
+            call: None,
+        }
+    }
 }
 
 /// A typed call, in words.
