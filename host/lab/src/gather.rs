@@ -1,8 +1,9 @@
 //! What was measured of a subject so far, and the rows that it comes to.
 
 use crate::report::{Absence, Absent, Finding, Measured, Row, Shares};
-use crate::round::{Piece, Subject, Taken};
+use crate::round::{Observed, Piece, Subject, Taken};
 use crate::rows;
+use measures::statistics::Summary;
 
 /// The most rows that a guest of the caller's makes.
 const ROWS_MAX: usize = 100;
@@ -22,6 +23,33 @@ pub(crate) struct Gathered {
 struct Measurement {
     name: String,
     found: Result<Measured, Absent>,
+    /// A round of an observer's each.
+    observed: Vec<Observed>,
+}
+
+impl Measurement {
+    fn finding(self) -> Finding {
+        match self.found {
+            Ok(measured) => {
+                let shares = shares(&measured, &self.observed);
+                Finding::Measured(Measured { shares, ..measured })
+            }
+            Err(absent) => Finding::Absent(absent),
+        }
+    }
+}
+
+/// Where half of all operations' time goes: what an exit takes of the kernel and of this process is
+/// measured, and the rest of p50 is KVM's. None where nothing would be left of it.
+fn shares(measured: &Measured, observed: &[Observed]) -> Option<Shares> {
+    let median = |part: fn(&Observed) -> f64| {
+        let all: Vec<f64> = observed.iter().map(part).collect();
+        Summary::of(&all).map(|it| it.median)
+    };
+    let (exits, kernel) = (median(|it| it.exits)?, median(|it| it.kernel)?);
+    let ours = median(|it| it.ours)?;
+    let kvm = measured.summary()?.median - kernel - ours;
+    (kvm >= 0.0).then_some(Shares { exits, kvm, kernel, ours })
 }
 
 impl Gathered {
@@ -54,15 +82,13 @@ impl Gathered {
     /// Takes in what only observed rounds say.
     pub(crate) fn take_shares(&mut self, taken: Taken) {
         for piece in taken.pieces {
-            self.put_shares(&piece.name, piece.shares);
+            self.put_observed(&piece.name, piece.observed);
         }
     }
 
-    fn put_shares(&mut self, name: &str, shares: Option<Shares>) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name)
-            && let Ok(measured) = &mut row.found
-        {
-            measured.shares = shares;
+    fn put_observed(&mut self, name: &str, observed: Option<Observed>) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+            row.observed.extend(observed);
         }
     }
 
@@ -71,7 +97,7 @@ impl Gathered {
         let known = self.rows.iter_mut().find(|row| row.name == name);
         match (known, found) {
             (None, found) if has_room => {
-                self.rows.push(Measurement { name, found });
+                self.rows.push(Measurement { name, found, observed: Vec::new() });
             }
             (None, _) => {}
             (Some(row), Ok(more)) => {
@@ -102,10 +128,8 @@ impl Gathered {
         if let (Subject::Row(_), Some(absent)) = (&self.subject, &self.absent) {
             return vec![row(name, Finding::Absent(absent.clone()))];
         }
-        let found =
-            |it: Result<Measured, Absent>| it.map_or_else(Finding::Absent, Finding::Measured);
-        let mut all: Vec<Row> =
-            self.rows.into_iter().map(|it| row(it.name, found(it.found))).collect();
+        let of = |it: Measurement| row(it.name.clone(), it.finding());
+        let mut all: Vec<Row> = self.rows.into_iter().map(of).collect();
         match (self.absent, all.is_empty()) {
             (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
             (None, true) => {
@@ -135,7 +159,7 @@ fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
         clock: piece.clock,
         timer: piece.timer,
         instructions: piece.instructions,
-        shares: piece.shares,
+        shares: None,
     };
     (piece.name, measured)
 }
@@ -154,7 +178,7 @@ mod tests {
             timer: 0.0,
             samples: vec![1.0, 2.0],
             instructions: None,
-            shares: None,
+            observed: None,
             is_complete,
         }
     }
@@ -214,6 +238,27 @@ mod tests {
         let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
         all.take(taken(pieces, None));
         assert_eq!(all.rows().len(), ROWS_MAX);
+    }
+
+    #[test]
+    fn shares_are_p50_in_parts() {
+        let row = |rounds: &[[f64; 3]]| {
+            let mut all = image();
+            all.take(taken(vec![piece("a", true); 2], None));
+            for [exits, kernel, ours] in rounds {
+                let observed = Some(Observed { exits: *exits, kernel: *kernel, ours: *ours });
+                all.take_shares(taken(vec![Piece { observed, ..piece("a", true) }], None));
+            }
+            all.rows().remove(0).measured().expect("measured").shares
+        };
+        // p50 is 1.5; one of the rounds was disturbed.
+        let it = row(&[[1.0, 0.25, 0.5], [1.0, 9.0, 70.0], [1.0, 0.25, 0.25]]).expect("some");
+        assert_eq!((it.exits, it.kernel, it.ours, it.kvm), (1.0, 0.25, 0.5, 0.75));
+        // Without an exit all of it is the guest's and KVM's.
+        let it = row(&[[0.0; 3]]).expect("some");
+        assert_eq!((it.kernel, it.ours, it.kvm), (0.0, 0.0, 1.5));
+        assert_eq!(row(&[[1.0, 1.0, 1.0]]), None);
+        assert_eq!(row(&[]), None);
     }
 
     #[test]

@@ -142,17 +142,19 @@ pub enum Clock {
     Host,
 }
 
-/// Where an operation's time goes, in nanoseconds; from rounds of their own, in which times were
-/// taken at each exit.
+/// Where half of all operations' time goes, in nanoseconds: `kernel` and `ours` are medians of rounds
+/// of their own, in which times were taken at each exit, and `kvm` is what they leave of p50, so that
+/// they add up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Exits to this process an operation.
     pub exits: f64,
-    /// The guest, KVM and the processor: what is left of KVM_RUN.
+    /// The guest, KVM and the processor: the rest.
     pub kvm: f64,
-    /// The system call by itself: an ioctl that KVM refuses at once.
+    /// System calls by themselves: an ioctl that KVM refuses at once, where the rounds ran (in the
+    /// jail each call is looked at first).
     pub kernel: f64,
-    /// Between one KVM_RUN and the next: this process.
+    /// This process: between one KVM_RUN and the next.
     pub ours: f64,
 }
 

@@ -1,12 +1,11 @@
 //! Rounds, in a process that is there for nothing else: `portcall lab-round`.
 
 use crate::affinity;
-use crate::report::{Absent, Clock, Shares};
+use crate::report::{Absent, Clock};
 use crate::rows::{self, Mechanism};
-use crate::stopwatch::{Exits, Stopwatch, Timed};
+use crate::stopwatch::{Stopwatch, Timed};
 use jail::Jail;
-use measures::collect::{Collector, Sampled};
-use measures::statistics::Summary;
+use measures::collect::{Collector, Sampled, Watched};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
@@ -91,8 +90,25 @@ pub(crate) struct Piece {
     pub(crate) timer: f64,
     pub(crate) samples: Vec<f64>,
     pub(crate) instructions: Option<f64>,
-    pub(crate) shares: Option<Shares>,
+    pub(crate) observed: Option<Observed>,
     pub(crate) is_complete: bool,
+}
+
+/// What an observer's round says of an operation, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Observed {
+    pub(crate) exits: f64,
+    /// System calls by themselves, where the round ran: in the jail each is looked at first.
+    pub(crate) kernel: f64,
+    /// Between one KVM_RUN and the next.
+    pub(crate) ours: f64,
+}
+
+impl Observed {
+    fn of(watched: Watched, system_call: f64) -> Self {
+        let Watched { exits, ours } = watched;
+        Self { exits, kernel: exits * system_call, ours }
+    }
 }
 
 /// The host's side of guests of the caller's.
@@ -161,7 +177,7 @@ struct Ready {
     vm: Vm,
     collector: Collector,
     watch: Stopwatch,
-    system_call: f64,
+    is_watched: bool,
 }
 
 /// All VMs are built before the first one runs: in the jail there can be no more.
@@ -187,22 +203,21 @@ fn build(
     let arguments = [name.to_owned(), round.samples.to_string()];
     let builder = Vm::builder(kvm, image).ring(ring).arguments(arguments);
     let mut builder = builder.serve(collector.service());
-    let seen = round.watched.then(Exits::default);
-    if let Some(seen) = &seen {
-        builder = builder.observe(collector.watcher()).observe(seen.clone());
+    if round.watched {
+        builder = builder.observe(collector.watcher());
     }
     let built = mechanism.equip(builder).build();
     let mut vm = built.map_err(|error| mechanism.not_built(&error))?;
     collector.opened(&vm);
-    let watch = Stopwatch::new(&vm, round.samples, seen);
+    let watch = Stopwatch::new(&vm, round.samples, collector.clone());
     mechanism.built(&mut vm)?;
-    let system_call = if round.watched { system_call(&vm) } else { 0.0 };
-    Ok(Ready { mechanism, vm, collector, watch, system_call })
+    Ok(Ready { mechanism, vm, collector, watch, is_watched: round.watched })
 }
 
 impl Ready {
     fn run(self, jailed: bool) -> Result<Taken, Absent> {
-        let Self { mut mechanism, mut vm, collector, watch, system_call } = self;
+        let Self { mut mechanism, mut vm, collector, watch, is_watched } = self;
+        let system_call = if is_watched { system_call(&vm) } else { 0.0 };
         let start = Instant::now();
         let timed = mechanism.drive(&mut vm, &watch)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -242,8 +257,8 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
     let builder = (host.equip)(builder);
     let mut vm = builder.build().map_err(Absent::of_error)?;
     collector.opened(&vm);
-    let system_call = if is_watched { system_call(&vm) } else { 0.0 };
     let jailed = enter(host.jail.take())?;
+    let system_call = if is_watched { system_call(&vm) } else { 0.0 };
     let start = Instant::now();
     let outcome = vm.run().map_err(Absent::of_error)?;
     let seconds = start.elapsed().as_secs_f64();
@@ -260,10 +275,6 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
 }
 
 fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
-    let shares = timed.shares.map(|it| {
-        let kernel = it.exits * system_call;
-        Shares { kernel, kvm: (it.kvm - kernel).max(0.0), ..it }
-    });
     Piece {
         name: name.to_owned(),
         clock: Clock::Host,
@@ -272,19 +283,12 @@ fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
         timer: timed.timer,
         samples: rounded(timed.samples),
         instructions: timed.instructions,
-        shares,
+        observed: timed.watched.map(|it| Observed::of(it, system_call)),
         is_complete: true,
     }
 }
 
 fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
-    let shares = sampled.watched.map(|it| {
-        let kernel = it.exits * system_call;
-        // Without an exit all of it is in one KVM_RUN.
-        let all = Summary::of(&sampled.samples).map_or(0.0, |it| it.median);
-        let run = if it.exits > 0.0 { it.run } else { all };
-        Shares { exits: it.exits, kvm: (run - kernel).max(0.0), kernel, ours: it.host }
-    });
     Piece {
         name: sampled.name,
         clock: Clock::Guest,
@@ -293,7 +297,7 @@ fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
         timer: sampled.timer,
         samples: rounded(sampled.samples),
         instructions: sampled.instructions,
-        shares,
+        observed: sampled.watched.map(|it| Observed::of(it, system_call)),
         is_complete: sampled.is_complete && sampled.dropped == 0,
     }
 }
@@ -304,15 +308,18 @@ fn rounded(mut samples: Vec<f64>) -> Vec<f64> {
     samples
 }
 
-/// Nanoseconds of a system call by itself: an ioctl that is not one of KVM's, which refuses it at
-/// once. The median.
+/// Nanoseconds of a system call by itself, in the jail where there is one: KVM_RUN of what is no
+/// vCPU, which KVM refuses at once and the jail lets through. The median.
 fn system_call(vm: &Vm) -> f64 {
-    let fd = vm.vcpu_fd().as_raw_fd();
+    /// `_IO(KVMIO, 0x80)` (include/uapi/linux/kvm.h).
+    const KVM_RUN: libc::Ioctl = 0xae80;
+    // SAFETY: no vCPU is made of it.
+    let fd = unsafe { vm.vm_fd() }.as_raw_fd();
     let mut times: Vec<f64> = (0..CALLS)
         .map(|_| {
             let start = Instant::now();
-            // SAFETY: no ioctl has the number 0, so nothing is read or written.
-            unsafe { libc::ioctl(fd, 0) };
+            // SAFETY: a VM has no such request, which has no argument, so nothing is read or written.
+            unsafe { libc::ioctl(fd, KVM_RUN, 0) };
             start.elapsed().as_secs_f64() * 1e9
         })
         .collect();

@@ -43,6 +43,9 @@ struct Pace {
     own: f64,
 }
 
+/// Rounds in which an observer takes times.
+const WATCHED: u32 = 3;
+
 const QUICK: Pace = Pace { rounds: 6, share: 0.01, most: 60, least: 2, together: true, own: 2.0 };
 const FULL: Pace = Pace { rounds: 8, share: 0.2, most: 400, least: 4, together: false, own: 60.0 };
 
@@ -126,22 +129,14 @@ impl Runner<'_> {
     /// observer takes times.
     fn all(&mut self) {
         let after_first = if self.pace.together { 1 } else { self.pace.rounds + 1 };
+
         for job in self.jobs.iter_mut().filter(|job| job.gathered.absent.is_none()) {
-            job.left = after_first + 1;
+            job.left = after_first + WATCHED;
         }
         self.each(Self::first);
-        while self.jobs.iter().any(|job| job.left > 1) && !self.is_stopped() {
-            self.each(|runner, at| {
-                if runner.jobs[at].left > 1 || runner.is_alone(at) {
-                    runner.round(at);
-                }
-            });
+        while self.jobs.iter().any(|job| job.left > 0) && !self.is_stopped() {
+            self.each(Self::round);
         }
-        self.each(|runner, at| {
-            if runner.jobs[at].left > 0 {
-                runner.round(at);
-            }
-        });
     }
 
     /// Whether all that is left of it is done by one process.
@@ -198,10 +193,10 @@ impl Runner<'_> {
         let round = |watched| Round { samples: job.samples, watched };
         let rounds = if is_alone {
             let mut rounds = vec![round(false); pace.rounds as usize];
-            rounds.push(round(true));
+            rounds.extend([round(true); WATCHED as usize]);
             rounds
         } else {
-            vec![round(job.left == 1)]
+            vec![round(job.left <= WATCHED)]
         };
         let deadline = match &job.gathered.subject {
             Subject::Row(_) => DEADLINE + Duration::from_secs_f64(pace.share * 200.0),
@@ -276,9 +271,9 @@ impl Runner<'_> {
     }
 }
 
-/// Processes for a guest of the caller's, the one with an observer among them: as many rounds as
-/// there is time for.
+/// Processes for a guest of the caller's, those with an observer among them: as many rounds as there
+/// is time for.
 fn rounds_of_own(pace: &Pace, seconds: f64) -> u32 {
     let fits = |count: &u32| f64::from(*count) * seconds <= pace.own;
-    (1..pace.rounds).take_while(fits).last().unwrap_or(0) + 1
+    (1..pace.rounds).take_while(fits).last().unwrap_or(0) + WATCHED
 }

@@ -116,7 +116,8 @@ fn shares_of(figures: &Figures<'_>) -> Vec<String> {
         || ["-"; 4].map(str::to_owned),
         |it| {
             let share = |part: f64| percent(part / total(&it));
-            [digits(it.exits), share(it.kvm), share(it.kernel), share(it.ours)]
+            let of_exits = |part: f64| if it.exits > 0.0 { share(part) } else { "-".to_owned() };
+            [digits(it.exits), share(it.kvm), of_exits(it.kernel), of_exits(it.ours)]
         },
     );
     [instructions].into_iter().chain(shares).collect()

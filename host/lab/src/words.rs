@@ -79,9 +79,10 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
     ));
     if all.iter().any(|it| it.shares.is_some()) {
         said.push(
-            "Shares are from rounds of their own, in which times are taken at each exit: KVM's \
-             (with guest and processor), the kernel's for the system call alone, and ours, in \
-             this process."
+            "Shares are p50 in parts. What each exit takes of this process (ours), and a system call \
+             by itself (the kernel's, in the jail where the row ran in it), are medians of rounds of \
+             their own, in which times are taken at each exit; the rest is KVM's, with the guest and \
+             the processor."
                 .to_owned(),
         );
     }

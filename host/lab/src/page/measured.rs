@@ -64,7 +64,8 @@ fn cells(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
         || [dash(), dash(), dash(), dash()],
         |it| {
             let share = |part: f64| percent(part / total(&it));
-            [digits(it.exits), share(it.kvm), share(it.kernel), share(it.ours)]
+            let of_exits = |part: f64| if it.exits > 0.0 { share(part) } else { dash() };
+            [digits(it.exits), share(it.kvm), of_exits(it.kernel), of_exits(it.ours)]
         },
     );
     let numbers = [
