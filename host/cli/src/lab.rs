@@ -8,7 +8,7 @@ use crate::signals::{self, STOP_SIGNALS};
 use crate::sink::Sink;
 use inspect::printable;
 use lab::compare::Comparison;
-use lab::report::{Absence, Finding, Report, Row};
+use lab::report::{Absence, Absent, Finding, Report, Row};
 use lab::round::{Host, Subject};
 use lab::run::Plan;
 use lab::{rows, show};
@@ -26,9 +26,9 @@ const BAD: u8 = 1;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A row without figures says why: it is no failure that a KVM lacks something, wedges on it or gets it \
-wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or the laboratory \
-failed at a row; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
+A row without figures says why: it is no failure that a KVM lacks something, wedges on it, or is known \
+to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or a \
+built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
 measured by then.")]
 pub(crate) struct Options {
     /// Guests that measure by `guest::measure`: rows beside the built-in ones
@@ -286,8 +286,19 @@ fn plan(options: &Options, rows: Vec<String>) -> Plan {
 fn is_bad(row: &Row) -> bool {
     match &row.finding {
         Finding::Absent(absent) if row.image.is_some() => absent.kind != Absence::Lacking,
-        Finding::Absent(absent) => absent.kind == Absence::Failed,
-        Finding::Measured(_) | Finding::NotReached => false,
+        Finding::Absent(absent) => is_failure(row, absent),
+        Finding::Measured(measured) => measured.late.as_ref().is_some_and(|it| is_failure(row, it)),
+        Finding::NotReached => false,
+    }
+}
+
+/// Of a built-in row: that the laboratory failed, or got something wrong that this KVM is not known
+/// to get wrong.
+fn is_failure(row: &Row, absent: &Absent) -> bool {
+    match absent.kind {
+        Absence::Failed => true,
+        Absence::Wrong => !rows::is_known_wrong(&row.name, row.ring),
+        Absence::Lacking | Absence::Wedged | Absence::Meaningless => false,
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Gathered {
     pub(crate) absent: Option<Absent>,
     /// What a guest of the caller's ended in, if that was nothing good.
     pub(crate) end: Option<Absent>,
+    /// What a round of a built-in row came to, behind others that were good.
+    late: Option<Absent>,
     rows: Vec<Measurement>,
 }
 
@@ -25,18 +27,33 @@ struct Measurement {
     found: Result<Measured, Absent>,
     /// A round of an observer's each.
     observed: Vec<Observed>,
+    /// Samples of nothing, of all rounds.
+    timers: Vec<f64>,
 }
 
 impl Measurement {
-    fn finding(self) -> Finding {
+    fn finding(self, late: Option<Absent>) -> Finding {
         match self.found {
             Ok(measured) => {
+                let measured = without_timer(measured, &self.timers);
                 let shares = shares(&measured, &self.observed);
-                Finding::Measured(Measured { shares, ..measured })
+                Finding::Measured(Measured { shares, late, ..measured })
             }
             Err(absent) => Finding::Absent(absent),
         }
     }
+}
+
+/// Takes away what the timer takes by itself: the median of all rounds, since that of one would have
+/// rounds differ by what it was off.
+fn without_timer(mut measured: Measured, timers: &[f64]) -> Measured {
+    measured.timer = Summary::of(timers).map_or(0.0, |it| it.median);
+    let of_operation = measured.timer / f64::from(measured.operations);
+    for sample in measured.rounds.iter_mut().flatten() {
+        // To thousandths of a nanosecond, which no clock here has: so that files stay small.
+        *sample = ((*sample - of_operation) * 1e3).round() / 1e3;
+    }
+    measured
 }
 
 /// Where half of all operations' time goes: what an exit takes of the kernel and of this process is
@@ -54,7 +71,14 @@ fn shares(measured: &Measured, observed: &[Observed]) -> Option<Shares> {
 
 impl Gathered {
     pub(crate) const fn new(subject: Subject, ring: u8) -> Self {
-        Self { subject, ring, absent: None, end: None, rows: Vec::new() }
+        Self { subject, ring, absent: None, end: None, late: None, rows: Vec::new() }
+    }
+
+    /// There will be no more of it. What a built-in row has by now stays.
+    pub(crate) fn fail(&mut self, absent: Absent) {
+        let is_row = matches!(self.subject, Subject::Row(_));
+        let place = if is_row && !self.rows.is_empty() { &mut self.late } else { &mut self.absent };
+        *place = Some(absent);
     }
 
     /// Takes in a round.
@@ -67,8 +91,12 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
+            let timers = piece.timers.clone();
             let (name, measured) = measured(piece, taken.jailed);
-            self.put(name, Ok(measured));
+            self.put(name.clone(), Ok(measured));
+            if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+                row.timers.extend(timers);
+            }
         }
         for (name, why) in taken.absent {
             self.put(name, Err(Absent::lacking(why)));
@@ -97,12 +125,18 @@ impl Gathered {
         let known = self.rows.iter_mut().find(|row| row.name == name);
         match (known, found) {
             (None, found) if has_room => {
-                self.rows.push(Measurement { name, found, observed: Vec::new() });
+                self.rows.push(Measurement {
+                    name,
+                    found,
+                    observed: Vec::new(),
+                    timers: Vec::new(),
+                });
             }
             (None, _) => {}
             (Some(row), Ok(more)) => {
                 if let Ok(measured) = &mut row.found {
                     measured.rounds.extend(more.rounds);
+                    measured.timers.extend(more.timers);
                 }
             }
             (Some(row), Err(absent)) => row.found = Err(absent),
@@ -128,7 +162,8 @@ impl Gathered {
         if let (Subject::Row(_), Some(absent)) = (&self.subject, &self.absent) {
             return vec![row(name, Finding::Absent(absent.clone()))];
         }
-        let of = |it: Measurement| row(it.name.clone(), it.finding());
+        let late = self.late;
+        let of = |it: Measurement| row(it.name.clone(), it.finding(late.clone()));
         let mut all: Vec<Row> = self.rows.into_iter().map(of).collect();
         match (self.absent, all.is_empty()) {
             (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
@@ -150,16 +185,20 @@ impl Gathered {
     }
 }
 
+/// The timer is not taken away yet.
 fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
+    let timer = Summary::of(&piece.timers).map_or(0.0, |it| it.median);
     let measured = Measured {
         rounds: vec![piece.samples],
         operations: piece.operations,
         warm_up: piece.warm_up,
         jailed,
         clock: piece.clock,
-        timer: piece.timer,
+        timer,
+        timers: vec![timer],
         instructions: piece.instructions,
         shares: None,
+        late: None,
     };
     (piece.name, measured)
 }
@@ -175,7 +214,7 @@ mod tests {
             clock: Clock::Guest,
             operations: 1,
             warm_up: 1,
-            timer: 0.0,
+            timers: Vec::new(),
             samples: vec![1.0, 2.0],
             instructions: None,
             observed: None,
@@ -238,6 +277,38 @@ mod tests {
         let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
         all.take(taken(pieces, None));
         assert_eq!(all.rows().len(), ROWS_MAX);
+    }
+
+    #[test]
+    fn one_timer_is_taken_from_all_rounds() {
+        let mut all = image();
+        for (timers, samples) in [([10.0, 20.0, 30.0], 102.0), ([20.0, 60.0, 70.0], 104.0)] {
+            let (timers, samples) = (timers.to_vec(), vec![samples]);
+            all.take(taken(
+                vec![Piece { timers, samples, operations: 5, ..piece("a", true) }],
+                None,
+            ));
+        }
+        let rows = all.rows();
+        let it = rows[0].measured().expect("measured");
+        assert_eq!((it.timer, &it.timers[..]), (25.0, &[20.0, 60.0][..]));
+        assert_eq!(it.rounds, [[97.0], [99.0]]);
+    }
+
+    #[test]
+    fn what_fails_late_keeps_what_there_was() {
+        let mut all = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        all.take(taken(vec![piece("out-1", true)], None));
+        all.fail(Absent::wedged("it did not come back"));
+        let rows = all.rows();
+        let it = rows[0].measured().expect("measured");
+        assert_eq!(
+            (it.rounds.len(), it.late.clone()),
+            (1, Some(Absent::wedged("it did not come back")))
+        );
+        let mut none = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        none.fail(Absent::wrong("at once"));
+        assert_eq!(found(none), [("out-1".to_owned(), Err("at once".to_owned()))]);
     }
 
     #[test]

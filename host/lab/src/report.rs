@@ -52,6 +52,10 @@ pub struct Machine {
     pub mitigations: BTreeMap<String, String>,
     /// The frequency governor, where there is one.
     pub governor: Option<String>,
+    /// Nanoseconds from one reading of the time stamp counter to the next, the median of those that
+    /// differ: less cannot be told.
+    #[serde(default)]
+    pub clock_step: Option<f64>,
     /// How busy it was beside the laboratory.
     pub load: Load,
 }
@@ -126,10 +130,16 @@ pub struct Measured {
     /// Nanoseconds that the timer took itself, which were subtracted from each sample before it was
     /// divided by its operations.
     pub timer: f64,
+    /// What it took in each round, of which `timer` is the median of all samples.
+    #[serde(default)]
+    pub timers: Vec<f64>,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`).
     pub instructions: Option<f64>,
     /// Where the time goes.
     pub shares: Option<Shares>,
+    /// What a later round came to, after which there were no more.
+    #[serde(default)]
+    pub late: Option<Absent>,
 }
 
 /// Who took the time.

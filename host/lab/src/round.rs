@@ -87,7 +87,10 @@ pub(crate) struct Piece {
     pub(crate) clock: Clock,
     pub(crate) operations: u32,
     pub(crate) warm_up: u32,
-    pub(crate) timer: f64,
+    /// Nanoseconds of samples of nothing.
+    pub(crate) timers: Vec<f64>,
+    /// Nanoseconds an operation, the timer's with them: what it takes is known of all rounds better
+    /// than of one.
     pub(crate) samples: Vec<f64>,
     pub(crate) instructions: Option<f64>,
     pub(crate) observed: Option<Observed>,
@@ -230,7 +233,9 @@ impl Ready {
                 let sampled = collector.sampled().into_iter().next();
                 let sampled =
                     sampled.ok_or_else(|| Absent::failed("its guest measured nothing"))?;
-                of_guest(sampled, system_call)
+                let piece = of_guest(sampled, system_call);
+                let is_counted = mechanism.has_instructions();
+                Piece { instructions: piece.instructions.filter(|_| is_counted), ..piece }
             }
         };
         mechanism.check(watch.samples())?;
@@ -280,8 +285,8 @@ fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
         clock: Clock::Host,
         operations: 1,
         warm_up: timed.warm_up,
-        timer: timed.timer,
-        samples: rounded(timed.samples),
+        timers: vec![timed.timer],
+        samples: with(timed.timer, timed.samples),
         instructions: timed.instructions,
         observed: timed.watched.map(|it| Observed::of(it, system_call)),
         is_complete: true,
@@ -294,17 +299,17 @@ fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
         clock: Clock::Guest,
         operations: sampled.operations,
         warm_up: sampled.warm_up,
-        timer: sampled.timer,
-        samples: rounded(sampled.samples),
+        timers: sampled.timers,
+        samples: with(sampled.timer / f64::from(sampled.operations), sampled.samples),
         instructions: sampled.instructions,
         observed: sampled.watched.map(|it| Observed::of(it, system_call)),
         is_complete: sampled.is_complete && sampled.dropped == 0,
     }
 }
 
-/// To thousandths of a nanosecond, which no clock here has: so that files stay small.
-fn rounded(mut samples: Vec<f64>) -> Vec<f64> {
-    samples.iter_mut().for_each(|it| *it = (*it * 1e3).round() / 1e3);
+/// The timer's cost is in them again.
+fn with(timer: f64, mut samples: Vec<f64>) -> Vec<f64> {
+    samples.iter_mut().for_each(|it| *it += timer);
     samples
 }
 
@@ -325,4 +330,49 @@ fn system_call(vm: &Vm) -> f64 {
         .collect();
     times.sort_by(f64::total_cmp);
     times[CALLS / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Observed, Order, Piece, Round, Subject, Taken};
+    use crate::report::{Absent, Clock};
+
+    /// What one side writes the other reads.
+    #[test]
+    fn orders_and_answers_are_lines_of_json() {
+        let order = Order {
+            parent: 7,
+            subject: Subject::Image {
+                path: "/a/b \"c\".elf".into(),
+                memory: Some(1 << 20),
+                arguments: vec!["--x".to_owned(), String::new()],
+            },
+            ring: 3,
+            rounds: vec![Round { samples: 9, watched: true }],
+            pin: Some(1),
+        };
+        let text = serde_json::to_string(&order).expect("written");
+        assert!(!text.contains('\n'));
+        assert_eq!(serde_json::from_str::<Order>(&text).expect("read"), order);
+
+        let piece = Piece {
+            name: "a\n\u{0}".to_owned(),
+            clock: Clock::Guest,
+            operations: 4,
+            warm_up: 1,
+            timers: vec![1.0],
+            samples: vec![0.1 + 0.2, -5.0],
+            instructions: None,
+            observed: Some(Observed { exits: 1.0, kernel: 2.0, ours: 3.0 }),
+            is_complete: true,
+        };
+        let taken = Taken { pieces: vec![piece], seconds: 0.25, ..Taken::default() };
+        let answers: [Answer; 2] =
+            [Ok(vec![Ok(taken), Err(Absent::wrong("b"))]), Err(Absent::lacking("c"))];
+        for answer in answers {
+            let text = serde_json::to_string(&answer).expect("written");
+            assert!(!text.contains('\n'));
+            assert_eq!(serde_json::from_str::<Answer>(&text).expect("read"), answer);
+        }
+    }
 }

@@ -139,7 +139,16 @@ fn notes(line: &Line<'_>, figures: &Figures<'_>) -> String {
         notes.push(format!("noisy: {}", figures.noise.join(", ")));
     }
     if figures.summary.interval.is_none() {
-        notes.push(format!("{} rounds", figures.rounds.len()));
+        notes.push(text::count(figures.rounds.len(), "round"));
+    }
+    if figures.is_at_step {
+        notes.push("at the clock's step".to_owned());
+    }
+    if figures.summary.count < 100 {
+        notes.push("p99 is its maximum".to_owned());
+    }
+    if let Some(late) = &figures.late {
+        notes.push(format!("then {late}"));
     }
     if figures.measured.clock == Clock::Host {
         notes.push("host's clock".to_owned());

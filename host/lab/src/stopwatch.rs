@@ -46,17 +46,24 @@ impl Stopwatch {
         self.samples
     }
 
-    /// Times `operation`, from its call to its return.
+    /// Times `operation`, from its call to its return. It is of at least `fewest` instructions of the
+    /// guest's: a KVM that counts fewer does not count all.
     ///
     /// # Errors
     /// Those of the operation.
     pub fn time(
         &self,
         vm: &mut Vm,
+        fewest: f64,
         mut operation: impl FnMut(&mut Vm) -> Result<(), Absent>,
     ) -> Result<Timed, Absent> {
         let mut all = Vec::new();
+        let (mut place, mut first) = (0, None);
         let mut timed = self.collect(vm, |vm| {
+            if place == self.warm_up() {
+                first = self.instructions();
+            }
+            place += 1;
             let before = self.collector.seen();
             let start = Instant::now();
             operation(vm)?;
@@ -64,11 +71,16 @@ impl Stopwatch {
             all.extend(self.collector.seen().map(|now| (time, now - before.unwrap_or_default())));
             Ok(time)
         })?;
+        let count = self.instructions().zip(first).map(|(now, then)| now.saturating_sub(then));
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let count = count.map(|count| count as f64 / f64::from(self.samples.max(1)));
+        timed.instructions = count.filter(|it| *it >= fewest);
         timed.watched = all.get(timed.warm_up as usize..).and_then(watched);
         Ok(timed)
     }
 
-    /// The same where the operation itself says how long it took.
+    /// The same where the operation itself says how long it took. What the guest does meanwhile is
+    /// not the operation, so that its instructions are not counted.
     ///
     /// # Errors
     /// Those of the operation.
@@ -77,20 +89,20 @@ impl Stopwatch {
         vm: &mut Vm,
         mut operation: impl FnMut(&mut Vm) -> Result<Duration, Absent>,
     ) -> Result<Timed, Absent> {
-        let warm_up = (self.samples / 8).clamp(1, 64);
+        let warm_up = self.warm_up();
         for _ in 0..warm_up {
             operation(vm)?;
         }
         let timer = own_cost();
         let mut samples = Vec::new();
-        let before = self.instructions();
         for _ in 0..self.samples {
             samples.push(nanoseconds(operation(vm)?) - timer);
         }
-        let count = self.instructions().zip(before).map(|(now, before)| now.saturating_sub(before));
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-        let instructions = count.map(|count| count as f64 / f64::from(self.samples.max(1)));
-        Ok(Timed { samples, warm_up, timer, instructions, watched: None })
+        Ok(Timed { samples, warm_up, timer, instructions: None, watched: None })
+    }
+
+    fn warm_up(&self) -> u32 {
+        (self.samples / 8).clamp(1, 64)
     }
 
     fn instructions(&self) -> Option<u64> {

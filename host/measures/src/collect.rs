@@ -24,6 +24,8 @@ pub struct Sampled {
     pub planned: u32,
     /// Nanoseconds that the timer takes itself: the median of samples of nothing.
     pub timer: f64,
+    /// Those samples, for who has several runs and wants what the timer took in all of them.
+    pub timers: Vec<f64>,
     /// Nanoseconds an operation, in the order they were taken; `timer` was subtracted from each
     /// before it was divided by its operations, so that one may be negative.
     pub samples: Vec<f64>,

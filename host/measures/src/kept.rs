@@ -171,8 +171,8 @@ impl Row {
     fn sampled(&self, khz: u32, seen: &Seen) -> Sampled {
         #[expect(clippy::cast_precision_loss, reason = "2^52 ticks are weeks")]
         let ns = |ticks: &i64| *ticks as f64 * 1e6 / f64::from(khz);
-        let timer: Vec<f64> = self.timer.iter().map(ns).collect();
-        let timer = Summary::of(&timer).map_or(0.0, |timer| timer.median);
+        let timers: Vec<f64> = self.timer.iter().map(ns).collect();
+        let timer = Summary::of(&timers).map_or(0.0, |timer| timer.median);
         let operations = f64::from(self.operations);
         let instructions = self.beside_samples.beyond(&self.beside_timer);
         let watched = self.beside_samples.watched(seen).map(|it| it.map(|it| it / operations));
@@ -182,6 +182,7 @@ impl Row {
             warm_up: self.warm_up,
             planned: self.planned,
             timer,
+            timers,
             samples: self.samples.iter().map(|it| (ns(it) - timer) / operations).collect(),
             dropped: self.dropped,
             instructions: instructions.map(|it| it / operations),

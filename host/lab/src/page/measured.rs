@@ -82,6 +82,9 @@ fn cells(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
         td { (figures.rounds.len()) " \u{d7} " (figures.samples_a_round()) }
         td.notes {
             @if line.is_noisy() { (noisy()) " " (figures.noise.join(", ")) " " }
+            @if figures.is_at_step { "at the clock's step " }
+            @if it.count < 100 { "p99 is its maximum " }
+            @if let Some(late) = &figures.late { "then " bdi { (late) } " " }
             @if let Some(image) = &line.image { "of " bdi { (image) } }
         }
     }

@@ -77,6 +77,10 @@ impl Mechanism for Polled {
         Some(Jail::new().beside_threads())
     }
 
+    fn has_instructions(&self) -> bool {
+        false
+    }
+
     fn drive(&mut self, vm: &mut Vm, _: &Stopwatch) -> Result<Option<Timed>, Absent> {
         // It ends with this, before the VM and its memory.
         let helper = self.helper.take();
