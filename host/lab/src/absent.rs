@@ -42,7 +42,14 @@ impl Absent {
     #[must_use]
     pub fn refused(ioctl: &str, error: portcall::kvm_ioctls::Error) -> Self {
         let words = std::io::Error::from_raw_os_error(error.errno());
-        Self::lacking(format!("this KVM refuses {ioctl}: {words}"))
+        let why = format!("this KVM refuses {ioctl}: {words}");
+        match error.errno() {
+            libc::ENOTTY | libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::ENXIO => {
+                Self::lacking(why)
+            }
+            // No memory, no file descriptor: this time.
+            _ => Self::failed(why),
+        }
     }
 
     /// What an end says of a guest that was to come to a good one.
