@@ -88,17 +88,26 @@ impl<'a> Comparison<'a> {
             "No row has figures and enough rounds in both: nothing can be compared.".to_owned()
         } else {
             let few = if expected < 0.01 {
-                "fewer than 0.01".to_owned()
+                "a hundredth".to_owned()
             } else {
                 format!("about {expected:.2}")
             };
-            format!(
-                "{} can be compared, and {differ} of them differ by more than chance: their 95% \
-                 intervals have nothing in common. If both were runs of one machine in one state, \
-                 chance alone would make {few} of them differ so; what else changed between the \
-                 runs is in these differences as well.",
+            let mut text = format!(
+                "{} can be compared, and {differ} of them differ: their 95% intervals have nothing \
+                 in common.",
                 count(compared, "row"),
-            )
+            );
+            if self.sides.iter().any(|it| it.machine.load.is_busy()) {
+                text += " A machine was busy: how many of them chance would make cannot be said.";
+            } else {
+                text += &format!(
+                    " Chance alone would make at least {few} of them differ so. That is a lower \
+                     bound: it takes rounds to be independent, and a machine drifts. Two runs of one \
+                     machine are often 3% to 5% apart as a whole, which no interval of one run \
+                     knows: below that, measure both again, by turns."
+                );
+            }
+            text
         }];
         let ratios = |is_more: bool| {
             let pairs = self.pairs.iter().filter(move |it| {
