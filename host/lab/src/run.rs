@@ -273,16 +273,16 @@ impl Runner<'_> {
             Some(Err(absent)) => return job.fail(absent),
             None => return job.fail(Absent::failed("its process did no round")),
         };
-        if row.is_none() {
+        let Some(row) = row else {
             // A guest of the caller's has its own number of samples, so that this is a round.
             job.gathered.take(taken);
             job.beside = seconds;
             job.left = rounds_of_own(pace, seconds);
             return;
-        }
+        };
         job.beside = (seconds - taken.seconds).clamp(0.0, 0.2);
         job.each = of_sample(&taken, samples);
-        job.samples = pace.samples(job.each);
+        job.samples = pace.samples(job.each).min(row.most());
     }
 
     /// The next round, or all of them.
@@ -300,8 +300,11 @@ impl Runner<'_> {
         let deadline = match &job.gathered.subject {
             Subject::Row(_) => {
                 let count = u32::try_from(rounds.len()).unwrap_or(1);
+                #[expect(clippy::cast_possible_truncation, reason = "10 at most")]
+                #[expect(clippy::cast_sign_loss, reason = "a time")]
+                let more = |seconds: f64| seconds.min(10.0).ceil() as u64;
                 let expected = 10.0 * job.seconds() * f64::from(count);
-                DEADLINE + Duration::from_secs_f64(expected.min(10.0))
+                DEADLINE + Duration::from_secs(more(expected))
             }
             Subject::Image { .. } => self.plan.timeout,
         };

@@ -103,6 +103,11 @@ pub trait Mechanism {
         8
     }
 
+    /// How many samples a round has at most, where one may take far longer than those of the try.
+    fn most(&self) -> u32 {
+        u32::MAX
+    }
+
     /// How long a round may take, where it is known that it may never end.
     fn deadline(&self) -> Option<Duration> {
         None
