@@ -55,6 +55,9 @@ impl Absent {
     /// What an end says of a guest that was to come to a good one.
     pub fn unless_normal(end: &End) -> Result<(), Self> {
         match end {
+            End::Exited(code) if *code != 0 => {
+                Err(Self::wrong(format!("the guest ended with code {code}")))
+            }
             _ if end.is_normal() => Ok(()),
             End::Panicked { message, .. } => {
                 Err(Self::wrong(format!("the guest panicked: {message}")))

@@ -4,6 +4,7 @@ use crate::report::{Absence, Absent, Finding, Measured, Row, Shares};
 use crate::round::{Observed, Piece, Subject, Taken};
 use crate::rows;
 use measures::statistics::Summary;
+use std::collections::HashMap;
 
 /// The most rows that a guest of the caller's makes.
 const ROWS_MAX: usize = 100;
@@ -18,6 +19,8 @@ pub(crate) struct Gathered {
     pub(crate) end: Option<Absent>,
     /// What a round of a built-in row came to, behind others that were good.
     late: Option<Absent>,
+    /// Names of a round that were too many to be kept.
+    cut: usize,
     rows: Vec<Measurement>,
 }
 
@@ -71,7 +74,7 @@ fn shares(measured: &Measured, observed: &[Observed]) -> Option<Shares> {
 
 impl Gathered {
     pub(crate) const fn new(subject: Subject, ring: u8) -> Self {
-        Self { subject, ring, absent: None, end: None, late: None, rows: Vec::new() }
+        Self { subject, ring, absent: None, end: None, late: None, cut: 0, rows: Vec::new() }
     }
 
     /// There will be no more of it. What a built-in row has by now stays.
@@ -82,7 +85,11 @@ impl Gathered {
     }
 
     /// Takes in a round.
-    pub(crate) fn take(&mut self, taken: Taken) {
+    pub(crate) fn take(&mut self, mut taken: Taken) {
+        number(&mut taken.pieces);
+        let is_new = |name: &str| self.rows.iter().all(|row| row.name != name);
+        let new = taken.pieces.iter().filter(|it| is_new(&it.name)).count();
+        self.cut = self.cut.max((self.rows.len() + new).saturating_sub(ROWS_MAX));
         for piece in taken.pieces {
             if !piece.is_complete {
                 let end = taken.end.as_ref().map(|end| end.why.as_str());
@@ -108,7 +115,8 @@ impl Gathered {
     }
 
     /// Takes in what only observed rounds say.
-    pub(crate) fn take_shares(&mut self, taken: Taken) {
+    pub(crate) fn take_shares(&mut self, mut taken: Taken) {
+        number(&mut taken.pieces);
         for piece in taken.pieces {
             self.put_observed(&piece.name, piece.observed);
         }
@@ -165,6 +173,10 @@ impl Gathered {
         let late = self.late;
         let of = |it: Measurement| row(it.name.clone(), it.finding(late.clone()));
         let mut all: Vec<Row> = self.rows.into_iter().map(of).collect();
+        if self.cut > 0 {
+            let why = format!("CUT: {} more were measured, and {ROWS_MAX} rows are kept", self.cut);
+            all.push(row(name.clone(), Finding::Absent(Absent::wrong(why))));
+        }
         match (self.absent, all.is_empty()) {
             (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
             (None, true) => {
@@ -182,6 +194,18 @@ impl Gathered {
             }
         }
         all
+    }
+}
+
+/// A name that a guest gives again is another measurement: they are told apart by their order.
+fn number(pieces: &mut [Piece]) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for piece in pieces {
+        let count = seen.entry(piece.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            piece.name = format!("{} ({count})", piece.name);
+        }
     }
 }
 
@@ -250,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_comes_twice_in_a_run_is_two_rows() {
+        let mut all = image();
+        for _ in 0..2 {
+            all.take(taken(vec![piece("a", true), piece("a", true)], None));
+        }
+        assert_eq!(found(all), [("a".to_owned(), Ok(2)), ("a (2)".to_owned(), Ok(2))]);
+    }
+
+    #[test]
     fn a_guest_that_dies_half_way_keeps_what_it_had() {
         let died = || Some(Absent::wrong("it died"));
         let why = || Err("it died".to_owned());
@@ -276,7 +309,10 @@ mod tests {
         let mut all = image();
         let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
         all.take(taken(pieces, None));
-        assert_eq!(all.rows().len(), ROWS_MAX);
+        let rows = all.rows();
+        assert_eq!(rows.len(), ROWS_MAX + 1);
+        let Finding::Absent(absent) = &rows[ROWS_MAX].finding else { unreachable!("no figures") };
+        assert!(absent.why.starts_with("CUT: 900 more"), "{}", absent.why);
     }
 
     #[test]
@@ -315,7 +351,9 @@ mod tests {
     fn shares_are_p50_in_parts() {
         let row = |rounds: &[[f64; 3]]| {
             let mut all = image();
-            all.take(taken(vec![piece("a", true); 2], None));
+            for _ in 0..2 {
+                all.take(taken(vec![piece("a", true)], None));
+            }
             for [exits, kernel, ours] in rounds {
                 let observed = Some(Observed { exits: *exits, kernel: *kernel, ours: *ours });
                 all.take_shares(taken(vec![Piece { observed, ..piece("a", true) }], None));
