@@ -2,7 +2,6 @@
 //! arrive.
 
 use portcall::exit::ExitKind;
-use portcall::kvm_bindings::{KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_SINGLESTEP, kvm_guest_debug};
 use portcall::{End, Exit, Gpa, Image, Kvm, Ring, Stop, Vm};
 
 const RINGS: [Ring; 2] = [Ring::Zero, Ring::Three];
@@ -87,29 +86,15 @@ fn a_breakpoint_that_the_host_wrote_is_passed_by_a_step_over_the_instruction() {
     }
 }
 
-/// A single step, by KVM in ring 0 and by the guest's own trap flag in ring 3.
+/// A single step, by the guest's own trap flag.
 fn one_instruction(vm: &mut Vm, ring: Ring) {
-    let debug = |control| kvm_guest_debug { control, ..kvm_guest_debug::default() };
     let mut registers = vm.registers().expect("readable");
-    match ring {
-        Ring::Zero => {
-            let control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
-            vm.vcpu_fd().set_guest_debug(&debug(control)).expect("KVM_SET_GUEST_DEBUG");
-        }
-        Ring::Three => {
-            registers.rflags |= TRAP_FLAG;
-            vm.set_registers(&registers).expect("settable");
-        }
-    }
+    registers.rflags |= TRAP_FLAG;
+    vm.set_registers(&registers).expect("settable");
     assert_eq!(step(vm), Stop::Exit(Exit::Debug), "{ring:?}");
     let mut registers = vm.registers().expect("readable");
-    match ring {
-        Ring::Zero => vm.vcpu_fd().set_guest_debug(&debug(0)).expect("KVM_SET_GUEST_DEBUG"),
-        Ring::Three => {
-            registers.rflags &= !TRAP_FLAG;
-            vm.set_registers(&registers).expect("settable");
-        }
-    }
+    registers.rflags &= !TRAP_FLAG;
+    vm.set_registers(&registers).expect("settable");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod test;
 mod check;
 mod bench;
 mod lab;
+mod lab_rows;
 mod fuzz;
 mod gdb;
 mod doctor;

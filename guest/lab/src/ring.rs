@@ -39,11 +39,9 @@ fn measure<const COUNT: u32>(name: &str, samples: u32) {
         for value in 0..COUNT {
             sum += u64::from_le_bytes(*word(&mut bytes, first + value));
         }
-        sum
     };
     let doubled = u64::from(COUNT) * u64::from(COUNT - 1);
-    let got = round();
-    assert!(got == doubled, "{COUNT} answers come to {got}, where {doubled} is right");
+    round();
     guest::measure_batches(name, samples, COUNT, round);
     assert!(sum == doubled, "{COUNT} answers come to {sum}, where {doubled} is right");
 }

@@ -1,6 +1,6 @@
 //! From ring 3 to ring 0 and back, within the guest: it begins in ring 0, makes a ring 3 of its own
-//! (page tables, GDT, TSS, IDT), goes there, and traps back by INT3 through a gate that ring 3 may
-//! use. What is behind the gate is one IRETQ.
+//! (page tables, GDT, TSS, IDT), goes there, and traps back by INT3 or INT 80h through gates that ring
+//! 3 may use, or by SYSCALL. What is behind them is one IRETQ or SYSRETQ.
 
 use core::arch::{asm, naked_asm};
 use guest::Boot;
@@ -10,6 +10,18 @@ const KERNEL_CODE: u64 = 0x10;
 const USER_DATA: u64 = 0x28 | 3;
 const USER_CODE: u64 = 0x30 | 3;
 const TSS: u64 = 0x40;
+
+/// The vectors of INT3 and INT 80h, the host's gates, and all of them.
+const INT3: usize = 3;
+const INT: usize = 0x80;
+const HOSTS: usize = 32;
+const GATES: usize = INT + 1;
+
+/// Registers of SYSCALL (SDM vol. 3, 6.8.8): what may be, selectors, where to, flags to clear.
+const EFER: u32 = 0xc000_0080;
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const FMASK: u32 = 0xc000_0084;
 
 /// RFLAGS with IOPL 3: ring 3 may use ports, by which it tells the host what it measured.
 const FLAGS: u64 = 3 << 12 | 2;
@@ -42,17 +54,60 @@ static mut TABLES: [Page; 3] = [const { Page([0; 512]) }; 3];
 static mut STACKS: [Page; 2] = [const { Page([0; 512]) }; 2];
 static mut STATE: TaskState = TaskState { head: [0; 0x68], bitmap: [0; 8192], end: 0xff };
 static mut GDT: [u64; 10] = [0; 10];
-static mut IDT: [[u64; 2]; 32] = [[0; 2]; 32];
+static mut IDT: [[u64; 2]; GATES] = [[0; 2]; GATES];
 
-pub(crate) fn trap(_: &Boot, samples: u32) {
-    map();
-    load_gdt();
-    load_idt();
+pub(crate) fn int3(_: &Boot, samples: u32) {
+    make_ring_3();
     enter_ring_3();
-    guest::measure("trap", samples, || {
+    guest::measure("trap-int3", samples, || {
         // SAFETY: the gate's handler changes nothing, and comes back behind it.
         unsafe { asm!("int3") }
     });
+}
+
+pub(crate) fn int(_: &Boot, samples: u32) {
+    make_ring_3();
+    enter_ring_3();
+    guest::measure("trap-int", samples, || {
+        // SAFETY: as above.
+        unsafe { asm!("int 0x80") }
+    });
+}
+
+pub(crate) fn syscall(_: &Boot, samples: u32) {
+    make_ring_3();
+    allow_syscall();
+    enter_ring_3();
+    guest::measure("trap-syscall", samples, || {
+        // SAFETY: what is behind it comes back at once; the processor keeps RIP and RFLAGS in these.
+        unsafe { asm!("syscall", out("rcx") _, out("r11") _) }
+    });
+}
+
+fn make_ring_3() {
+    map();
+    load_gdt();
+    load_idt();
+}
+
+fn allow_syscall() {
+    // SYSCALL loads CS from bits 32 on and SS from the next; SYSRETQ adds 16 and 8 to bits 48 on.
+    let selectors = (USER_DATA - 8) << 48 | KERNEL_CODE << 32;
+    let handler = back_by_sysret as *const () as u64;
+    for (register, value) in [(STAR, selectors), (LSTAR, handler), (FMASK, 0)] {
+        write(register, value);
+    }
+    let (low, high): (u32, u32);
+    // SAFETY: it changes EAX and EDX.
+    unsafe { asm!("rdmsr", in("ecx") EFER, out("eax") low, out("edx") high) };
+    write(EFER, u64::from(high) << 32 | u64::from(low) | 1);
+}
+
+fn write(register: u32, value: u64) {
+    // SAFETY: they matter to SYSCALL alone, which nothing else here uses.
+    unsafe {
+        asm!("wrmsr", in("ecx") register, in("eax") value & 0xffff_ffff, in("edx") value >> 32);
+    }
 }
 
 /// Maps the first GiB one to one, for both rings. All of it is there, or nobody touches it.
@@ -114,20 +169,23 @@ fn load_gdt() {
     unsafe { asm!("ltr {:x}", in(reg) TSS) };
 }
 
-/// The host's gates, and one of our own.
+/// The host's gates, and two of our own.
 fn load_idt() {
     let mut hosts = Pointer { limit: 0, base: 0 };
     // SAFETY: SIDT writes the 10 bytes of a pointer.
     unsafe { asm!("sidt [{}]", in(reg) &raw mut hosts) };
     let idt = &raw mut IDT;
     // SAFETY: the host's table has 32 gates.
-    unsafe { core::ptr::copy_nonoverlapping(hosts.base as *const [u64; 2], idt.cast(), 32) };
+    unsafe { core::ptr::copy_nonoverlapping(hosts.base as *const [u64; 2], idt.cast(), HOSTS) };
     let handler = back as *const () as u64;
     // SDM vol. 3, 7.14.1: an interrupt gate that ring 3 may use, on the stack of RSP0.
     let low = handler & 0xffff | KERNEL_CODE << 16 | 0xee << 40 | (handler >> 16 & 0xffff) << 48;
-    // SAFETY: it is not in use yet.
-    unsafe { (*idt)[3] = [low, handler >> 32] };
-    let pointer = Pointer { limit: 32 * 16 - 1, base: idt.addr() as u64 };
+    for vector in [INT3, INT] {
+        // SAFETY: it is not in use yet.
+        unsafe { (*idt)[vector] = [low, handler >> 32] };
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "some hundred gates at most")]
+    let pointer = Pointer { limit: (GATES * 16 - 1) as u16, base: idt.addr() as u64 };
     // SAFETY: the table is complete.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer) };
 }
@@ -135,6 +193,11 @@ fn load_idt() {
 #[unsafe(naked)]
 extern "C" fn back() {
     naked_asm!("iretq")
+}
+
+#[unsafe(naked)]
+extern "C" fn back_by_sysret() {
+    naked_asm!("sysretq")
 }
 
 /// Goes on in ring 3, on the same stack.

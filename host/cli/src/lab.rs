@@ -8,7 +8,7 @@ use crate::signals::{self, STOP_SIGNALS};
 use crate::sink::Sink;
 use inspect::printable;
 use lab::compare::Comparison;
-use lab::report::{Absence, Finding, Report, Row};
+use lab::report::{Absence, Absent, Finding, Report, Row};
 use lab::round::{Host, Subject};
 use lab::run::Plan;
 use lab::{rows, show};
@@ -18,17 +18,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Its process code where a row failed, or a guest of the caller's came to no good end.
 const BAD: u8 = 1;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A row without figures says why: it is no failure that a KVM lacks something, wedges on it or gets it \
-wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or the laboratory \
-failed at a row; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
+A row without figures says why: it is no failure that a KVM lacks something, wedges on it, or is known \
+to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or a \
+built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
 measured by then.")]
 pub(crate) struct Options {
     /// Guests that measure by `guest::measure`: rows beside the built-in ones
@@ -192,6 +192,8 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
         let message = format!("this build has no guest for the built-in rows; {remedy}");
         return Err(Failure::Message(message));
     }
+    // Without KVM there is nothing to measure, and each row would say so.
+    portcall::Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
     let outputs = open(&options.emit)?;
     let plan = plan(options, rows);
     let (stop, signal) = stop_by_signal()?;
@@ -286,27 +288,47 @@ fn plan(options: &Options, rows: Vec<String>) -> Plan {
 fn is_bad(row: &Row) -> bool {
     match &row.finding {
         Finding::Absent(absent) if row.image.is_some() => absent.kind != Absence::Lacking,
-        Finding::Absent(absent) => absent.kind == Absence::Failed,
-        Finding::Measured(_) | Finding::NotReached => false,
+        Finding::Absent(absent) => is_failure(row, absent),
+        Finding::Measured(measured) => measured.late.as_ref().is_some_and(|it| is_failure(row, it)),
+        Finding::NotReached => false,
     }
 }
+
+/// Of a built-in row: that the laboratory failed, or got something wrong that this KVM is not known
+/// to get wrong.
+fn is_failure(row: &Row, absent: &Absent) -> bool {
+    match absent.kind {
+        Absence::Failed => true,
+        Absence::Wrong => !rows::is_known_wrong(&row.name, row.ring),
+        Absence::Lacking | Absence::Wedged | Absence::Meaningless => false,
+    }
+}
+
+/// Within which a second signal is the first one again: `timeout` sends it to its child and to the
+/// group.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A flag that SIGINT, SIGTERM and SIGHUP set, and which of them it was. The second one ends the
 /// process, and with it the one with rounds.
 fn stop_by_signal() -> Result<(Arc<AtomicBool>, Arc<AtomicI32>), Failure> {
     let (stop, came) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(0)));
+    let (start, first) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     // What nohup has ignored stays so.
     let is_heard = |it: &i32| *it != SIGHUP || !signals::is_ignored(SIGHUP);
     for signal in STOP_SIGNALS.into_iter().filter(is_heard) {
-        let (flag, number) = (Arc::clone(&stop), Arc::clone(&came));
+        let (flag, number, since) = (Arc::clone(&stop), Arc::clone(&came), Arc::clone(&first));
         let set = move || {
-            if flag.swap(true, Ordering::Relaxed) {
+            let now = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            if !flag.swap(true, Ordering::Relaxed) {
+                since.store(now, Ordering::Relaxed);
+            } else if u128::from(now - since.load(Ordering::Relaxed).min(now)) >= AGAIN.as_millis()
+            {
                 // It does not come back.
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
             number.store(signal, Ordering::Relaxed);
         };
-        // SAFETY: atomic accesses and `emulate_default_handler`, which may be called in a handler.
+        // SAFETY: atomic accesses, clock_gettime and `emulate_default_handler`, which may be called in a handler.
         let done = unsafe { signal_hook::low_level::register(signal, set) };
         done.map_err(|error| Failure::Message(format!("cannot handle signal {signal}: {error}")))?;
     }

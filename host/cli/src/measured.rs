@@ -151,6 +151,7 @@ mod tests {
             warm_up: 1,
             planned: 4,
             timer: 25.0,
+            timers: vec![25.0],
             samples: vec![9000.0, 11_000.0, 10_000.0],
             dropped: 0,
             instructions: Some(3.0),

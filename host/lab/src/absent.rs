@@ -42,12 +42,22 @@ impl Absent {
     #[must_use]
     pub fn refused(ioctl: &str, error: portcall::kvm_ioctls::Error) -> Self {
         let words = std::io::Error::from_raw_os_error(error.errno());
-        Self::lacking(format!("this KVM refuses {ioctl}: {words}"))
+        let why = format!("this KVM refuses {ioctl}: {words}");
+        match error.errno() {
+            libc::ENOTTY | libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP | libc::ENXIO => {
+                Self::lacking(why)
+            }
+            // No memory, no file descriptor: this time.
+            _ => Self::failed(why),
+        }
     }
 
     /// What an end says of a guest that was to come to a good one.
     pub fn unless_normal(end: &End) -> Result<(), Self> {
         match end {
+            End::Exited(code) if *code != 0 => {
+                Err(Self::wrong(format!("the guest ended with code {code}")))
+            }
             _ if end.is_normal() => Ok(()),
             End::Panicked { message, .. } => {
                 Err(Self::wrong(format!("the guest panicked: {message}")))

@@ -47,18 +47,20 @@ pub(crate) fn obey(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> b
 }
 
 fn heard(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> bool) -> io::Result<Heard> {
-    let mut command = Command::new(std::env::current_exe()?);
+    // This very program, even where a build has put another in its place meanwhile.
+    let mut command = Command::new("/proc/self/exe");
     command.arg("lab-round").arg(serde_json::to_string(order)?).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running(command.spawn()?);
-    let end = Instant::now() + deadline;
+    // One beyond all time is none.
+    let end = Instant::now().checked_add(deadline);
     let (mut out, mut err) = (running.0.stdout.take(), running.0.stderr.take());
     let (mut answer, mut words) = (Vec::new(), Vec::new());
     while out.is_some() || err.is_some() {
         if is_stopped() {
             return Ok(Heard::Stopped);
         }
-        if Instant::now() >= end {
+        if end.is_some_and(|end| Instant::now() >= end) {
             let why = format!("it did not come back in {}", humantime::format_duration(deadline));
             return Ok(Heard::Answer(Err(Absent::wedged(why))));
         }

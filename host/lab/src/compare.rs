@@ -23,6 +23,8 @@ pub struct Comparison<'a> {
 #[derive(Debug)]
 pub(crate) struct Pair<'a> {
     pub(crate) sides: [Option<Line<'a>>; 2],
+    /// Whether one side's rounds share a process, so that no interval knows what differs between two.
+    is_quick: bool,
 }
 
 /// What there is to say of a pair.
@@ -57,12 +59,14 @@ impl<'a> Comparison<'a> {
             let at = theirs.get_mut(&Some(key(line)))?.pop_front()?;
             others.get_mut(at)?.take()
         };
+        let is_quick = a.quick || b.quick;
         let mut pairs: Vec<Pair<'a>> = Vec::new();
         for line in lines(a) {
             let other = take(&line);
-            pairs.push(Pair { sides: [Some(line), other] });
+            pairs.push(Pair { sides: [Some(line), other], is_quick });
         }
-        pairs.extend(others.into_iter().flatten().map(|line| Pair { sides: [None, Some(line)] }));
+        let alone = |line| Pair { sides: [None, Some(line)], is_quick };
+        pairs.extend(others.into_iter().flatten().map(alone));
         let warnings = [("A", a), ("B", b)].into_iter().flat_map(|(name, report)| {
             let said = words::warnings(report, &lines(report));
             said.into_iter().map(move |it| format!("{name} is {}", lower_first(&it)))
@@ -84,21 +88,35 @@ impl<'a> Comparison<'a> {
     /// What all of it comes to, in sentences.
     pub(crate) fn sentences(&self) -> Vec<String> {
         let (compared, differ, expected) = self.chances();
-        let mut said = vec![if compared == 0 {
+        let is_quick = self.sides.iter().any(|it| it.quick);
+        let mut said = vec![if is_quick {
+            "A run was quick, and all rounds of a row were in one process: whether two rows differ \
+             cannot be told."
+                .to_owned()
+        } else if compared == 0 {
             "No row has figures and enough rounds in both: nothing can be compared.".to_owned()
         } else {
             let few = if expected < 0.01 {
-                "fewer than 0.01".to_owned()
+                "a hundredth".to_owned()
             } else {
                 format!("about {expected:.2}")
             };
-            format!(
-                "{} can be compared, and {differ} of them differ by more than chance: their 95% \
-                 intervals have nothing in common. If both were runs of one machine in one state, \
-                 chance alone would make {few} of them differ so; what else changed between the \
-                 runs is in these differences as well.",
+            let mut text = format!(
+                "{} can be compared, and {differ} of them differ: their 95% intervals have nothing \
+                 in common.",
                 count(compared, "row"),
-            )
+            );
+            if self.sides.iter().any(|it| it.machine.load.is_busy()) {
+                text += " A machine was busy: how many of them chance would make cannot be said.";
+            } else {
+                text += &format!(
+                    " Chance alone would make at least {few} of them differ so. That is a lower \
+                     bound: it takes rounds to be independent, and a machine drifts. Two runs of one \
+                     machine are often 3% to 5% apart as a whole, which no interval of one run \
+                     knows: below that, measure both again, by turns."
+                );
+            }
+            text
         }];
         let ratios = |is_more: bool| {
             let pairs = self.pairs.iter().filter(move |it| {
@@ -159,7 +177,10 @@ impl<'a> Pair<'a> {
         if let Some([a, b]) = self.figures() {
             let (first, second) = (a.summary.median, b.summary.median);
             let ratio = (first > 0.0 && second > 0.0).then_some(second / first);
-            return Verdict::Both { ratio, differs: a.summary.differs(&b.summary) };
+            return Verdict::Both {
+                ratio,
+                differs: a.summary.differs(&b.summary).filter(|_| !self.is_quick),
+            };
         }
         match &self.sides {
             [Some(_), None] => Verdict::Alone("A"),
@@ -199,7 +220,7 @@ impl Verdict {
     /// Of B, beside A.
     pub(crate) fn words(&self) -> String {
         match self {
-            Self::Both { differs: None, .. } => "too few rounds".to_owned(),
+            Self::Both { differs: None, .. } => "cannot be told".to_owned(),
             Self::Both { differs: Some(false), .. } => "within chance".to_owned(),
             Self::Both { ratio: Some(ratio), .. } if *ratio > 1.0 => "B is slower".to_owned(),
             Self::Both { ratio: Some(_), .. } => "B is faster".to_owned(),

@@ -1,6 +1,6 @@
 //! A row's figures, looked at before they are shown: a report may be read from any file.
 
-use crate::report::{Absence, Absent, Finding, Measured, Report, Row, Shares};
+use crate::report::{Absence, Absent, Clock, Finding, Measured, Report, Row, Shares};
 use crate::text::{self, shown};
 use crate::units::{self, is_sane, percent, times};
 use measures::statistics::Summary;
@@ -10,6 +10,9 @@ use std::path::Path;
 const WIDE: f64 = 1.5;
 /// Above which width of its interval, as a share of the median.
 const UNSURE: f64 = 0.1;
+
+/// How many of the clock's steps say something.
+const STEPS: f64 = 4.0;
 
 /// A row as it is shown.
 #[derive(Debug)]
@@ -32,6 +35,10 @@ pub(crate) struct Figures<'a> {
     pub(crate) rounds: Vec<f64>,
     pub(crate) instructions: Option<f64>,
     pub(crate) shares: Option<Shares>,
+    /// What a later round came to.
+    pub(crate) late: Option<String>,
+    /// Whether it is so short that the clock's steps are what is seen.
+    pub(crate) is_at_step: bool,
     /// Why it is noisy; empty if it is not.
     pub(crate) noise: Vec<String>,
 }
@@ -47,17 +54,18 @@ pub(crate) struct Nothing {
 
 /// All rows of a report.
 pub(crate) fn lines(report: &Report) -> Vec<Line<'_>> {
-    report.rows.iter().map(Line::of).collect()
+    let step = report.machine.clock_step.filter(|it| *it > 0.0 && is_sane(*it)).unwrap_or(0.0);
+    report.rows.iter().map(|row| Line::of(row, step)).collect()
 }
 
 impl<'a> Line<'a> {
-    fn of(row: &'a Row) -> Self {
+    fn of(row: &'a Row, step: f64) -> Self {
         Self {
             row,
             name: shown(&row.name, text::NAME),
             what: shown(&row.what, text::SENTENCE),
             image: row.image.as_deref().map(|it| shown(file_name(it), text::NAME)),
-            content: content(row),
+            content: content(row, step),
         }
     }
 
@@ -92,10 +100,10 @@ pub(crate) const fn word(kind: Absence) -> &'static str {
     }
 }
 
-fn content(row: &Row) -> Result<Figures<'_>, Nothing> {
+fn content(row: &Row, step: f64) -> Result<Figures<'_>, Nothing> {
     let nothing = |word, why: &str| Err(Nothing { word, why: why.to_owned() });
     match &row.finding {
-        Finding::Measured(measured) => match Figures::of(measured) {
+        Finding::Measured(measured) => match Figures::of(measured, step) {
             Some(Ok(figures)) => Ok(figures),
             Some(Err(why)) => nothing("damaged", why),
             None => nothing("empty", "it is said to be measured, but has no samples"),
@@ -109,13 +117,16 @@ fn content(row: &Row) -> Result<Figures<'_>, Nothing> {
 
 impl<'a> Figures<'a> {
     /// `None` without samples.
-    fn of(measured: &'a Measured) -> Option<Result<Self, &'static str>> {
+    fn of(measured: &'a Measured, step: f64) -> Option<Result<Self, &'static str>> {
         if !measured.rounds.iter().flatten().all(|it| is_sane(*it)) {
             return Some(Err("a sample is no number, or longer than any run"));
         }
         let summary = measured.summary()?;
         let rounds = measured.rounds.iter().filter_map(|it| Some(Summary::of(it)?.median));
-        let noise = noise(&summary);
+        let is_at_step = measured.clock == Clock::Guest
+            && summary.median.abs() * f64::from(measured.operations) < STEPS * step;
+        let mut noise = if is_at_step { Vec::new() } else { noise(&summary) };
+        noise.extend(timer_noise(measured, &summary).filter(|_| !is_at_step));
         let counted = |it: &f64| *it >= 0.0 && is_sane(*it);
         Some(Ok(Self {
             measured,
@@ -124,7 +135,12 @@ impl<'a> Figures<'a> {
             shares: measured.shares.filter(|it| {
                 [it.exits, it.kvm, it.kernel, it.ours].iter().all(counted) && total(it) > 0.0
             }),
+            late: measured
+                .late
+                .as_ref()
+                .map(|it| format!("{}: {}", word(it.kind), shown(&it.why, text::SENTENCE))),
             summary,
+            is_at_step,
             noise,
         }))
     }
@@ -147,6 +163,16 @@ pub(crate) fn total(shares: &Shares) -> f64 {
 
 fn spread(summary: &Summary) -> Option<f64> {
     (summary.p10 > 0.0).then(|| summary.p90 / summary.p10).filter(|it| it.is_finite())
+}
+
+/// Whether what is subtracted is known no better than the figure is large.
+fn timer_noise(measured: &Measured, summary: &Summary) -> Option<String> {
+    let least = measured.timers.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = measured.timers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let by = (most - least) / f64::from(measured.operations.max(1));
+    let share = by / summary.median.abs().max(f64::MIN_POSITIVE);
+    (share > UNSURE && units::is_sane(share))
+        .then(|| format!("the timer's own cost differs by {} of it", percent(share)))
 }
 
 fn noise(summary: &Summary) -> Vec<String> {
@@ -178,10 +204,10 @@ mod tests {
     fn samples_that_cannot_be_are_no_figures() {
         for bad in [f64::NAN, f64::INFINITY, -f64::INFINITY, 1e300] {
             let row = row(vec![vec![1.0, bad]]);
-            let nothing = Line::of(&row).content.expect_err("no figures");
+            let nothing = Line::of(&row, 0.0).content.expect_err("no figures");
             assert_eq!(nothing.word, "damaged");
         }
-        assert_eq!(Line::of(&row(vec![vec![]])).content.expect_err("none").word, "empty");
+        assert_eq!(Line::of(&row(vec![vec![]]), 0.0).content.expect_err("none").word, "empty");
     }
 
     #[test]
@@ -190,14 +216,14 @@ mod tests {
         let Finding::Measured(measured) = &mut row.finding else { panic!("measured") };
         measured.shares = Some(Shares { exits: 1.0, kvm: -5.0, kernel: 1.0, ours: 1.0 });
         measured.instructions = Some(f64::NAN);
-        let line = Line::of(&row);
+        let line = Line::of(&row, 0.0);
         let figures = line.figures().expect("figures");
         assert_eq!((figures.shares, figures.instructions), (None, None));
     }
 
     #[test]
     fn a_row_is_noisy_by_its_samples_or_by_its_rounds() {
-        let noisy = |rounds| Line::of(&row(rounds)).is_noisy();
+        let noisy = |rounds| Line::of(&row(rounds), 0.0).is_noisy();
         let steady = vec![100.0, 101.0, 102.0];
         assert!(!noisy(vec![steady.clone(); 8]));
         assert!(noisy(vec![vec![100.0, 120.0, 200.0]; 8]));
@@ -205,5 +231,22 @@ mod tests {
         drift[3] = vec![130.0; 3];
         assert!(noisy(drift));
         assert!(noisy(vec![vec![-1.0, 0.0, 1.0]; 8]));
+    }
+
+    #[test]
+    fn what_is_as_short_as_the_clocks_steps_is_not_noise() {
+        let row = row(vec![vec![0.0, 10.0, 20.0]; 8]);
+        let line = Line::of(&row, 10.0);
+        assert!(!line.is_noisy() && line.figures().expect("figures").is_at_step);
+    }
+
+    #[test]
+    fn a_timer_that_is_not_known_makes_a_row_noisy() {
+        let mut row = row(vec![vec![100.0]; 8]);
+        let Finding::Measured(measured) = &mut row.finding else { panic!("measured") };
+        measured.timers = vec![1000.0, 1050.0];
+        let line = Line::of(&row, 0.0);
+        let noise = &line.figures().expect("figures").noise;
+        assert_eq!(noise[..], ["the timer's own cost differs by 50% of it"]);
     }
 }

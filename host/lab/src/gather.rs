@@ -1,8 +1,10 @@
 //! What was measured of a subject so far, and the rows that it comes to.
 
 use crate::report::{Absence, Absent, Finding, Measured, Row, Shares};
-use crate::round::{Piece, Subject, Taken};
+use crate::round::{Observed, Piece, Subject, Taken};
 use crate::rows;
+use measures::statistics::Summary;
+use std::collections::HashMap;
 
 /// The most rows that a guest of the caller's makes.
 const ROWS_MAX: usize = 100;
@@ -15,6 +17,10 @@ pub(crate) struct Gathered {
     pub(crate) absent: Option<Absent>,
     /// What a guest of the caller's ended in, if that was nothing good.
     pub(crate) end: Option<Absent>,
+    /// What a round of a built-in row came to, behind others that were good.
+    late: Option<Absent>,
+    /// Names of a round that were too many to be kept.
+    cut: usize,
     rows: Vec<Measurement>,
 }
 
@@ -22,15 +28,68 @@ pub(crate) struct Gathered {
 struct Measurement {
     name: String,
     found: Result<Measured, Absent>,
+    /// A round of an observer's each.
+    observed: Vec<Observed>,
+    /// Samples of nothing, of all rounds.
+    timers: Vec<f64>,
+}
+
+impl Measurement {
+    fn finding(self, late: Option<Absent>) -> Finding {
+        match self.found {
+            Ok(measured) => {
+                let measured = without_timer(measured, &self.timers);
+                let shares = shares(&measured, &self.observed);
+                Finding::Measured(Measured { shares, late, ..measured })
+            }
+            Err(absent) => Finding::Absent(absent),
+        }
+    }
+}
+
+/// Takes away what the timer takes by itself: the median of all rounds, since that of one would have
+/// rounds differ by what it was off.
+fn without_timer(mut measured: Measured, timers: &[f64]) -> Measured {
+    measured.timer = Summary::of(timers).map_or(0.0, |it| it.median);
+    let of_operation = measured.timer / f64::from(measured.operations);
+    for sample in measured.rounds.iter_mut().flatten() {
+        // To thousandths of a nanosecond, which no clock here has: so that files stay small.
+        *sample = ((*sample - of_operation) * 1e3).round() / 1e3;
+    }
+    measured
+}
+
+/// Where half of all operations' time goes: what an exit takes of the kernel and of this process is
+/// measured, and the rest of p50 is KVM's. None where nothing would be left of it.
+fn shares(measured: &Measured, observed: &[Observed]) -> Option<Shares> {
+    let median = |part: fn(&Observed) -> f64| {
+        let all: Vec<f64> = observed.iter().map(part).collect();
+        Summary::of(&all).map(|it| it.median)
+    };
+    let (exits, kernel) = (median(|it| it.exits)?, median(|it| it.kernel)?);
+    let ours = median(|it| it.ours)?;
+    let kvm = measured.summary()?.median - kernel - ours;
+    (kvm >= 0.0).then_some(Shares { exits, kvm, kernel, ours })
 }
 
 impl Gathered {
     pub(crate) const fn new(subject: Subject, ring: u8) -> Self {
-        Self { subject, ring, absent: None, end: None, rows: Vec::new() }
+        Self { subject, ring, absent: None, end: None, late: None, cut: 0, rows: Vec::new() }
+    }
+
+    /// There will be no more of it. What a built-in row has by now stays.
+    pub(crate) fn fail(&mut self, absent: Absent) {
+        let is_row = matches!(self.subject, Subject::Row(_));
+        let place = if is_row && !self.rows.is_empty() { &mut self.late } else { &mut self.absent };
+        *place = Some(absent);
     }
 
     /// Takes in a round.
-    pub(crate) fn take(&mut self, taken: Taken) {
+    pub(crate) fn take(&mut self, mut taken: Taken) {
+        number(&mut taken.pieces);
+        let is_new = |name: &str| self.rows.iter().all(|row| row.name != name);
+        let new = taken.pieces.iter().filter(|it| is_new(&it.name)).count();
+        self.cut = self.cut.max((self.rows.len() + new).saturating_sub(ROWS_MAX));
         for piece in taken.pieces {
             if !piece.is_complete {
                 let end = taken.end.as_ref().map(|end| end.why.as_str());
@@ -39,8 +98,12 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
+            let timers = piece.timers.clone();
             let (name, measured) = measured(piece, taken.jailed);
-            self.put(name, Ok(measured));
+            self.put(name.clone(), Ok(measured));
+            if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+                row.timers.extend(timers);
+            }
         }
         for (name, why) in taken.absent {
             self.put(name, Err(Absent::lacking(why)));
@@ -52,17 +115,16 @@ impl Gathered {
     }
 
     /// Takes in what only observed rounds say.
-    pub(crate) fn take_shares(&mut self, taken: Taken) {
+    pub(crate) fn take_shares(&mut self, mut taken: Taken) {
+        number(&mut taken.pieces);
         for piece in taken.pieces {
-            self.put_shares(&piece.name, piece.shares);
+            self.put_observed(&piece.name, piece.observed);
         }
     }
 
-    fn put_shares(&mut self, name: &str, shares: Option<Shares>) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name)
-            && let Ok(measured) = &mut row.found
-        {
-            measured.shares = shares;
+    fn put_observed(&mut self, name: &str, observed: Option<Observed>) {
+        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+            row.observed.extend(observed);
         }
     }
 
@@ -71,12 +133,18 @@ impl Gathered {
         let known = self.rows.iter_mut().find(|row| row.name == name);
         match (known, found) {
             (None, found) if has_room => {
-                self.rows.push(Measurement { name, found });
+                self.rows.push(Measurement {
+                    name,
+                    found,
+                    observed: Vec::new(),
+                    timers: Vec::new(),
+                });
             }
             (None, _) => {}
             (Some(row), Ok(more)) => {
                 if let Ok(measured) = &mut row.found {
                     measured.rounds.extend(more.rounds);
+                    measured.timers.extend(more.timers);
                 }
             }
             (Some(row), Err(absent)) => row.found = Err(absent),
@@ -102,10 +170,13 @@ impl Gathered {
         if let (Subject::Row(_), Some(absent)) = (&self.subject, &self.absent) {
             return vec![row(name, Finding::Absent(absent.clone()))];
         }
-        let found =
-            |it: Result<Measured, Absent>| it.map_or_else(Finding::Absent, Finding::Measured);
-        let mut all: Vec<Row> =
-            self.rows.into_iter().map(|it| row(it.name, found(it.found))).collect();
+        let late = self.late;
+        let of = |it: Measurement| row(it.name.clone(), it.finding(late.clone()));
+        let mut all: Vec<Row> = self.rows.into_iter().map(of).collect();
+        if self.cut > 0 {
+            let why = format!("CUT: {} more were measured, and {ROWS_MAX} rows are kept", self.cut);
+            all.push(row(name.clone(), Finding::Absent(Absent::wrong(why))));
+        }
         match (self.absent, all.is_empty()) {
             (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
             (None, true) => {
@@ -126,16 +197,32 @@ impl Gathered {
     }
 }
 
+/// A name that a guest gives again is another measurement: they are told apart by their order.
+fn number(pieces: &mut [Piece]) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for piece in pieces {
+        let count = seen.entry(piece.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            piece.name = format!("{} ({count})", piece.name);
+        }
+    }
+}
+
+/// The timer is not taken away yet.
 fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
+    let timer = Summary::of(&piece.timers).map_or(0.0, |it| it.median);
     let measured = Measured {
         rounds: vec![piece.samples],
         operations: piece.operations,
         warm_up: piece.warm_up,
         jailed,
         clock: piece.clock,
-        timer: piece.timer,
+        timer,
+        timers: vec![timer],
         instructions: piece.instructions,
-        shares: piece.shares,
+        shares: None,
+        late: None,
     };
     (piece.name, measured)
 }
@@ -151,10 +238,10 @@ mod tests {
             clock: Clock::Guest,
             operations: 1,
             warm_up: 1,
-            timer: 0.0,
+            timers: Vec::new(),
             samples: vec![1.0, 2.0],
             instructions: None,
-            shares: None,
+            observed: None,
             is_complete,
         }
     }
@@ -187,6 +274,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_comes_twice_in_a_run_is_two_rows() {
+        let mut all = image();
+        for _ in 0..2 {
+            all.take(taken(vec![piece("a", true), piece("a", true)], None));
+        }
+        assert_eq!(found(all), [("a".to_owned(), Ok(2)), ("a (2)".to_owned(), Ok(2))]);
+    }
+
+    #[test]
     fn a_guest_that_dies_half_way_keeps_what_it_had() {
         let died = || Some(Absent::wrong("it died"));
         let why = || Err("it died".to_owned());
@@ -213,7 +309,65 @@ mod tests {
         let mut all = image();
         let pieces = (0..10 * ROWS_MAX).map(|i| piece(&i.to_string(), true)).collect();
         all.take(taken(pieces, None));
-        assert_eq!(all.rows().len(), ROWS_MAX);
+        let rows = all.rows();
+        assert_eq!(rows.len(), ROWS_MAX + 1);
+        let Finding::Absent(absent) = &rows[ROWS_MAX].finding else { unreachable!("no figures") };
+        assert!(absent.why.starts_with("CUT: 900 more"), "{}", absent.why);
+    }
+
+    #[test]
+    fn one_timer_is_taken_from_all_rounds() {
+        let mut all = image();
+        for (timers, samples) in [([10.0, 20.0, 30.0], 102.0), ([20.0, 60.0, 70.0], 104.0)] {
+            let (timers, samples) = (timers.to_vec(), vec![samples]);
+            all.take(taken(
+                vec![Piece { timers, samples, operations: 5, ..piece("a", true) }],
+                None,
+            ));
+        }
+        let rows = all.rows();
+        let it = rows[0].measured().expect("measured");
+        assert_eq!((it.timer, &it.timers[..]), (25.0, &[20.0, 60.0][..]));
+        assert_eq!(it.rounds, [[97.0], [99.0]]);
+    }
+
+    #[test]
+    fn what_fails_late_keeps_what_there_was() {
+        let mut all = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        all.take(taken(vec![piece("out-1", true)], None));
+        all.fail(Absent::wedged("it did not come back"));
+        let rows = all.rows();
+        let it = rows[0].measured().expect("measured");
+        assert_eq!(
+            (it.rounds.len(), it.late.clone()),
+            (1, Some(Absent::wedged("it did not come back")))
+        );
+        let mut none = Gathered::new(Subject::Row("out-1".to_owned()), 0);
+        none.fail(Absent::wrong("at once"));
+        assert_eq!(found(none), [("out-1".to_owned(), Err("at once".to_owned()))]);
+    }
+
+    #[test]
+    fn shares_are_p50_in_parts() {
+        let row = |rounds: &[[f64; 3]]| {
+            let mut all = image();
+            for _ in 0..2 {
+                all.take(taken(vec![piece("a", true)], None));
+            }
+            for [exits, kernel, ours] in rounds {
+                let observed = Some(Observed { exits: *exits, kernel: *kernel, ours: *ours });
+                all.take_shares(taken(vec![Piece { observed, ..piece("a", true) }], None));
+            }
+            all.rows().remove(0).measured().expect("measured").shares
+        };
+        // p50 is 1.5; one of the rounds was disturbed.
+        let it = row(&[[1.0, 0.25, 0.5], [1.0, 9.0, 70.0], [1.0, 0.25, 0.25]]).expect("some");
+        assert_eq!((it.exits, it.kernel, it.ours, it.kvm), (1.0, 0.25, 0.5, 0.75));
+        // Without an exit all of it is the guest's and KVM's.
+        let it = row(&[[0.0; 3]]).expect("some");
+        assert_eq!((it.kernel, it.ours, it.kvm), (0.0, 0.0, 1.5));
+        assert_eq!(row(&[[1.0, 1.0, 1.0]]), None);
+        assert_eq!(row(&[]), None);
     }
 
     #[test]

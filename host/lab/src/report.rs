@@ -52,6 +52,10 @@ pub struct Machine {
     pub mitigations: BTreeMap<String, String>,
     /// The frequency governor, where there is one.
     pub governor: Option<String>,
+    /// Nanoseconds from one reading of the time stamp counter to the next, the median of those that
+    /// differ: less cannot be told.
+    #[serde(default)]
+    pub clock_step: Option<f64>,
     /// How busy it was beside the laboratory.
     pub load: Load,
 }
@@ -126,10 +130,16 @@ pub struct Measured {
     /// Nanoseconds that the timer took itself, which were subtracted from each sample before it was
     /// divided by its operations.
     pub timer: f64,
+    /// What it took in each round, of which `timer` is the median of all samples.
+    #[serde(default)]
+    pub timers: Vec<f64>,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`).
     pub instructions: Option<f64>,
     /// Where the time goes.
     pub shares: Option<Shares>,
+    /// What a later round came to, after which there were no more.
+    #[serde(default)]
+    pub late: Option<Absent>,
 }
 
 /// Who took the time.
@@ -142,17 +152,19 @@ pub enum Clock {
     Host,
 }
 
-/// Where an operation's time goes, in nanoseconds; from rounds of their own, in which times were
-/// taken at each exit.
+/// Where half of all operations' time goes, in nanoseconds: `kernel` and `ours` are medians of rounds
+/// of their own, in which times were taken at each exit, and `kvm` is what they leave of p50, so that
+/// they add up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     /// Exits to this process an operation.
     pub exits: f64,
-    /// The guest, KVM and the processor: what is left of KVM_RUN.
+    /// The guest, KVM and the processor: the rest.
     pub kvm: f64,
-    /// The system call by itself: an ioctl that KVM refuses at once.
+    /// System calls by themselves: an ioctl that KVM refuses at once, where the rounds ran (in the
+    /// jail each call is looked at first).
     pub kernel: f64,
-    /// Between one KVM_RUN and the next: this process.
+    /// This process: between one KVM_RUN and the next.
     pub ours: f64,
 }
 

@@ -1,20 +1,20 @@
 //! Rounds, in a process that is there for nothing else: `portcall lab-round`.
 
 use crate::affinity;
-use crate::report::{Absent, Clock, Shares};
+use crate::report::{Absent, Clock};
 use crate::rows::{self, Mechanism};
-use crate::stopwatch::{Exits, Stopwatch, Timed};
+use crate::stopwatch::{Stopwatch, Timed};
 use jail::Jail;
-use measures::collect::{Collector, Sampled};
-use measures::statistics::Summary;
+use measures::collect::{Collector, Sampled, Watched};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 use portcall::stock::Stock;
-use portcall::{Builder, End, Image, Kvm, Ring, Vm};
+use portcall::{Builder, Image, Kvm, Ring, Vm};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -88,11 +88,31 @@ pub(crate) struct Piece {
     pub(crate) clock: Clock,
     pub(crate) operations: u32,
     pub(crate) warm_up: u32,
-    pub(crate) timer: f64,
+    /// Nanoseconds of samples of nothing.
+    pub(crate) timers: Vec<f64>,
+    /// Nanoseconds an operation, the timer's with them: what it takes is known of all rounds better
+    /// than of one.
     pub(crate) samples: Vec<f64>,
     pub(crate) instructions: Option<f64>,
-    pub(crate) shares: Option<Shares>,
+    pub(crate) observed: Option<Observed>,
     pub(crate) is_complete: bool,
+}
+
+/// What an observer's round says of an operation, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Observed {
+    pub(crate) exits: f64,
+    /// System calls by themselves, where the round ran: in the jail each is looked at first.
+    pub(crate) kernel: f64,
+    /// Between one KVM_RUN and the next.
+    pub(crate) ours: f64,
+}
+
+impl Observed {
+    fn of(watched: Watched, system_call: f64) -> Self {
+        let Watched { exits, ours } = watched;
+        Self { exits, kernel: exits * system_call, ours }
+    }
 }
 
 /// The host's side of guests of the caller's.
@@ -106,12 +126,23 @@ pub struct Host<'h> {
 /// Does what the words say, which the laboratory itself wrote, and answers on stdout. Whether the
 /// answer was said.
 pub fn play(order: &str, host: &mut Host<'_>) -> bool {
+    let Ok(mut to) = own_stdout() else { return false };
     let answer = serde_json::from_str(order)
         .map_err(Absent::of_error)
         .and_then(|order: Order| obey(&order, host));
     let Ok(mut line) = serde_json::to_vec::<Answer>(&answer) else { return false };
     line.push(b'\n');
-    io::stdout().lock().write_all(&line).is_ok()
+    to.write_all(&line).is_ok()
+}
+
+/// Stdout for the answer alone: what a host half prints goes to stderr from here on.
+fn own_stdout() -> io::Result<File> {
+    let to = io::stdout().as_fd().try_clone_to_owned()?;
+    // SAFETY: both are open, and nothing holds what this closes.
+    if unsafe { libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(to.into())
 }
 
 fn obey(order: &Order, host: &mut Host<'_>) -> Answer {
@@ -149,7 +180,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Absent> {
         return Err(Absent::failed(why));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
+    let file = File::open(path).map_err(cannot)?;
     file.take(IMAGE_MAX).read_to_end(&mut bytes).map_err(cannot)?;
     Ok(bytes)
 }
@@ -161,7 +192,7 @@ struct Ready {
     vm: Vm,
     collector: Collector,
     watch: Stopwatch,
-    system_call: f64,
+    is_watched: bool,
 }
 
 /// All VMs are built before the first one runs: in the jail there can be no more.
@@ -187,22 +218,21 @@ fn build(
     let arguments = [name.to_owned(), round.samples.to_string()];
     let builder = Vm::builder(kvm, image).ring(ring).arguments(arguments);
     let mut builder = builder.serve(collector.service());
-    let seen = round.watched.then(Exits::default);
-    if let Some(seen) = &seen {
-        builder = builder.observe(collector.watcher()).observe(seen.clone());
+    if round.watched {
+        builder = builder.observe(collector.watcher());
     }
     let built = mechanism.equip(builder).build();
     let mut vm = built.map_err(|error| mechanism.not_built(&error))?;
     collector.opened(&vm);
-    let watch = Stopwatch::new(&vm, round.samples, seen);
+    let watch = Stopwatch::new(&vm, round.samples, collector.clone());
     mechanism.built(&mut vm)?;
-    let system_call = if round.watched { system_call(&vm) } else { 0.0 };
-    Ok(Ready { mechanism, vm, collector, watch, system_call })
+    Ok(Ready { mechanism, vm, collector, watch, is_watched: round.watched })
 }
 
 impl Ready {
     fn run(self, jailed: bool) -> Result<Taken, Absent> {
-        let Self { mut mechanism, mut vm, collector, watch, system_call } = self;
+        let Self { mut mechanism, mut vm, collector, watch, is_watched } = self;
+        let system_call = if is_watched { system_call(&vm) } else { 0.0 };
         let start = Instant::now();
         let timed = mechanism.drive(&mut vm, &watch)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -215,7 +245,9 @@ impl Ready {
                 let sampled = collector.sampled().into_iter().next();
                 let sampled =
                     sampled.ok_or_else(|| Absent::failed("its guest measured nothing"))?;
-                of_guest(sampled, system_call)
+                let piece = of_guest(sampled, system_call);
+                let is_counted = mechanism.has_instructions();
+                Piece { instructions: piece.instructions.filter(|_| is_counted), ..piece }
             }
         };
         mechanism.check(watch.samples())?;
@@ -242,80 +274,111 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
     let builder = (host.equip)(builder);
     let mut vm = builder.build().map_err(Absent::of_error)?;
     collector.opened(&vm);
-    let system_call = if is_watched { system_call(&vm) } else { 0.0 };
     let jailed = enter(host.jail.take())?;
+    let system_call = if is_watched { system_call(&vm) } else { 0.0 };
     let start = Instant::now();
     let outcome = vm.run().map_err(Absent::of_error)?;
     let seconds = start.elapsed().as_secs_f64();
     let pieces = collector.sampled().into_iter().map(|it| of_guest(it, system_call)).collect();
     let end = Absent::unless_normal(&outcome.end).err();
-    let end = end.or_else(|| match outcome.end {
-        End::Exited(code) if code != 0 => {
-            Some(Absent::wrong(format!("the guest ended with code {code}")))
-        }
-        _ => None,
-    });
     let (absent, left_out) = (collector.absent(), collector.left_out());
     Ok(Taken { pieces, absent, end, left_out, seconds, jailed })
 }
 
 fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
-    let shares = timed.shares.map(|it| {
-        let kernel = it.exits * system_call;
-        Shares { kernel, kvm: (it.kvm - kernel).max(0.0), ..it }
-    });
     Piece {
         name: name.to_owned(),
         clock: Clock::Host,
         operations: 1,
         warm_up: timed.warm_up,
-        timer: timed.timer,
-        samples: rounded(timed.samples),
+        timers: vec![timed.timer],
+        samples: with(timed.timer, timed.samples),
         instructions: timed.instructions,
-        shares,
+        observed: timed.watched.map(|it| Observed::of(it, system_call)),
         is_complete: true,
     }
 }
 
 fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
-    let shares = sampled.watched.map(|it| {
-        let kernel = it.exits * system_call;
-        // Without an exit all of it is in one KVM_RUN.
-        let all = Summary::of(&sampled.samples).map_or(0.0, |it| it.median);
-        let run = if it.exits > 0.0 { it.run } else { all };
-        Shares { exits: it.exits, kvm: (run - kernel).max(0.0), kernel, ours: it.host }
-    });
     Piece {
         name: sampled.name,
         clock: Clock::Guest,
         operations: sampled.operations,
         warm_up: sampled.warm_up,
-        timer: sampled.timer,
-        samples: rounded(sampled.samples),
+        timers: sampled.timers,
+        samples: with(sampled.timer / f64::from(sampled.operations), sampled.samples),
         instructions: sampled.instructions,
-        shares,
+        observed: sampled.watched.map(|it| Observed::of(it, system_call)),
         is_complete: sampled.is_complete && sampled.dropped == 0,
     }
 }
 
-/// To thousandths of a nanosecond, which no clock here has: so that files stay small.
-fn rounded(mut samples: Vec<f64>) -> Vec<f64> {
-    samples.iter_mut().for_each(|it| *it = (*it * 1e3).round() / 1e3);
+/// The timer's cost is in them again.
+fn with(timer: f64, mut samples: Vec<f64>) -> Vec<f64> {
+    samples.iter_mut().for_each(|it| *it += timer);
     samples
 }
 
-/// Nanoseconds of a system call by itself: an ioctl that is not one of KVM's, which refuses it at
-/// once. The median.
+/// Nanoseconds of a system call by itself, in the jail where there is one: KVM_RUN of what is no
+/// vCPU, which KVM refuses at once and the jail lets through. The median.
 fn system_call(vm: &Vm) -> f64 {
-    let fd = vm.vcpu_fd().as_raw_fd();
+    /// `_IO(KVMIO, 0x80)` (include/uapi/linux/kvm.h).
+    const KVM_RUN: libc::Ioctl = 0xae80;
+    // SAFETY: no vCPU is made of it.
+    let fd = unsafe { vm.vm_fd() }.as_raw_fd();
     let mut times: Vec<f64> = (0..CALLS)
         .map(|_| {
             let start = Instant::now();
-            // SAFETY: no ioctl has the number 0, so nothing is read or written.
-            unsafe { libc::ioctl(fd, 0) };
+            // SAFETY: a VM has no such request, which has no argument, so nothing is read or written.
+            unsafe { libc::ioctl(fd, KVM_RUN, 0) };
             start.elapsed().as_secs_f64() * 1e9
         })
         .collect();
     times.sort_by(f64::total_cmp);
     times[CALLS / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Observed, Order, Piece, Round, Subject, Taken};
+    use crate::report::{Absent, Clock};
+
+    /// What one side writes the other reads.
+    #[test]
+    fn orders_and_answers_are_lines_of_json() {
+        let order = Order {
+            parent: 7,
+            subject: Subject::Image {
+                path: "/a/b \"c\".elf".into(),
+                memory: Some(1 << 20),
+                arguments: vec!["--x".to_owned(), String::new()],
+            },
+            ring: 3,
+            rounds: vec![Round { samples: 9, watched: true }],
+            pin: Some(1),
+        };
+        let text = serde_json::to_string(&order).expect("written");
+        assert!(!text.contains('\n'));
+        assert_eq!(serde_json::from_str::<Order>(&text).expect("read"), order);
+
+        let piece = Piece {
+            name: "a\n\u{0}".to_owned(),
+            clock: Clock::Guest,
+            operations: 4,
+            warm_up: 1,
+            timers: vec![1.0],
+            samples: vec![0.1 + 0.2, -5.0],
+            instructions: None,
+            observed: Some(Observed { exits: 1.0, kernel: 2.0, ours: 3.0 }),
+            is_complete: true,
+        };
+        let taken = Taken { pieces: vec![piece], seconds: 0.25, ..Taken::default() };
+        let answers: [Answer; 2] =
+            [Ok(vec![Ok(taken), Err(Absent::wrong("b"))]), Err(Absent::lacking("c"))];
+        for answer in answers {
+            let text = serde_json::to_string(&answer).expect("written");
+            assert!(!text.contains('\n'));
+            assert_eq!(serde_json::from_str::<Answer>(&text).expect("read"), answer);
+        }
+    }
 }

@@ -3,10 +3,11 @@
 use crate::child::{self, Heard};
 use crate::gather::Gathered;
 use crate::progress::Progress;
-use crate::report::{Absent, FORMAT, Report};
-use crate::round::{Order, Round, Subject};
+use crate::report::{Absent, Clock, FORMAT, Report};
+use crate::round::{Order, Round, Subject, Taken};
 use crate::{affinity, machine, rows};
 use measures::machine::Watch;
+use measures::statistics::Summary;
 use portcall::Ring;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,25 +27,67 @@ pub struct Plan {
     pub timeout: Duration,
 }
 
-/// How long a round may take at all, besides what the first one took.
+/// How long a round may take at all, besides what it is expected to.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// After which no further round of a built-in row is begun: all of a run is below three minutes, even
+/// where rows wedge late.
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// What rounds of a run have in common.
 struct Pace {
     rounds: u32,
-    /// Seconds of a round.
+    /// Seconds of a round; and where it has fewer samples than `enough` then.
     share: f64,
+    longest: f64,
+    enough: u32,
     /// Samples of a round at most and at least.
     most: u32,
     least: u32,
+    /// Seconds of all rounds of the built-in rows, beyond which they have fewer samples.
+    all: f64,
     /// Whether a process does all rounds of a row.
     together: bool,
     /// Seconds that all rounds of a guest of the caller's may take.
     own: f64,
 }
 
-const QUICK: Pace = Pace { rounds: 6, share: 0.01, most: 60, least: 2, together: true, own: 2.0 };
-const FULL: Pace = Pace { rounds: 8, share: 0.2, most: 400, least: 4, together: false, own: 60.0 };
+/// Rounds in which an observer takes times.
+const WATCHED: u32 = 3;
+
+const QUICK: Pace = Pace {
+    rounds: 6,
+    share: 0.003,
+    longest: 0.003,
+    enough: 2,
+    most: 60,
+    least: 2,
+    all: 4.0,
+    together: true,
+    own: 2.0,
+};
+const FULL: Pace = Pace {
+    rounds: 8,
+    share: 0.1,
+    longest: 0.8,
+    enough: 50,
+    most: 1000,
+    least: 4,
+    all: 75.0,
+    together: false,
+    own: 60.0,
+};
+
+impl Pace {
+    /// Samples of a round, where one takes so many seconds.
+    fn samples(&self, each: f64) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
+        #[expect(clippy::cast_sign_loss, reason = "a number of samples")]
+        let fit = |seconds: f64| (seconds / each.max(1e-9)) as u32;
+        let wanted = fit(self.share).max(fit(self.longest).min(self.enough));
+        wanted.clamp(self.least, self.most)
+    }
+}
 
 /// A subject in a ring, and what is left to do for it.
 struct Job {
@@ -53,8 +96,20 @@ struct Job {
     samples: u32,
     /// Processes that are still to come.
     left: u32,
-    /// Seconds that the last one took.
-    seconds: f64,
+    /// Seconds that the next one is expected to take: beside its samples, and a sample.
+    beside: f64,
+    each: f64,
+}
+
+impl Job {
+    fn seconds(&self) -> f64 {
+        self.beside + f64::from(self.samples) * self.each
+    }
+
+    fn fail(&mut self, absent: Absent) {
+        self.gathered.fail(absent);
+        self.left = 0;
+    }
 }
 
 /// Measures. Once `stop` is set, what was measured by then is all there is.
@@ -62,6 +117,17 @@ struct Job {
 /// # Errors
 /// The plan cannot be carried out here.
 pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Report, String> {
+    run_by(plan, stop, &|order, deadline| {
+        child::obey(order, deadline, &|| stop.load(Ordering::Relaxed))
+    })
+}
+
+/// The same, with who obeys an order within a time.
+fn run_by(
+    plan: &Plan,
+    stop: &AtomicBool,
+    obey: &dyn Fn(&Order, Duration) -> Heard,
+) -> Result<Report, String> {
     plan.pin.map_or(Ok(()), affinity::check)?;
     let began = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let (start, watch) = (Instant::now(), Watch::begin());
@@ -69,6 +135,8 @@ pub fn run(plan: &Plan, stop: &AtomicBool) -> Result<Report, String> {
         plan,
         pace: if plan.quick { &QUICK } else { &FULL },
         stop,
+        obey,
+        start,
         progress: Progress::new(),
         done: 0,
         jobs: jobs(plan),
@@ -94,7 +162,7 @@ fn jobs(plan: &Plan) -> Vec<Job> {
         let ring = |ring: &u8| {
             let mut gathered = Gathered::new(subject.clone(), *ring);
             gathered.absent = meaningless(subject, *ring);
-            Job { gathered, samples: 0, left: 0, seconds: 0.05 }
+            Job { gathered, samples: 0, left: 0, beside: 0.05, each: 0.0 }
         };
         plan.rings.iter().map(ring).collect::<Vec<_>>()
     };
@@ -111,6 +179,8 @@ struct Runner<'r> {
     plan: &'r Plan,
     pace: &'r Pace,
     stop: &'r AtomicBool,
+    obey: &'r dyn Fn(&Order, Duration) -> Heard,
+    start: Instant,
     progress: Progress,
     /// Processes that have ended.
     done: usize,
@@ -126,22 +196,35 @@ impl Runner<'_> {
     /// observer takes times.
     fn all(&mut self) {
         let after_first = if self.pace.together { 1 } else { self.pace.rounds + 1 };
+
         for job in self.jobs.iter_mut().filter(|job| job.gathered.absent.is_none()) {
-            job.left = after_first + 1;
+            job.left = after_first + WATCHED;
         }
         self.each(Self::first);
-        while self.jobs.iter().any(|job| job.left > 1) && !self.is_stopped() {
-            self.each(|runner, at| {
-                if runner.jobs[at].left > 1 || runner.is_alone(at) {
-                    runner.round(at);
-                }
-            });
+        self.fit();
+        while self.jobs.iter().any(|job| job.left > 0) && !self.is_stopped() {
+            self.each(Self::round);
         }
-        self.each(|runner, at| {
-            if runner.jobs[at].left > 0 {
-                runner.round(at);
-            }
-        });
+    }
+
+    /// Fewer samples, where all of them would take too long.
+    fn fit(&mut self) {
+        let pace = self.pace;
+        let rounds = f64::from(pace.rounds + WATCHED);
+        let is_row =
+            |job: &&mut Job| matches!(job.gathered.subject, Subject::Row(_)) && job.left > 0;
+        let all = |of: fn(&Job) -> f64, jobs: &mut [Job]| {
+            jobs.iter_mut().filter(is_row).map(|job| of(job) * rounds).sum::<f64>()
+        };
+        let beside = all(|job| job.beside, &mut self.jobs);
+        let measuring = all(|job| job.seconds() - job.beside, &mut self.jobs);
+        let share = ((pace.all - beside) / measuring.max(1e-9)).clamp(0.1, 1.0);
+        for job in self.jobs.iter_mut().filter(is_row) {
+            #[expect(clippy::cast_possible_truncation, reason = "no more than there were")]
+            #[expect(clippy::cast_sign_loss, reason = "a number of samples")]
+            let fewer = (f64::from(job.samples) * share) as u32;
+            job.samples = fewer.max(pace.least);
+        }
     }
 
     /// Whether all that is left of it is done by one process.
@@ -154,9 +237,17 @@ impl Runner<'_> {
             if self.is_stopped() {
                 return;
             }
-            if self.jobs[at].left > 0 {
-                what(self, at);
+            if self.jobs[at].left == 0 {
+                continue;
             }
+            let is_row = matches!(self.jobs[at].gathered.subject, Subject::Row(_));
+            if is_row && self.start.elapsed() > LIMIT {
+                let why =
+                    format!("rounds are left out: all took {}", humantime::format_duration(LIMIT));
+                self.jobs[at].fail(Absent::wedged(why));
+                continue;
+            }
+            what(self, at);
         }
     }
 
@@ -171,24 +262,27 @@ impl Runner<'_> {
             Some(row) => (row.probe(), row.deadline().unwrap_or(DEADLINE)),
             None => (0, self.plan.timeout),
         };
+        let start = Instant::now();
         let Some(mut rounds) = self.obey(at, &[Round { samples, watched: false }], deadline) else {
             return;
         };
+        let seconds = start.elapsed().as_secs_f64();
         let (pace, job) = (self.pace, &mut self.jobs[at]);
-        let Some(Ok(taken)) = rounds.pop() else { return };
-        if row.is_none() {
+        let taken = match rounds.pop() {
+            Some(Ok(taken)) => taken,
+            Some(Err(absent)) => return job.fail(absent),
+            None => return job.fail(Absent::failed("its process did no round")),
+        };
+        let Some(row) = row else {
             // A guest of the caller's has its own number of samples, so that this is a round.
-            let seconds = job.seconds;
             job.gathered.take(taken);
+            job.beside = seconds;
             job.left = rounds_of_own(pace, seconds);
             return;
-        }
-        // The timer's samples, and those left out, make it an estimate from above.
-        let each = taken.seconds / f64::from(samples.max(1));
-        #[expect(clippy::cast_possible_truncation, reason = "it is clamped")]
-        #[expect(clippy::cast_sign_loss, reason = "a number of samples")]
-        let samples = (pace.share / each.max(1e-9)) as u32;
-        job.samples = samples.clamp(pace.least, pace.most);
+        };
+        job.beside = (seconds - taken.seconds).clamp(0.0, 0.2);
+        job.each = of_sample(&taken, samples);
+        job.samples = pace.samples(job.each).min(row.most());
     }
 
     /// The next round, or all of them.
@@ -198,36 +292,43 @@ impl Runner<'_> {
         let round = |watched| Round { samples: job.samples, watched };
         let rounds = if is_alone {
             let mut rounds = vec![round(false); pace.rounds as usize];
-            rounds.push(round(true));
+            rounds.extend([round(true); WATCHED as usize]);
             rounds
         } else {
-            vec![round(job.left == 1)]
+            vec![round(job.left <= WATCHED)]
         };
         let deadline = match &job.gathered.subject {
-            Subject::Row(_) => DEADLINE + Duration::from_secs_f64(pace.share * 200.0),
+            Subject::Row(_) => {
+                let count = u32::try_from(rounds.len()).unwrap_or(1);
+                #[expect(clippy::cast_possible_truncation, reason = "10 at most")]
+                #[expect(clippy::cast_sign_loss, reason = "a time")]
+                let more = |seconds: f64| seconds.min(10.0).ceil() as u64;
+                let expected = 10.0 * job.seconds() * f64::from(count);
+                DEADLINE + Duration::from_secs(more(expected))
+            }
             Subject::Image { .. } => self.plan.timeout,
         };
         let Some(answers) = self.obey(at, &rounds, deadline) else { return };
         let job = &mut self.jobs[at];
+        if is_alone {
+            job.left = 0;
+        }
         for (round, answer) in rounds.iter().zip(answers) {
             match answer {
                 Ok(taken) if round.watched => job.gathered.take_shares(taken),
                 Ok(taken) => job.gathered.take(taken),
-                Err(absent) => job.gathered.absent = Some(absent),
+                Err(absent) => return job.fail(absent),
             }
-        }
-        if is_alone || job.gathered.absent.is_some() {
-            job.left = 0;
         }
     }
 
-    /// Has a process do it; `None` where there will be no more of that row.
+    /// Has a process do it; `None` where nothing came of it.
     fn obey(
         &mut self,
         at: usize,
         rounds: &[Round],
         deadline: Duration,
-    ) -> Option<Vec<Result<crate::round::Taken, Absent>>> {
+    ) -> Option<Vec<Result<Taken, Absent>>> {
         self.show(at);
         let gathered = &self.jobs[at].gathered;
         let order = Order {
@@ -237,26 +338,15 @@ impl Runner<'_> {
             rounds: rounds.to_vec(),
             pin: self.plan.pin,
         };
-        let start = Instant::now();
-        let heard = child::obey(&order, deadline, &|| self.is_stopped());
+        let heard = (self.obey)(&order, deadline);
         self.done += 1;
         let job = &mut self.jobs[at];
-        job.seconds = start.elapsed().as_secs_f64();
         job.left = job.left.saturating_sub(1);
         match heard {
             Heard::Stopped => None,
-            Heard::Answer(Ok(rounds)) => {
-                let failed = rounds.iter().find_map(|round| round.as_ref().err());
-                if let Some(absent) = failed {
-                    job.gathered.absent = Some(absent.clone());
-                    job.left = 0;
-                    return None;
-                }
-                Some(rounds)
-            }
+            Heard::Answer(Ok(rounds)) => Some(rounds),
             Heard::Answer(Err(absent)) => {
-                job.gathered.absent = Some(absent);
-                job.left = 0;
+                job.fail(absent);
                 None
             }
         }
@@ -270,15 +360,142 @@ impl Runner<'_> {
         };
         let name = format!("{name}, ring {}", gathered.ring);
         let left: u32 = self.jobs.iter().map(|job| job.left).sum();
-        let seconds = self.jobs.iter().map(|job| f64::from(job.left) * job.seconds).sum();
+        let seconds = self.jobs.iter().map(|job| f64::from(job.left) * job.seconds()).sum();
         let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         self.progress.at(self.done, self.done + left as usize, &name, seconds);
     }
 }
 
-/// Processes for a guest of the caller's, the one with an observer among them: as many rounds as
-/// there is time for.
+/// Seconds of a sample. The median where the guest took the time, since a round of some samples may
+/// have been interrupted; else all of the round, in which more happens than is timed.
+fn of_sample(taken: &Taken, samples: u32) -> f64 {
+    let piece = taken.pieces.first().filter(|it| it.clock == Clock::Guest);
+    let median = piece.and_then(|it| Some((it, Summary::of(&it.samples)?.median)));
+    match median {
+        // An eighth more is taken as a warm-up.
+        Some((piece, median)) => median * f64::from(piece.operations) * 1.125e-9,
+        None => taken.seconds / f64::from(samples.max(1)),
+    }
+}
+
+/// Processes for a guest of the caller's, those with an observer among them: as many rounds as there
+/// is time for.
 fn rounds_of_own(pace: &Pace, seconds: f64) -> u32 {
     let fits = |count: &u32| f64::from(*count) * seconds <= pace.own;
-    (1..pace.rounds).take_while(fits).last().unwrap_or(0) + 1
+    (1..pace.rounds).take_while(fits).last().unwrap_or(0) + WATCHED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::round::{Observed, Piece};
+    use std::cell::RefCell;
+
+    fn plan(quick: bool, names: &[&str]) -> Plan {
+        Plan {
+            subjects: names.iter().map(|it| Subject::Row((*it).to_owned())).collect(),
+            rings: vec![0],
+            quick,
+            pin: None,
+            timeout: DEADLINE,
+        }
+    }
+
+    fn taken(order: &Order, round: Round) -> Taken {
+        let Subject::Row(name) = &order.subject else { unreachable!("rows alone") };
+        let piece = Piece {
+            name: name.clone(),
+            clock: Clock::Guest,
+            operations: 1,
+            warm_up: 1,
+            timers: vec![0.0],
+            samples: vec![1e6; round.samples as usize],
+            instructions: None,
+            observed: round.watched.then_some(Observed { exits: 1.0, kernel: 1.0, ours: 1.0 }),
+            is_complete: true,
+        };
+        Taken { pieces: vec![piece], seconds: 0.01, ..Taken::default() }
+    }
+
+    fn good(order: &Order) -> Heard {
+        Heard::Answer(Ok(order.rounds.iter().map(|it| Ok(taken(order, *it))).collect()))
+    }
+
+    /// Names and rounds, in the order in which they were asked for.
+    fn asked(quick: bool) -> Vec<(Subject, usize, bool)> {
+        let asked = RefCell::new(Vec::new());
+        let never = AtomicBool::new(false);
+        let report = run_by(&plan(quick, &["out-1", "in-1"]), &never, &|order, _| {
+            let watched = order.rounds.iter().any(|it| it.watched);
+            asked.borrow_mut().push((order.subject.clone(), order.rounds.len(), watched));
+            good(order)
+        });
+        for row in report.expect("a report").rows {
+            let measured = row.measured().expect("measured").clone();
+            // The first process counts for nothing.
+            assert_eq!(measured.rounds.len(), if quick { 6 } else { 8 });
+            assert!(measured.shares.is_some() && measured.late.is_none());
+        }
+        asked.into_inner()
+    }
+
+    #[test]
+    fn rounds_go_by_turns_and_those_that_are_watched_last() {
+        let all = asked(false);
+        assert_eq!(all.len(), 2 * (1 + 8 + 3));
+        for (place, (subject, rounds, watched)) in all.iter().enumerate() {
+            let name = if place % 2 == 0 { "out-1" } else { "in-1" };
+            assert_eq!((subject, *rounds), (&Subject::Row(name.to_owned()), 1));
+            assert_eq!(*watched, place >= 2 * 9, "{place}");
+        }
+        let quick: Vec<_> = asked(true).into_iter().map(|it| (it.1, it.2)).collect();
+        assert_eq!(quick, [(1, false), (1, false), (9, true), (9, true)]);
+    }
+
+    #[test]
+    fn a_late_failure_keeps_the_rounds_before_it() {
+        for quick in [false, true] {
+            let (never, count) = (AtomicBool::new(false), RefCell::new(0));
+            let report = run_by(&plan(quick, &["out-1"]), &never, &|order, _| {
+                let one = |round: &Round| {
+                    *count.borrow_mut() += 1;
+                    // The first is the one that counts for nothing.
+                    if *count.borrow() <= 5 {
+                        Ok(taken(order, *round))
+                    } else {
+                        Err(Absent::wrong("late"))
+                    }
+                };
+                Heard::Answer(Ok(order.rounds.iter().map(one).collect()))
+            });
+            let report = report.expect("a report");
+            let measured = report.rows[0].measured().expect("measured");
+            assert_eq!((measured.rounds.len(), &measured.late), (4, &Some(Absent::wrong("late"))));
+        }
+    }
+
+    #[test]
+    fn a_stop_keeps_what_there_is_and_marks_what_was_not_reached() {
+        let (stop, count) = (AtomicBool::new(false), RefCell::new(0));
+        let report = run_by(&plan(false, &["out-1", "in-1"]), &stop, &|order, _| {
+            *count.borrow_mut() += 1;
+            if *count.borrow() == 4 {
+                stop.store(true, Ordering::Relaxed);
+                return Heard::Stopped;
+            }
+            good(order)
+        });
+        let report = report.expect("a report");
+        assert!(report.interrupted);
+        assert_eq!(report.rows[0].measured().map(|it| it.rounds.len()), Some(1));
+        assert_eq!(report.rows[1].finding, crate::report::Finding::NotReached);
+    }
+
+    #[test]
+    fn slow_rows_get_their_samples_and_quick_ones_no_more_than_the_most() {
+        assert_eq!(
+            [1e-6, 1e-3, 10e-3, 100e-3, 10.0].map(|it| FULL.samples(it)),
+            [1000, 100, 50, 8, 4]
+        );
+    }
 }

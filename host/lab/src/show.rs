@@ -116,7 +116,8 @@ fn shares_of(figures: &Figures<'_>) -> Vec<String> {
         || ["-"; 4].map(str::to_owned),
         |it| {
             let share = |part: f64| percent(part / total(&it));
-            [digits(it.exits), share(it.kvm), share(it.kernel), share(it.ours)]
+            let of_exits = |part: f64| if it.exits > 0.0 { share(part) } else { "-".to_owned() };
+            [digits(it.exits), share(it.kvm), of_exits(it.kernel), of_exits(it.ours)]
         },
     );
     [instructions].into_iter().chain(shares).collect()
@@ -138,7 +139,16 @@ fn notes(line: &Line<'_>, figures: &Figures<'_>) -> String {
         notes.push(format!("noisy: {}", figures.noise.join(", ")));
     }
     if figures.summary.interval.is_none() {
-        notes.push(format!("{} rounds", figures.rounds.len()));
+        notes.push(text::count(figures.rounds.len(), "round"));
+    }
+    if figures.is_at_step {
+        notes.push("at the clock's step".to_owned());
+    }
+    if figures.summary.count < 100 {
+        notes.push("p99 is its maximum".to_owned());
+    }
+    if let Some(late) = &figures.late {
+        notes.push(format!("then {late}"));
     }
     if figures.measured.clock == Clock::Host {
         notes.push("host's clock".to_owned());

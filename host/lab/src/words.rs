@@ -3,7 +3,7 @@
 use crate::figures::{Figures, Line};
 use crate::report::{Clock, Machine, Report};
 use crate::text::{self, count, list, shown};
-use crate::units::percent;
+use crate::units::{is_sane, percent};
 
 /// How a time is written.
 pub(crate) type Time = fn(f64) -> String;
@@ -30,6 +30,12 @@ pub(crate) fn warnings(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
              is quiet.",
             load(&report.machine),
         ));
+    }
+    let late =
+        |line: &Line<'_>| Some(format!("{}, {}", line.title(), line.figures()?.late.as_ref()?));
+    let late: Vec<String> = lines.iter().filter_map(late).collect();
+    if !late.is_empty() {
+        said.push(format!("FEWER ROUNDS: {} ({}).", count(late.len(), "row"), list(&late)));
     }
     let noisy: Vec<String> = lines.iter().filter(|it| it.is_noisy()).map(Line::title).collect();
     if !noisy.is_empty() {
@@ -64,11 +70,20 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         let those = || all.iter().filter(|it| it.measured.clock == clock);
         if those().next().is_some() {
             said.push(format!(
-                "Clock of {}: {who}. It takes {} itself, which is subtracted from every sample.",
+                "Clock of {}: {who}. It takes {} itself, which is subtracted from every sample: the \
+                 median of all of a row's rounds, which lie up to {} apart.",
                 count(those().count(), "row"),
                 range(those().map(|it| it.measured.timer), time),
+                time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),
             ));
         }
+    }
+    if let Some(step) = report.machine.clock_step.filter(|it| is_sane(*it)) {
+        said.push(format!(
+            "Clock's step: two readings of the time stamp counter are {} apart or the same. Rows \
+             of less than 4 of these steps a sample are marked; their digits are the steps'.",
+            time(step),
+        ));
     }
     let operations =
         range(all.iter().map(|it| f64::from(it.measured.operations)), |it| it.to_string());
@@ -79,13 +94,21 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
     ));
     if all.iter().any(|it| it.shares.is_some()) {
         said.push(
-            "Shares are from rounds of their own, in which times are taken at each exit: KVM's \
-             (with guest and processor), the kernel's for the system call alone, and ours, in \
-             this process."
+            "Shares are p50 in parts. What each exit takes of this process (ours), and a system call \
+             by itself (the kernel's, in the jail where the row ran in it), are medians of rounds of \
+             their own, in which times are taken at each exit; the rest is KVM's, with the guest and \
+             the processor."
                 .to_owned(),
         );
     }
     said
+}
+
+/// From the least to the most.
+fn apart(values: &[f64]) -> f64 {
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if is_sane(most - least) { most - least } else { 0.0 }
 }
 
 /// Which rows ran in the jail.

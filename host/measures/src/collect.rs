@@ -1,6 +1,7 @@
 //! Collects what guests measure: the other side of `guest::measure`.
 
 use crate::kept::{Kept, Wrong};
+pub use crate::watch::Totals;
 use crate::watch::Watcher;
 use portcall::abi::calls::{Interface, Serve};
 use portcall::abi::lab::{self, Lab};
@@ -23,6 +24,8 @@ pub struct Sampled {
     pub planned: u32,
     /// Nanoseconds that the timer takes itself: the median of samples of nothing.
     pub timer: f64,
+    /// Those samples, for who has several runs and wants what the timer took in all of them.
+    pub timers: Vec<f64>,
     /// Nanoseconds an operation, in the order they were taken; `timer` was subtracted from each
     /// before it was divided by its operations, so that one may be negative.
     pub samples: Vec<f64>,
@@ -37,16 +40,14 @@ pub struct Sampled {
     pub is_complete: bool,
 }
 
-/// Where an operation's time goes, as an observer sees it: it takes times at each exit, which makes
-/// exits longer than they are without.
+/// What an operation takes of this process, as an observer sees it: it takes times at each exit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Watched {
     /// Exits to this process an operation.
     pub exits: f64,
-    /// Nanoseconds an operation in KVM_RUN, up to those exits.
-    pub run: f64,
-    /// Nanoseconds an operation between such an exit and the next KVM_RUN.
-    pub host: f64,
+    /// Nanoseconds an operation between such exits and the next KVM_RUN: the median of an exit's, as
+    /// often as there are exits.
+    pub ours: f64,
 }
 
 /// Keeps what one VM's guest measures; clones share it.
@@ -79,6 +80,13 @@ impl Collector {
     /// An observer that sees where the time goes, for [`Sampled::watched`].
     pub fn watcher(&self) -> impl Observer + use<> {
         Watcher(Arc::clone(&self.0))
+    }
+
+    /// What the [watcher](Self::watcher) has seen by now, for what begins and ends on the host; `None`
+    /// where there is none, or no exit yet.
+    #[must_use]
+    pub fn seen(&self) -> Option<Totals> {
+        self.kept().watched.with_last()
     }
 
     /// Asks KVM how fast the guest's clock goes (KVM_GET_TSC_KHZ), and opens its counters: once the

@@ -136,7 +136,8 @@ impl Kept {
     pub(crate) fn sampled(&self) -> Vec<Sampled> {
         // None has begun without it.
         let Some(khz) = self.khz else { return Vec::new() };
-        self.rows.iter().chain(&self.open).map(|row| row.sampled(khz)).collect()
+        let all = self.rows.iter().chain(&self.open);
+        all.map(|row| row.sampled(khz, &self.watched)).collect()
     }
 }
 
@@ -167,24 +168,25 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 impl Row {
-    fn sampled(&self, khz: u32) -> Sampled {
+    fn sampled(&self, khz: u32, seen: &Seen) -> Sampled {
         #[expect(clippy::cast_precision_loss, reason = "2^52 ticks are weeks")]
         let ns = |ticks: &i64| *ticks as f64 * 1e6 / f64::from(khz);
-        let timer: Vec<f64> = self.timer.iter().map(ns).collect();
-        let timer = Summary::of(&timer).map_or(0.0, |timer| timer.median);
+        let timers: Vec<f64> = self.timer.iter().map(ns).collect();
+        let timer = Summary::of(&timers).map_or(0.0, |timer| timer.median);
         let operations = f64::from(self.operations);
         let instructions = self.beside_samples.beyond(&self.beside_timer);
-        let watched = self.beside_samples.watched().map(|it| it.map(|it| it / operations));
+        let watched = self.beside_samples.watched(seen).map(|it| it.map(|it| it / operations));
         Sampled {
             name: self.name.clone(),
             operations: self.operations,
             warm_up: self.warm_up,
             planned: self.planned,
             timer,
+            timers,
             samples: self.samples.iter().map(|it| (ns(it) - timer) / operations).collect(),
             dropped: self.dropped,
             instructions: instructions.map(|it| it / operations),
-            watched: watched.map(|[exits, run, host]| Watched { exits, run, host }),
+            watched: watched.map(|[exits, ours]| Watched { exits, ours }),
             is_complete: self.is_complete,
         }
     }

@@ -1,6 +1,7 @@
 //! What was counted beside a series of samples: guest instructions, exits and times.
 
-use crate::watch::Totals;
+use crate::statistics::Summary;
+use crate::watch::{Seen, Totals};
 
 /// The fewest instructions of a sample of nothing: its two readings of the clock. A KVM that has
 /// counted fewer does not count all of a guest's.
@@ -32,13 +33,16 @@ pub(crate) struct Series {
     samples: u64,
     /// Instructions, while each block had them counted.
     instructions: Option<u64>,
-    totals: Option<Totals>,
+    exits: Option<u64>,
+    /// What was seen when it began.
+    first: Option<Totals>,
 }
 
 impl Series {
     /// A call with so many samples.
     pub(crate) fn mark(&mut self, samples: usize, mark: Mark) {
         let last = self.last.replace(mark);
+        self.first = self.first.or(mark.totals);
         // The first call says that counting begins; one without samples later says it again.
         let Some(last) = last.filter(|_| samples > 0) else { return };
         // The first sample behind a call was not timed.
@@ -56,9 +60,7 @@ impl Series {
         let before = if self.blocks == 0 { Some(0) } else { self.instructions };
         self.instructions = before.zip(instructions).map(|(sum, more)| sum.saturating_add(more));
         if let Some((now, then)) = mark.totals.zip(last.totals) {
-            let mut sum = self.totals.unwrap_or_default();
-            sum += now - then;
-            self.totals = Some(sum);
+            self.exits = Some(self.exits.unwrap_or_default() + (now - then).exits);
         }
         self.blocks += 1;
         self.samples = self.samples.saturating_add(samples);
@@ -81,16 +83,31 @@ impl Series {
         Some(instructions / self.taken()? - sample)
     }
 
-    /// Exits and nanoseconds a sample: exits, KVM_RUN, the host.
-    pub(crate) fn watched(&self) -> Option<[f64; 3]> {
-        let (totals, taken) = (self.totals?, self.taken()?);
-        let ns = |time: std::time::Duration| time.as_secs_f64() * 1e9;
-        Some([real(totals.exits), ns(totals.run), ns(totals.host)].map(|it| it / taken))
+    /// Exits a sample, and the nanoseconds that this process takes for their answers: medians, so
+    /// that one at which the process had to wait counts as one.
+    pub(crate) fn watched(&self, seen: &Seen) -> Option<[f64; 2]> {
+        let exits = real(self.exits?) / self.taken()?;
+        let (first, last) = self.first.zip(self.last.and_then(|it| it.totals))?;
+        Some([exits, ours(seen.answers(first, last), exits)])
     }
 
     fn taken(&self) -> Option<f64> {
         (self.samples > 0).then(|| real(self.samples))
     }
+}
+
+/// Of a sample with so many exits. Where these are a whole number, that many answers in a row are
+/// one sample's: they need not be alike.
+fn ours(answers: &[f64], exits: f64) -> f64 {
+    #[expect(clippy::cast_possible_truncation, reason = "between 1 and the answers' number")]
+    #[expect(clippy::cast_sign_loss, reason = "as above")]
+    let together = match exits.round() {
+        whole if whole >= 1.0 && (exits - whole).abs() < 0.01 => whole as usize,
+        _ => 1,
+    };
+    let sums: Vec<f64> = answers.chunks_exact(together).map(|it| it.iter().sum()).collect();
+    let one = Summary::of(&sums).map_or(0.0, |it| it.median);
+    one * exits / real(together as u64)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of what one guest does, below 2^52")]
@@ -100,7 +117,8 @@ const fn real(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mark, Series};
+    use super::{Mark, Series, ours};
+    use crate::watch::Seen;
 
     /// A series in which a block takes 30 instructions and a sample `sample`.
     fn series(blocks: &[usize], sample: u64) -> Series {
@@ -133,6 +151,21 @@ mod tests {
             uncounted.mark(samples, Mark { instructions: None, totals: None });
         }
         assert_eq!(uncounted.beyond(&series(&[32, 16], 21)), None);
-        assert_eq!(uncounted.watched(), None);
+        assert_eq!(uncounted.watched(&Seen::default()), None);
+    }
+
+    #[test]
+    fn one_answer_that_had_to_wait_changes_nothing() {
+        let near = |one: f64, other: f64| (one - other).abs() < 1e-9;
+        let mut answers = vec![250.0; 99];
+        answers.push(4e6);
+        assert!(near(ours(&answers, 1.0), 250.0));
+        // An exit in eight samples, and none at all.
+        assert!(near(ours(&answers, 0.125), 250.0 / 8.0));
+        assert!(near(ours(&[], 0.0), 0.0));
+        // Two exits a sample that are not alike, and once something was in the way.
+        let mut both = [100.0, 900.0].repeat(50);
+        both[31] = 9e6;
+        assert!(near(ours(&both, 2.0), 1000.0));
     }
 }

@@ -7,21 +7,22 @@ use std::ops::{AddAssign, Sub};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Exits and times, of all of a run or of a part.
+/// The most answers of a VM whose times are kept.
+const ANSWERS_MAX: usize = 1 << 20;
+
+/// Exits and the time up to them, of all of a run or of a part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) exits: u64,
-    /// In KVM_RUN.
-    pub(crate) run: Duration,
-    /// Between an exit and the next KVM_RUN.
-    pub(crate) host: Duration,
+pub struct Totals {
+    /// Exits that the guest made.
+    pub exits: u64,
+    /// In KVM_RUN, up to those exits and to those that a signal made.
+    pub run: Duration,
 }
 
 impl AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
         self.exits += other.exits;
         self.run += other.run;
-        self.host += other.host;
     }
 }
 
@@ -30,9 +31,8 @@ impl Sub for Totals {
 
     fn sub(self, other: Self) -> Self {
         Self {
-            exits: self.exits - other.exits,
+            exits: self.exits.saturating_sub(other.exits),
             run: self.run.saturating_sub(other.run),
-            host: self.host.saturating_sub(other.host),
         }
     }
 }
@@ -40,7 +40,10 @@ impl Sub for Totals {
 /// What an observer has seen; nothing without one.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// All but the last.
     totals: Totals,
+    /// Nanoseconds between each of the guest's exits and the next KVM_RUN.
+    answers: Vec<f64>,
     /// The last exit, and when it was: how long its answer takes shows at the next one.
     last: Option<(Totals, Instant)>,
     is_watched: bool,
@@ -50,13 +53,15 @@ impl Seen {
     /// KVM_RUN was called and returned then; `is_guests` for an exit that the guest made.
     pub(crate) fn exit(&mut self, entered: Instant, left: Instant, is_guests: bool) {
         self.is_watched = true;
-        if let Some((mut last, since)) = self.last.take() {
-            last.host = entered.saturating_duration_since(since);
+        if let Some((last, since)) = self.last.take() {
             self.totals += last;
+            if last.exits > 0 && self.answers.len() < ANSWERS_MAX {
+                let answer = entered.saturating_duration_since(since);
+                self.answers.push(answer.as_secs_f64() * 1e9);
+            }
         }
         let run = left.saturating_duration_since(entered);
-        let exit = Totals { exits: u64::from(is_guests), run, host: Duration::ZERO };
-        self.last = Some((exit, left));
+        self.last = Some((Totals { exits: u64::from(is_guests), run }, left));
     }
 
     /// The last exit was a call of the collector's own: it counts as none.
@@ -67,6 +72,19 @@ impl Seen {
     /// All but the last, if someone watches.
     pub(crate) fn totals(&self) -> Option<Totals> {
         self.is_watched.then_some(self.totals)
+    }
+
+    /// The last with the others, if someone watches.
+    pub(crate) fn with_last(&self) -> Option<Totals> {
+        let mut totals = self.totals;
+        totals += self.last.map_or_else(Totals::default, |(last, _)| last);
+        self.is_watched.then_some(totals)
+    }
+
+    /// How long the answers to the exits behind `first` took, up to `last`; as many as were kept.
+    pub(crate) fn answers(&self, first: Totals, last: Totals) -> &[f64] {
+        let place = |it: u64| usize::try_from(it).unwrap_or(usize::MAX).min(self.answers.len());
+        self.answers.get(place(first.exits)..place(last.exits)).unwrap_or_default()
     }
 }
 
@@ -93,6 +111,7 @@ mod tests {
         // An exit of the guest's: 2 ms in KVM_RUN, 1 ms to answer.
         seen.exit(start, start + ms(2), true);
         assert_eq!(seen.totals(), Some(Totals::default()));
+        assert_eq!(seen.with_last(), Some(Totals { exits: 1, run: ms(2) }));
         // A signal while it runs on: 4 ms, and 3 ms.
         seen.exit(start + ms(3), start + ms(7), false);
         // Then a call of the collector's, after 10 ms.
@@ -100,8 +119,10 @@ mod tests {
         seen.forget_last();
         seen.exit(start + ms(90), start + ms(91), true);
         seen.forget_last();
-        let wanted = Totals { exits: 1, run: ms(6), host: ms(4) };
+        let wanted = Totals { exits: 1, run: ms(6) };
         assert_eq!(seen.totals(), Some(wanted));
         assert_eq!(wanted - wanted, Totals::default());
+        assert_eq!(seen.answers(Totals::default(), wanted), [1e6]);
+        assert_eq!(seen.answers(wanted, wanted), [] as [f64; 0]);
     }
 }

@@ -84,9 +84,18 @@ pub fn time(nanoseconds: f64, unit: Option<Unit>) -> String {
     }
 }
 
-/// Three digits, if there are so many.
+/// Three digits, if there are so many; of what is small, two that say something.
 #[must_use]
 pub fn digits(value: f64) -> String {
+    if value != 0.0 && value.abs() < 0.095 {
+        return small(value);
+    }
+    three(value)
+}
+
+/// Three digits, if there are so many, and two places where there is no more room.
+#[must_use]
+pub fn three(value: f64) -> String {
     let text = match value.abs() {
         size if !size.is_finite() || size >= ABSURD => return "absurd".to_owned(),
         size if size >= 99.95 => format!("{value:.0}"),
@@ -94,6 +103,15 @@ pub fn digits(value: f64) -> String {
         _ => format!("{value:.2}"),
     };
     if text == "-0.00" { "0.00".to_owned() } else { text }
+}
+
+fn small(value: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "clamped")]
+    #[expect(clippy::cast_sign_loss, reason = "clamped")]
+    let places = (1.0 - value.abs().log10().floor()).clamp(2.0, 9.0) as usize;
+    let text = format!("{value:.places$}");
+    let is_zero = text.trim_start_matches('-').chars().all(|c| matches!(c, '0' | '.'));
+    if is_zero { "0.00".to_owned() } else { text }
 }
 
 /// A share of the whole.
@@ -156,6 +174,10 @@ mod tests {
             assert_eq!(times(value), "absurd");
         }
         assert_eq!((percent(0.004), percent(0.5)), ("0.4%".to_owned(), "50%".to_owned()));
+        assert_eq!(
+            [1.0 / 64.0, 1.0 / 512.0, 0.0, -3e-12].map(digits),
+            ["0.016", "0.0020", "0.00", "0.00"]
+        );
         assert_eq!((percent(0.0), times(3.84)), ("0%".to_owned(), "3.84x".to_owned()));
     }
 }

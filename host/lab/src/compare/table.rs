@@ -4,7 +4,7 @@ use super::{Comparison, Pair, change};
 use crate::figures::{Figures, Line};
 use crate::show::{fitted, folded, usable};
 use crate::text::{self, shown};
-use crate::units::{Unit, digits, time};
+use crate::units::{Unit, three, time};
 
 /// The columns of a name where there are few.
 const SHORT: usize = 14;
@@ -92,7 +92,7 @@ fn cells(pair: &Pair<'_>, unit: Option<Unit>, width: usize) -> Vec<String> {
 
 /// With its interval.
 fn median(figures: &Figures<'_>, unit: Option<Unit>) -> String {
-    let show = |it: f64| unit.map_or_else(|| time(it, None), |unit| digits(it / unit.size()));
+    let show = |it: f64| unit.map_or_else(|| time(it, None), |unit| three(it / unit.size()));
     let summary = &figures.summary;
     let interval = summary
         .interval

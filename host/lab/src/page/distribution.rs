@@ -5,6 +5,7 @@ use super::plot::{described, noisy, percent};
 use super::{style, time, together};
 use crate::figures::{Figures, Line};
 use crate::report::Clock;
+use crate::text::count;
 use crate::units::{percent as share, times};
 use maud::{Markup, html};
 use measures::statistics::Summary;
@@ -119,6 +120,10 @@ fn histogram(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
                 path.bars d=(outline(&bins)) {}
             }
             line.base x1="0" x2="100%" y1="110" y2="110" {}
+            line.base x1="0" x2="0" y1="44" y2="110" {}
+            line.base x1="-4" x2="0" y1="44" y2="44" {}
+            text.count x="-6" y="48" text-anchor="end" { (bins.iter().max().copied().unwrap_or(0)) }
+            text.count x="-6" y="110" text-anchor="end" { "0" }
             @for tick in axis.ticks() {
                 line.base x1=(percent(tick.at)) x2=(percent(tick.at)) y1="110" y2="114" {}
                 @if let Some(label) = &tick.label {
@@ -177,6 +182,14 @@ fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
     text
 }
 
+/// How far the timer's own cost differs from round to round.
+fn timers(rounds: &[f64]) -> String {
+    let all = Summary::of(rounds).filter(|it| it.count > 1);
+    all.map_or_else(String::new, |it| {
+        format!(", {} to {} by rounds", time(it.least), time(it.most))
+    })
+}
+
 fn details(figures: &Figures<'_>) -> Markup {
     /// Of rounds that are shown by themselves.
     const MOST: usize = 32;
@@ -190,12 +203,12 @@ fn details(figures: &Figures<'_>) -> Markup {
         details {
             summary { "Details" }
             dl {
-                dt { "Samples" } dd { (it.count) " in " (figures.rounds.len()) " rounds" }
+                dt { "Samples" } dd { (it.count) " in " (count(figures.rounds.len(), "round")) }
                 dt { "Least, most" } dd { (time(it.least)) ", " (time(it.most)) }
                 dt { "p90 over p10" } dd { (figures.spread().map_or_else(|| "no meaning".to_owned(), times)) }
                 dt { "Operations a sample" } dd { (measured.operations) }
                 dt { "Warm-up" } dd { (measured.warm_up) " samples a round" }
-                dt { "Clock" } dd { (clock) ", " (time(measured.timer)) " subtracted a sample" }
+                dt { "Clock" } dd { (clock) ", " (time(measured.timer)) " subtracted a sample" (timers(&measured.timers)) }
                 @if !figures.noise.is_empty() { dt { "Noisy" } dd { (figures.noise.join(", ")) } }
                 dt { "p50 of each round" }
                 dd {

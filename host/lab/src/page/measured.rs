@@ -64,7 +64,8 @@ fn cells(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
         || [dash(), dash(), dash(), dash()],
         |it| {
             let share = |part: f64| percent(part / total(&it));
-            [digits(it.exits), share(it.kvm), share(it.kernel), share(it.ours)]
+            let of_exits = |part: f64| if it.exits > 0.0 { share(part) } else { dash() };
+            [digits(it.exits), share(it.kvm), of_exits(it.kernel), of_exits(it.ours)]
         },
     );
     let numbers = [
@@ -81,6 +82,9 @@ fn cells(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
         td { (figures.rounds.len()) " \u{d7} " (figures.samples_a_round()) }
         td.notes {
             @if line.is_noisy() { (noisy()) " " (figures.noise.join(", ")) " " }
+            @if figures.is_at_step { "at the clock's step " }
+            @if it.count < 100 { "p99 is its maximum " }
+            @if let Some(late) = &figures.late { "then " bdi { (late) } " " }
             @if let Some(image) = &line.image { "of " bdi { (image) } }
         }
     }

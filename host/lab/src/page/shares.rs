@@ -11,15 +11,15 @@ use maud::{Markup, html};
 const ROOM: f64 = 0.3;
 
 pub(super) fn all(lines: &[Line<'_>]) -> Markup {
-    let with: Vec<(&Line<'_>, Shares)> =
-        lines.iter().filter_map(|line| Some((line, line.figures()?.shares?))).collect();
+    let with = lines.iter().filter_map(|line| Some((line, line.figures()?.shares?)));
+    let with: Vec<_> = with.filter(|(_, shares)| shares.exits > 0.0).collect();
     if with.is_empty() {
-        return html! { p { "No row has shares: no observer's rounds were run, or none came to an end." } };
+        return html! { p { "No row that comes to this process has shares: no observer's rounds were run, or none came to an end." } };
     }
     html! {
         p {
-            "From rounds of their own, in which times are taken at each exit: totals may lie a little \
-             above the figures. Rows that never came to this process, or are too short for it, have none."
+            "Each bar is its row's p50. Kernel and ours are measured at each exit, in rounds of their \
+             own; KVM is the rest. Rows that never come to this process have no bar."
         }
         p.legend {
             span.key { span.patch.kvm {} " KVM, with guest and processor" }

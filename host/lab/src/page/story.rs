@@ -16,10 +16,14 @@ pub(super) fn of(lines: &[Line<'_>]) -> Markup {
 fn sentences(lines: &[Line<'_>]) -> Vec<String> {
     let mut measured: Vec<Measured<'_>> =
         lines.iter().filter_map(|line| Some((line, line.figures()?))).collect();
+    let noisy: Vec<String> =
+        measured.iter().filter(|it| it.0.is_noisy()).map(|it| it.0.title()).collect();
+    measured.retain(|it| !it.0.is_noisy());
     measured.sort_by(|(_, one), (_, other)| one.summary.median.total_cmp(&other.summary.median));
     let mut said = Vec::new();
     match measured[..] {
-        [] => said.push("No row has figures.".to_owned()),
+        [] if noisy.is_empty() => said.push("No row has figures.".to_owned()),
+        [] => said.push("All rows with figures are noisy.".to_owned()),
         [(line, figures)] => said.push(format!(
             "The only row with figures is {}, at {} an operation.",
             line.title(),
@@ -29,6 +33,9 @@ fn sentences(lines: &[Line<'_>]) -> Vec<String> {
     }
     said.extend(exits(&measured));
     said.extend(rings(&measured));
+    if !noisy.is_empty() {
+        said.push(format!("Left out of this are noisy rows: {}.", list(&noisy)));
+    }
     let without: Vec<String> =
         lines.iter().filter(|it| it.content.is_err()).map(Line::title).collect();
     if !without.is_empty() {
@@ -47,14 +54,17 @@ fn sentences(lines: &[Line<'_>]) -> Vec<String> {
 
 fn extremes(first: Measured<'_>, second: Measured<'_>, last: Measured<'_>) -> String {
     let (least, most) = (&first.1.summary, &last.1.summary);
-    let ratio = if least.median > 0.0 {
+    let ratio = if least.median > 0.0 && !first.1.is_at_step {
         format!(", {} as much", times(most.median / least.median))
     } else {
         String::new()
     };
     format!(
-        "The cheapest operation is {} at {}{}; the dearest is {} at {}{ratio}.",
-        first.0.title(),
+        "{} at {}{}; the dearest is {} at {}{ratio}.",
+        match first.1.is_at_step {
+            true => format!("The cheapest operation is {}, at the clock's step,", first.0.title()),
+            false => format!("The cheapest operation is {}", first.0.title()),
+        },
         time(least.median),
         beside(least, second),
         last.0.title(),
@@ -73,9 +83,18 @@ fn beside(least: &Summary, second: Measured<'_>) -> String {
 /// The cheapest of those that are known to leave the guest for this process every time.
 fn exits(measured: &[Measured<'_>]) -> Option<String> {
     let leaves = |it: &&Measured<'_>| it.1.shares.is_some_and(|shares| shares.exits >= 0.95);
-    let (line, figures) = measured.iter().find(leaves)?;
+    let mut all = measured.iter().filter(leaves);
+    let (line, figures) = all.next()?;
+    let others: Vec<String> = all
+        .filter(|it| figures.summary.differs(&it.1.summary) != Some(true))
+        .map(|it| it.0.title())
+        .collect();
+    let beside = match others[..] {
+        [] => String::new(),
+        _ => format!(" Its p50 cannot be told from that of {}.", list(&others)),
+    };
     Some(format!(
-        "The cheapest way out to this process and back is {}: half of all took {} or less.",
+        "The cheapest way out to this process and back is {}: half of all took {} or less.{beside}",
         line.title(),
         time(figures.summary.median),
     ))
@@ -90,8 +109,9 @@ fn rings(measured: &[Measured<'_>]) -> Option<String> {
                 (&it.0.row.name, &it.0.row.image) == (&line.row.name, &line.row.image)
             };
             let (_, zero) = of(0).find(same)?;
+            let is_at_step = three.is_at_step || zero.is_at_step;
             let (three, zero) = (three.summary.median, zero.summary.median);
-            (three > 0.0 && zero > 0.0).then_some(three / zero)
+            (three > 0.0 && zero > 0.0 && !is_at_step).then_some(three / zero)
         })
         .collect();
     ratios.sort_by(f64::total_cmp);
@@ -121,8 +141,27 @@ mod tests {
     }
 
     #[test]
+    fn noise_is_no_record_and_the_clocks_step_no_measure() {
+        let mut report = sample::report(1);
+        report.machine.clock_step = Some(10.0);
+        report.rows = vec![
+            sample::row("rdtsc", 0, vec![vec![10.0]; 8]),
+            sample::row("a", 0, vec![vec![5000.0]; 8]),
+            sample::row("polled", 0, vec![vec![100.0, 9000.0, 90_000.0]; 8]),
+        ];
+        let text = said(&report);
+        assert!(
+            text.contains("rdtsc in ring 0, at the clock's step, at 10.0 ns; the dearest is a"),
+            "{text}"
+        );
+        assert!(text.contains("Left out of this are noisy rows: polled in ring 0."), "{text}");
+        assert!(!text.contains("500x"), "{text}");
+    }
+
+    #[test]
     fn cheapest_and_dearest_and_rings_are_those_of_the_report() {
         let mut report = sample::report(1);
+        report.machine.clock_step = None;
         report.rows = vec![
             sample::row("a", 0, vec![vec![10.0]; 8]),
             sample::row("a", 3, vec![vec![30.0]; 8]),

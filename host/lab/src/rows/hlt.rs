@@ -25,6 +25,7 @@ impl Mechanism for Hlt {
             Stop::End(End::Halted) => Ok(()),
             other => Err(Absent::wrong(format!("{other:?} in place of a HLT"))),
         };
-        watch.time(vm, on).map(Some)
+        // HLT, and the jump back to it.
+        watch.time(vm, 2.0, on).map(Some)
     }
 }

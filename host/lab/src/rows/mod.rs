@@ -24,6 +24,7 @@ mod vmcall;
 
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
+use inspect::KvmKind;
 use jail::Jail;
 use portcall::{Builder, Error, Ring, Vm};
 use std::time::Duration;
@@ -85,9 +86,26 @@ pub trait Mechanism {
         Ok(())
     }
 
+    /// Whether what KVM counts beside its samples are an operation's instructions. Not where a guest
+    /// waits by running.
+    fn has_instructions(&self) -> bool {
+        true
+    }
+
+    /// Whether that KVM is known to get it wrong in that ring: the row says so, and it is no failure.
+    fn is_known_wrong(&self, kvm: KvmKind, ring: Ring) -> bool {
+        let _ = (kvm, ring);
+        false
+    }
+
     /// How many samples to try it with first.
     fn probe(&self) -> u32 {
         8
+    }
+
+    /// How many samples a round has at most, where one may take far longer than those of the try.
+    fn most(&self) -> u32 {
+        u32::MAX
     }
 
     /// How long a round may take, where it is known that it may never end.
@@ -128,7 +146,9 @@ pub fn all() -> Vec<Box<dyn Mechanism>> {
         Box::new(ring::FULL),
         Box::new(polled::Polled::default()),
         Box::new(stop::Stop::default()),
-        Box::new(trap::Trap),
+        Box::new(trap::INT3),
+        Box::new(trap::INT),
+        Box::new(trap::SYSCALL),
         Box::new(touch::Touch),
         Box::new(vmcall::Vmcall),
         Box::new(rdtsc::Rdtsc),
@@ -139,6 +159,14 @@ pub fn all() -> Vec<Box<dyn Mechanism>> {
 #[must_use]
 pub fn find(name: &str) -> Option<Box<dyn Mechanism>> {
     all().into_iter().find(|it| it.name() == name)
+}
+
+/// Whether this machine's KVM is known to get that row wrong in that ring, so that it is a finding and
+/// no failure.
+#[must_use]
+pub fn is_known_wrong(name: &str, ring: u8) -> bool {
+    let ring = if ring == 0 { Ring::Zero } else { Ring::Three };
+    find(name).is_some_and(|it| it.is_known_wrong(KvmKind::detect(), ring))
 }
 
 #[cfg(test)]

@@ -4,9 +4,17 @@ use super::Mechanism;
 use super::sequence::{Counter, Sequence};
 use crate::report::Absent;
 use calls::ways::MSR;
+use portcall::error::KvmError;
 use portcall::{Builder, End, Error, Guest, Msrs, Ring};
 
 const RING_3: &str = "RDMSR and WRMSR are general protection faults in ring 3";
+
+fn not_built(error: &Error) -> Absent {
+    match error {
+        Error::Kvm(KvmError::NoMsrs) => Absent::lacking(error.to_string()),
+        _ => Absent::failed(error.to_string()),
+    }
+}
 
 impl Msrs for Counter {
     fn read(&mut self, _: &mut Guest<'_>, _: u32) -> Result<Option<u64>, End> {
@@ -42,7 +50,7 @@ impl Mechanism for Read {
     }
 
     fn not_built(&self, error: &Error) -> Absent {
-        Absent::lacking(error.to_string())
+        not_built(error)
     }
 }
 
@@ -67,7 +75,7 @@ impl Mechanism for Write {
     }
 
     fn not_built(&self, error: &Error) -> Absent {
-        Absent::lacking(error.to_string())
+        not_built(error)
     }
 
     fn check(&mut self, samples: u32) -> Result<(), Absent> {

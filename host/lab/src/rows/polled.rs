@@ -77,6 +77,15 @@ impl Mechanism for Polled {
         Some(Jail::new().beside_threads())
     }
 
+    fn has_instructions(&self) -> bool {
+        false
+    }
+
+    fn most(&self) -> u32 {
+        // Where the thread that polls has no processor of its own, each takes some time slices.
+        200
+    }
+
     fn drive(&mut self, vm: &mut Vm, _: &Stopwatch) -> Result<Option<Timed>, Absent> {
         // It ends with this, before the VM and its memory.
         let helper = self.helper.take();

@@ -1,6 +1,8 @@
 //! VMCALL, which KVM answers or not.
 
 use super::Mechanism;
+use inspect::KvmKind;
+use portcall::Ring;
 use std::time::Duration;
 
 pub(super) struct Vmcall;
@@ -12,6 +14,11 @@ impl Mechanism for Vmcall {
 
     fn what(&self) -> &'static str {
         "VMCALL with a number that KVM does not know: into KVM and back, never to its user space"
+    }
+
+    fn is_known_wrong(&self, kvm: KvmKind, ring: Ring) -> bool {
+        // kvm_pvm has a general protection fault; others may not write VMMCALL over it in ring 3.
+        ring == Ring::Three && kvm != KvmKind::Vmx
     }
 
     fn deadline(&self) -> Option<Duration> {

@@ -54,8 +54,10 @@ pub(crate) fn row(name: &str, ring: u8, rounds: Vec<Vec<f64>>) -> Row {
         jailed: true,
         clock: Clock::Guest,
         timer: 24.5,
+        timers: vec![24.5; ROUNDS],
         instructions: Some(4.0),
         shares: None,
+        late: None,
     };
     let what = format!("what {name} does, in a sentence");
     Row { name: name.to_owned(), what, ring, image: None, finding: Finding::Measured(measured) }
@@ -228,6 +230,7 @@ fn machine() -> Machine {
         tsc_khz: Some(2_700_000),
         mitigations: words.map(|(name, words)| (name.to_owned(), words.to_owned())).into(),
         governor: None,
+        clock_step: Some(9.6),
         load: Load {
             kernel: "6.18.44-fc-v657".to_owned(),
             processors: 2,
