@@ -325,13 +325,13 @@ fn all_different(outputs: &[(&dyn Output, String)]) -> Result<(), Failure> {
 }
 
 /// Whether two paths lead to one file.
-fn is_same(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let id = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
     id(one).is_some() && id(one) == id(other)
 }
 
 /// Which plain file it is.
-fn id_of(file: &File) -> Option<(u64, u64)> {
+pub(crate) fn id_of(file: &File) -> Option<(u64, u64)> {
     let metadata = file.metadata().ok()?;
     metadata.is_file().then_some((metadata.dev(), metadata.ino()))
 }

@@ -1,6 +1,7 @@
 //! `portcall lab`: what each way out of a guest costs here.
 
 use crate::code::{self, Failure};
+use crate::emit;
 use crate::experiment::Experiment;
 use crate::output;
 use crate::run::{ring, size};
@@ -14,7 +15,9 @@ use lab::run::Plan;
 use lab::{rows, show};
 use portcall::Ring;
 use signal_hook::consts::SIGHUP;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -145,16 +148,27 @@ impl Output {
     }
 }
 
-/// Opens all; two to one place would leave a mixture.
-fn open(emits: &[Emit]) -> Result<Vec<Output>, Failure> {
-    for (i, Emit(_, path)) in emits.iter().enumerate() {
-        if emits[..i].iter().any(|other| other.1 == *path) {
-            let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
-            let message = format!("{} is named twice; name another file", printable(&name));
-            return Err(Failure::Message(message));
+/// Opens all; two to one place would leave a mixture, and one over what is read nothing to read.
+fn open(emits: &[Emit], inputs: &[PathBuf]) -> Result<Vec<Output>, Failure> {
+    let twice = |name: &str| Failure::Message(format!("{name} is named twice; name another file"));
+    let is_input = |path: &PathBuf| inputs.iter().any(|input| emit::is_same(path, input));
+    if let Some(path) = emits.iter().filter_map(|it| it.1.as_ref()).find(|path| is_input(path)) {
+        return Err(twice(&printable(&path.to_string_lossy())));
+    }
+    let outputs: Vec<Output> = emits.iter().map(Emit::open).collect::<Result<_, _>>()?;
+    // Stdout may lead to a file as well.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
+    let id = |output: &Output| emit::id_of(output.to.file.as_ref().or(stdout.as_ref())?);
+    for (i, output) in outputs.iter().enumerate() {
+        let is_stdout = |output: &Output| output.to.file.is_none();
+        let is_same = |other: &Output| {
+            id(other).is_some() && id(other) == id(output) || is_stdout(other) && is_stdout(output)
+        };
+        if outputs[..i].iter().any(is_same) {
+            return Err(twice(&output.to.name));
         }
     }
-    emits.iter().map(Emit::open).collect()
+    Ok(outputs)
 }
 
 /// One process with rounds.
@@ -173,7 +187,7 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
             let message = "--compare measures nothing: only html is emitted with it";
             return Err(Failure::Message(message.to_owned()));
         }
-        return compare(&options.compare, open(&options.emit)?);
+        return compare(&options.compare, open(&options.emit, &options.compare)?);
     }
     let rows = chosen(options)?;
     if options.list {
@@ -194,7 +208,7 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     }
     // Without KVM there is nothing to measure, and each row would say so.
     portcall::Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
-    let outputs = open(&options.emit)?;
+    let outputs = open(&options.emit, &options.images)?;
     let plan = plan(options, rows);
     let (stop, signal) = stop_by_signal()?;
     let report = lab::run::run(&plan, &stop).map_err(Failure::Message)?;
