@@ -44,6 +44,9 @@ use portcall::{End, Error, Exit, Gpa, Gva, Outcome, Stop, Vm, walk};
 /// RFLAGS.TF, the trap flag.
 const TRAP_FLAG: u64 = 1 << 8;
 
+/// The instruction PUSHF, behind its prefixes.
+const PUSHF: u8 = 0x9c;
+
 /// The vector of INT3.
 const BREAKPOINT: u8 = 3;
 /// The same as KVM has it in an exit for debuggers.
@@ -368,6 +371,7 @@ impl<'a> Drive<'a> {
         if self.vm.fault().is_some() {
             self.vm.set_registers(&with_flag(before))?;
         }
+        let pushes_flag = !had_flag && self.is_pushf(before.rip);
         self.set_debug(KVM_GUESTDBG_SINGLESTEP).map_err(|it| no_step(&it))?;
         let stepped = loop {
             let stop = self.vm.step()?;
@@ -388,6 +392,9 @@ impl<'a> Drive<'a> {
         self.set_debug(0).map_err(|it| no_step(&it))?;
         if !had_flag && !matches!(stepped, Some(Turn::End(_))) {
             self.clear_flag()?;
+            if pushes_flag {
+                self.clear_pushed_flag(before)?;
+            }
         }
         Ok(match (stepped, pace) {
             (Some(turn), _) => turn,
@@ -422,6 +429,34 @@ impl<'a> Drive<'a> {
         if registers.rflags & TRAP_FLAG != 0 {
             let rflags = registers.rflags & !TRAP_FLAG;
             self.vm.set_registers(&kvm_regs { rflags, ..registers })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the instruction at an address is a PUSHF, of whatever size.
+    fn is_pushf(&mut self, rip: u64) -> bool {
+        // As long as an instruction can be (SDM vol. 2, 2.3.11).
+        let mut bytes = [0; 15];
+        let read = self.scene().read(Gva(rip), &mut bytes);
+        let is_prefix = |byte: &&u8| {
+            matches!(**byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3)
+        };
+        bytes[..read].iter().find(|byte| !is_prefix(byte)) == Some(&PUSHF)
+    }
+
+    /// The same in what a PUSHF has pushed: a POPF would set it again.
+    fn clear_pushed_flag(&mut self, before: kvm_regs) -> Result<(), Error> {
+        let now = self.vm.registers()?;
+        if now.rip == before.rip || now.rsp == before.rsp {
+            return Ok(());
+        }
+        // The flag is bit 8: the lowest of the image's second byte.
+        let Some(found) = self.vm.translate(Gva(now.rsp.wrapping_add(1)))? else { return Ok(()) };
+        let mut byte = [0];
+        self.vm.memory().read(found.gpa, &mut byte)?;
+        if byte[0] & 1 != 0 {
+            // The flag is no part of the run, and so this is none either.
+            self.vm.memory().write_unnoted(found.gpa, &[byte[0] & !1])?;
         }
         Ok(())
     }

@@ -171,3 +171,29 @@ fn a_breakpoint_where_nothing_is_mapped_is_refused_and_the_others_are_set() {
     assert_eq!(missing, Some(Gva(0)));
     assert_eq!(drive.turn(Pace::Run).expect("well"), Turn::Breakpoint(Gva(entry + 11)));
 }
+
+#[test]
+fn a_step_over_pushf_leaves_no_flag_in_what_it_pushes() {
+    // pushf; popf; pushfw; popfw; REX.W pushf; REX.W popf; nop; nop; xor eax, eax; out 0xf4, al
+    let code = [
+        0x9c, 0x9d, 0x66, 0x9c, 0x66, 0x9d, 0x48, 0x9c, 0x48, 0x9d, 0x90, 0x90, 0x31, 0xc0, 0xe6,
+        0xf4,
+    ];
+    for ring in RINGS {
+        for places in [&[0][..], &[2], &[6], &[0, 2, 6]] {
+            let (mut vm, entry) = vm(&code, ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            for at in places {
+                drive.scene().insert(Gva(entry + at)).expect("mapped");
+            }
+            assert_eq!(drive.run().expect("well").end, End::Exited(0), "{ring:?} {places:?}");
+        }
+        let (mut vm, entry) = vm(&code, ring);
+        let mut drive = Drive::new(&mut vm, Vec::new());
+        for at in [1, 2, 4, 6, 8, 10, 11] {
+            assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Stepped, "{ring:?} {at}");
+            assert_eq!(drive.vm().registers().expect("readable").rip, entry + at, "{ring:?}");
+        }
+        assert_eq!(drive.run().expect("well").end, End::Exited(0), "{ring:?}");
+    }
+}
