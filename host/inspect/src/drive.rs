@@ -138,9 +138,9 @@ impl Scene<'_> {
 
     /// Does something with the VM while no breakpoint is in its memory.
     pub fn without_breakpoints<T>(&mut self, work: impl FnOnce(&mut Vm) -> T) -> T {
-        self.breakpoints.lift_all(self.vm.memory());
+        let lifted = self.breakpoints.lift_all(self.vm.memory());
         let done = work(self.vm);
-        self.breakpoints.lower_all(self.vm.memory());
+        self.breakpoints.lower_all(self.vm.memory(), lifted);
         done
     }
 }
@@ -438,10 +438,7 @@ impl<'a> Drive<'a> {
         // As long as an instruction can be (SDM vol. 2, 2.3.11).
         let mut bytes = [0; 15];
         let read = self.scene().read(Gva(rip), &mut bytes);
-        let is_prefix = |byte: &&u8| {
-            matches!(**byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3)
-        };
-        bytes[..read].iter().find(|byte| !is_prefix(byte)) == Some(&PUSHF)
+        bytes[..read].iter().find(|byte| !is_prefix(**byte)) == Some(&PUSHF)
     }
 
     /// The same in what a PUSHF has pushed: a POPF would set it again.
@@ -561,6 +558,11 @@ impl<'a> Drive<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a byte is a prefix: a REX, a segment, a size, a repetition (SDM vol. 2, 2.1.1).
+const fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf2 | 0xf3)
 }
 
 /// The same with the trap flag.

@@ -197,3 +197,45 @@ fn a_step_over_pushf_leaves_no_flag_in_what_it_pushes() {
         assert_eq!(drive.run().expect("well").end, End::Exited(0), "{ring:?}");
     }
 }
+
+/// Looks at memory without breakpoints at each exit, as who takes a snapshot does.
+#[derive(Default)]
+struct Looks(usize);
+
+impl Driver for Looks {
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        if matches!(stop, Stop::Exit(_)) {
+            let at = scene.vm.registers()?.rip & !0xfff;
+            let mut code = LOOP;
+            scene.without_breakpoints(|vm| vm.memory().read(Gpa(at), &mut code))?;
+            assert_eq!(code, LOOP);
+            self.0 += 1;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn memory_without_breakpoints_at_the_exit_that_is_stepped_over() {
+    for ring in RINGS {
+        for pace in [Pace::Run, Pace::Step] {
+            let (mut vm, entry) = vm(&LOOP, ring);
+            let mut looks = Looks::default();
+            let mut drive = Drive::new(&mut vm, vec![&mut looks]);
+            let at = Gva(entry + 11);
+            drive.scene().insert(at).expect("mapped");
+            while drive.turn(Pace::Run).expect("well") != Turn::Breakpoint(at) {}
+            drive.turn(pace).expect("well");
+            let mut byte = [0];
+            assert_eq!(drive.scene().read(at, &mut byte), 1);
+            assert_eq!(byte[0], LOOP[11], "{ring:?} {pace:?}: it is not seen");
+            assert!(drive.scene().remove(at));
+            let mut code = LOOP;
+            drive.vm().memory().read(Gpa(at.0 & !0xfff), &mut code).expect("RAM");
+            assert_eq!(code, LOOP, "{ring:?} {pace:?}: the instruction is back");
+            assert_eq!(drive.run().expect("well").end, End::Exited(3), "{ring:?}");
+            drop(drive);
+            assert_eq!(looks.0, 1, "{ring:?} {pace:?}");
+        }
+    }
+}
