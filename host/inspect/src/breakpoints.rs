@@ -130,6 +130,11 @@ impl Breakpoints {
         self.sites.contains_key(&gpa.0)
     }
 
+    /// Whether there is one, and its INT3 is in memory.
+    pub(crate) fn is_in(&self, gpa: Gpa) -> bool {
+        self.sites.get(&gpa.0).is_some_and(|site| !site.is_lifted)
+    }
+
     /// Whose it is.
     pub fn owners_at(&self, gpa: Gpa) -> impl Iterator<Item = Owner> {
         self.sites.get(&gpa.0).into_iter().flat_map(|site| site.owners.iter().map(|it| it.0))

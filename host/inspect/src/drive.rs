@@ -373,12 +373,20 @@ impl<'a> Drive<'a> {
         }
         let pushes_flag = !had_flag && self.is_pushf(before.rip);
         self.set_debug(KVM_GUESTDBG_SINGLESTEP).map_err(|it| no_step(&it))?;
+        self.vm.hide_trap_flag(!had_flag);
+        let mut is_own = false;
         let stepped = loop {
             let stop = self.vm.step()?;
             match stop {
                 // A tick is no end of an instruction: the guest may be on its way into a stub.
                 Stop::Interrupted => _ = self.what(stop, Pace::Step)?,
-                Stop::Exit(Exit::Debug) => break self.stepped()?,
+                Stop::Exit(Exit::Debug) => match self.stepped()? {
+                    Stepped::To(turn) => break turn,
+                    Stepped::IntoItsOwn => {
+                        is_own = true;
+                        break Some(Turn::Interrupted);
+                    }
+                },
                 Stop::Exit(_) => {
                     let turn = self.completed(stop)?;
                     // One that repeats makes an exit for each of its elements.
@@ -396,11 +404,17 @@ impl<'a> Drive<'a> {
                 self.clear_pushed_flag(before)?;
             }
         }
-        Ok(match (stepped, pace) {
+        let turn = match (stepped, pace) {
+            // Behind all that sets registers or debugging, which would take the injected one back.
+            _ if is_own => self.refuse()?,
             (Some(turn), _) => turn,
             (None, Pace::Step) => Turn::Stepped,
             (None, Pace::Run) => Turn::Interrupted,
-        })
+        };
+        if !matches!(turn, Turn::End(_)) {
+            self.vm.hide_trap_flag(false);
+        }
+        Ok(turn)
     }
 
     /// What remains of an instruction behind its exit; the end, if it comes to one.
@@ -414,12 +428,21 @@ impl<'a> Drive<'a> {
         Ok(None)
     }
 
-    /// A trap while an instruction is stepped over: `None` where that was executed.
-    fn stepped(&mut self) -> Result<Option<Turn>, Error> {
-        match self.trap()? {
-            Trap::Step => Ok(None),
-            trap => self.of_trap(trap).map(Some),
-        }
+    /// A trap while an instruction is stepped over.
+    fn stepped(&mut self) -> Result<Stepped, Error> {
+        let trap = self.trap()?;
+        Ok(match trap {
+            Trap::Step => Stepped::To(None),
+            Trap::Breakpoint if self.is_own_int3()? => Stepped::IntoItsOwn,
+            trap => Stepped::To(Some(self.of_trap(trap)?)),
+        })
+    }
+
+    /// Whether the INT3 that the guest is at is one of its own: nobody has put one there, or it is
+    /// what stands beneath the one that is lifted.
+    fn is_own_int3(&self) -> Result<bool, Error> {
+        let at = self.vm.translate(Gva(self.vm.registers()?.rip))?;
+        Ok(at.is_none_or(|it| !self.breakpoints.is_in(it.gpa)))
     }
 
     /// The processor's own way to step leaves its flag where the guest would see it, and would go on
@@ -585,6 +608,14 @@ enum Trap {
     Breakpoint,
     Step,
     Hardware(u64),
+}
+
+/// What a step came to.
+enum Stepped {
+    /// The instruction was executed, or what is said.
+    To(Option<Turn>),
+    /// It was an INT3 of the guest's own.
+    IntoItsOwn,
 }
 
 /// A KVM that cannot step.

@@ -239,3 +239,43 @@ fn memory_without_breakpoints_at_the_exit_that_is_stepped_over() {
         }
     }
 }
+
+#[test]
+fn a_breakpoint_on_the_guests_own_int3_is_passed_and_that_is_what_it_was() {
+    for ring in RINGS {
+        // nop; int3
+        let (mut plain, entry) = vm(&[0x90, INT3], ring);
+        let plain = plain.run().expect("runs");
+        for pace in [Pace::Run, Pace::Step] {
+            let (mut vm, _) = vm(&[0x90, INT3], ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            let at = Gva(entry + 1);
+            drive.scene().insert(at).expect("mapped");
+            while drive.turn(Pace::Run).expect("well") != Turn::Breakpoint(at) {}
+            let end = (0..8).find_map(|_| match drive.turn(pace).expect("well") {
+                Turn::End(end) => Some(end),
+                turn => {
+                    assert_ne!(turn, Turn::Breakpoint(at), "{ring:?} {pace:?}: once is enough");
+                    None
+                }
+            });
+            assert_eq!(end.as_ref(), Some(&plain.end), "{ring:?} {pace:?}");
+            let outcome = drive.run().expect("well");
+            assert_eq!(outcome.registers.rip, plain.registers.rip, "{ring:?} {pace:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_in_a_step_has_no_flag_of_ours_in_its_registers() {
+    // nop; ud2, and: nop; out 0xf4, al
+    for code in [&[0x90, 0x0f, 0x0b][..], &[0x90, 0xe6, 0xf4]] {
+        for ring in RINGS {
+            let (mut vm, _) = vm(code, ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            while !matches!(drive.turn(Pace::Step).expect("well"), Turn::End(_)) {}
+            let outcome = drive.run().expect("well");
+            assert_eq!(outcome.registers.rflags & 0x100, 0, "{ring:?} {code:x?}");
+        }
+    }
+}
