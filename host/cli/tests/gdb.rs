@@ -213,6 +213,12 @@ fn time_in_which_the_guest_is_held_does_not_count() {
     let commands = ["stepi", "shell sleep 3", "stepi", "set var guest::GO = 1", "continue"];
     let (said, ran) = session(&["--timeout=2s"], &commands);
     assert_eq!(ran.code, Some(6), "{said}\n{}", ran.stderr);
+    // Nor where gdb goes, with a word or without.
+    for last in ["detach", "shell kill -9 $PPID"] {
+        let commands = ["stepi", "set var guest::GO = 1", "shell sleep 3", last];
+        let (said, ran) = session(&["--timeout=2s"], &commands);
+        assert_eq!(ran.code, Some(6), "{last}: {said}\n{}", ran.stderr);
+    }
     let (said, ran) = session(&["--timeout=1s"], &["continue", "continue"]);
     assert!(said.contains("SIGXCPU"), "{said}");
     assert_eq!(ran.code, Some(124), "{said}");
