@@ -309,6 +309,24 @@ fn places_that_are_not_to_be_had_are_errors_before_the_guest_runs() {
 }
 
 #[test]
+fn a_second_run_at_the_same_place_does_not_take_the_firsts_client() {
+    let place = Place::new();
+    let image = counts(&place);
+    let run = place.start(&["run", &image.display().to_string()], &[]);
+    let second = place.portcall(&["run", &image.display().to_string()], &[]).output();
+    let second = second.expect("starts");
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(125), "{said}");
+    assert!(said.contains("name another place"), "{said}");
+    // Nor does one that looks whether anybody is there.
+    drop(std::os::unix::net::UnixStream::connect(place.path("socket")).expect("it listens"));
+    let mut client = place.client();
+    assert!(client.ask("g").is_some_and(|it| !it.starts_with('E')));
+    client.send(b"k");
+    assert_eq!(run.end().code, Some(137));
+}
+
+#[test]
 fn a_signal_ends_the_wait_for_a_client_and_the_hold_by_one() {
     for attached in [false, true] {
         let place = Place::new();
@@ -381,7 +399,10 @@ fn rubbish_and_half_packets_do_not_hurt() {
         &rubbish,
     ];
     for piece in pieces {
-        survives("a piece, and gone", &image, &place, &[7], |mut client| _ = client.raw(piece));
+        // One that says nothing at all is not the client that is waited for.
+        if !piece.is_empty() {
+            survives("a piece, and gone", &image, &place, &[7], |mut client| _ = client.raw(piece));
+        }
         survives("a piece, and on", &image, &place, &[7], |mut client| {
             client.raw(piece);
             // What it answers, if it does, ends with the answer to this, or the connection.
