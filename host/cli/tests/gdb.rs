@@ -515,6 +515,39 @@ fn wild_reads_and_thousands_of_breakpoints_are_answered() {
 }
 
 #[test]
+fn breakpoints_in_what_the_host_has_made_for_the_processor_are_refused() {
+    for ring in RINGS {
+        let place = Place::new();
+        let image = counts(&place);
+        let start = || place.start(&["run", &image.display().to_string()], &[ring]);
+        let run = start();
+        let said = place.gdb(&image, &["monitor registers", "kill"]);
+        assert_eq!(run.end().code, Some(137), "{said}");
+        let number = |name: &str| {
+            let (_, rest) = said.split_once(name).expect(name);
+            let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next().unwrap_or_default();
+            u64::from_str_radix(digits, 16).expect(name)
+        };
+        let (tables, idt) = (number("cr3 0x"), number("idt base 0x"));
+        let run = start();
+        let mut client = place.client();
+        for at in [tables, tables + 0xfff, idt, idt + 0xff] {
+            assert_eq!(
+                client.ask(&format!("Z0,{at:x},1")).as_deref(),
+                Some("E16"),
+                "{ring} {at:x}"
+            );
+        }
+        client.send(b"D");
+        let ran = run.end();
+        assert_eq!(ran.code, Some(7), "{ring}: {}", ran.stderr);
+        for what in ["is in the page tables", "is in the descriptor tables"] {
+            assert!(ran.stderr.contains(what), "{ring}: {}", ran.stderr);
+        }
+    }
+}
+
+#[test]
 fn registers_that_no_processor_takes_are_an_end_of_the_run() {
     for ring in RINGS {
         let place = Place::new();

@@ -224,6 +224,18 @@ impl<'d, 'v> Target<'d, 'v> {
         Ok(())
     }
 
+    /// What of the host's own an address is in, where a byte more or less is no breakpoint.
+    fn hosts_own(&mut self, at: u64) -> Option<&'static str> {
+        let gpa = self.space(|space| space.translate(at))?.0;
+        let layout = self.vm().layout();
+        let own = [
+            (&layout.tables, "the page tables"),
+            (&layout.descriptors, "the descriptor tables"),
+            (&layout.stubs, "the exception stubs"),
+        ];
+        own.into_iter().find(|(range, _)| range.contains(&gpa)).map(|(_, what)| what)
+    }
+
     /// The client has changed the guest.
     fn changed(&mut self) {
         if !std::mem::replace(&mut self.is_changed, true) {
@@ -432,6 +444,13 @@ impl SwBreakpoint for Target<'_, '_> {
         if self.over.is_some() {
             // Nothing of it would ever be reached.
             return Ok(true);
+        }
+        if let Some(what) = self.hosts_own(addr) {
+            self.say(&format!(
+                "{addr:#x} is in {what}, which the host has made for the processor: an INT3 there \
+                 would be the guest's end, and is not set"
+            ));
+            return Err(TargetError::Errno(INVALID));
         }
         let set = self.drive.scene().insert(Gva(addr));
         set.map_err(|_| TargetError::Errno(NO_MEMORY_THERE))?;
