@@ -592,7 +592,7 @@ fn does_everything(place: &Place) -> std::thread::JoinHandle<Vec<String>> {
         ];
         let words = asked.into_iter().chain(set).chain(["vCont;s", "vCont;c"]);
         let is_text = |it: &String| it.starts_with('O') && it != "OK";
-        let mut whole = |word: &str| {
+        let whole = |word: &str| {
             let mut answer = client.ask(word);
             let mut text = String::new();
             while let Some(more) = answer.take_if(|it| is_text(it)) {
@@ -601,7 +601,7 @@ fn does_everything(place: &Place) -> std::thread::JoinHandle<Vec<String>> {
             }
             text + &answer.unwrap_or_default()
         };
-        words.map(|it| whole(it)).collect()
+        words.map(whole).collect()
     })
 }
 
