@@ -195,6 +195,7 @@ impl Vm {
         let (registers, sregs) = (self.vcpu.registers()?, self.vcpu.system_registers()?);
         self.fault = exception::decode(&self.memory, &self.origin.layout, &registers, &sregs);
         let Some(fault) = &mut self.fault else { return Ok(None) };
+        fault.rflags = self.traps.guests(fault.rflags);
         // HLT is not for ring 3, so it arrives as a fault, and is the same end all the same.
         let mut at = fault.rip;
         let mut byte = [0];

@@ -48,7 +48,12 @@ pub(crate) struct Traps {
     is_caught: bool,
     /// The exit as which the trap arrived that the guest is in.
     current: Option<Exit>,
+    /// RFLAGS.TF is the debugger's, and not the guest's.
+    hides_flag: bool,
 }
+
+/// RFLAGS.TF, the trap flag.
+const TRAP_FLAG: u64 = 1 << 8;
 
 impl Traps {
     /// Whether the guest is in a trap.
@@ -58,7 +63,12 @@ impl Traps {
 
     /// The guest is in none any more.
     pub(crate) fn forget(&mut self) {
-        self.current = None;
+        (self.current, self.hides_flag) = (None, false);
+    }
+
+    /// RFLAGS as the guest has them.
+    pub(crate) const fn guests(&self, rflags: u64) -> u64 {
+        if self.hides_flag { rflags & !TRAP_FLAG } else { rflags }
     }
 }
 
@@ -71,6 +81,12 @@ impl Vm {
     /// [`refuse_trap`](Self::refuse_trap).
     pub const fn catch_traps(&mut self, caught: bool) {
         self.traps.is_caught = caught;
+    }
+
+    /// A debugger steps: RFLAGS.TF is its own, and neither an end nor the registers at one have it;
+    /// or no more. What holds at an end holds from there on, for who looks at it later.
+    pub const fn hide_trap_flag(&mut self, hidden: bool) {
+        self.traps.hides_flag = hidden;
     }
 
     /// The trap that came back last was the guest's own: it is what it would have been, an end or an

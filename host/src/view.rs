@@ -50,7 +50,11 @@ impl Vm {
     pub fn registers(&self) -> Result<kvm_regs, Error> {
         let now = self.vcpu.registers_now();
         let now = now.map_err(|error| KvmError::ioctl("KVM_GET_REGS", error))?;
-        Ok(self.fault.map_or(now, |fault| fault.registers(now)))
+        let mut registers = self.fault.map_or(now, |fault| fault.registers(now));
+        if self.end.is_some() {
+            registers.rflags = self.traps.guests(registers.rflags);
+        }
+        Ok(registers)
     }
 
     /// The segment, control and table registers now (KVM_GET_SREGS).

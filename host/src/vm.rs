@@ -287,7 +287,8 @@ impl Vm {
                 |r| format!("rip {:#x}, rsp {:#x}, rax {:#x}", r.rip, r.rsp, r.rax),
             )?
         };
-        let registers = self.fault.map_or(registers, |fault| fault.registers(registers));
+        let mut registers = self.fault.map_or(registers, |fault| fault.registers(registers));
+        registers.rflags = self.traps.guests(registers.rflags);
         let (stats, annotations) = (self.stats.clone(), self.annotations.clone());
         Ok(Outcome { end, registers, stats, annotations })
     }

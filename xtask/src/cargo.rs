@@ -4,6 +4,7 @@ use crate::programs::{Profile, Program};
 use crate::{Failure, err, instruments, target};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -109,7 +110,8 @@ pub(crate) fn build_lab_guest() -> Result<PathBuf, Failure> {
 }
 
 /// The same with the [instruments](crate::instruments), if the words for it ask for one. What is
-/// built both ways is kept: only the first time takes long, and that is said.
+/// built both ways is kept: only the first time takes long, and that is said. It has a place of its
+/// own, so that who runs it is not disturbed by who builds it without, and the other way round.
 pub(crate) fn build_host_for(half: Option<&str>, words: &[OsString]) -> Result<PathBuf, Failure> {
     if !instruments::are_wanted(words) {
         return build_host(half);
@@ -119,8 +121,8 @@ pub(crate) fn build_host_for(half: Option<&str>, words: &[OsString]) -> Result<P
         None => (["--bin", "portcall"], "portcall".to_owned()),
         Some(name) => (["--example", name], format!("examples/{name}")),
     };
-    let was_built = target_dir().join(HOST).join("release").join(format!(".instruments-{name}"));
-    if !was_built.exists() {
+    let kept = target_dir().join("instruments").join(&place);
+    if !kept.exists() {
         err!("building {name} with its instruments, which takes longer than without");
     }
     // A feature of the command line's is named with its package, which has to be one of those built.
@@ -135,9 +137,28 @@ pub(crate) fn build_host_for(half: Option<&str>, words: &[OsString]) -> Result<P
         "portcall-cli/instruments",
     ];
     let built = build_program(&what, &place, &format!("{name} with its instruments"))?;
-    // Without it the words come once more.
-    let _ = std::fs::write(was_built, "");
-    Ok(built)
+    let failed = |error| Failure(format!("cannot keep {}: {error}", kept.display()));
+    keep(&built, &kept).map_err(failed)?;
+    Ok(kept)
+}
+
+/// Has a program at another place as well, whatever becomes of the first one. Who runs what was there
+/// goes on with that.
+fn keep(built: &Path, kept: &Path) -> io::Result<()> {
+    let is_there = kept.metadata().is_ok_and(|it| {
+        built.metadata().is_ok_and(|built| (it.dev(), it.ino()) == (built.dev(), built.ino()))
+    });
+    if is_there {
+        return Ok(());
+    }
+    let folder = kept.parent().unwrap_or(kept);
+    std::fs::create_dir_all(folder)?;
+    let new = kept.with_extension(format!("new-{}", std::process::id()));
+    // Not every file system has links.
+    if std::fs::hard_link(built, &new).is_err() {
+        std::fs::copy(built, &new)?;
+    }
+    std::fs::rename(&new, kept)
 }
 
 /// Builds the program that makes many VMs, and says where it is.
@@ -275,6 +296,30 @@ fn built(path: PathBuf) -> Result<PathBuf, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_stays_when_another_is_built_and_goes_with_the_next() {
+        let folder = target_dir().join(format!("kept-{}", std::process::id()));
+        let (built, kept) = (folder.join("release/portcall"), folder.join("instruments/portcall"));
+        let build = |text: &str| {
+            std::fs::create_dir_all(folder.join("release")).expect("a folder");
+            // As cargo does: another file of the same name.
+            let _ = std::fs::remove_file(&built);
+            std::fs::write(&built, text).expect("written");
+        };
+        let holds = |text: &str| std::fs::read_to_string(&kept).expect("there") == text;
+        build("with");
+        keep(&built, &kept).expect("kept");
+        keep(&built, &kept).expect("kept as it is");
+        build("without");
+        assert!(holds("with"));
+        build("with, and new");
+        keep(&built, &kept).expect("kept");
+        assert!(holds("with, and new"));
+        let files = std::fs::read_dir(folder.join("instruments")).expect("a folder").count();
+        assert_eq!(files, 1);
+        std::fs::remove_dir_all(folder).expect("removed");
+    }
 
     #[test]
     fn the_outer_builds_variables_go_and_the_users_stay() {

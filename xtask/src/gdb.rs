@@ -5,7 +5,9 @@ use crate::Failure;
 use crate::cargo::cannot_start;
 use signal_hook::consts::SIGINT;
 use std::ffi::OsString;
+use std::fs::DirBuilder;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -22,10 +24,57 @@ pub(crate) fn is_wanted(options: &[OsString]) -> bool {
     is_at_terminal && options.iter().any(|it| it == "--gdb")
 }
 
+/// Where they meet: in a folder that is nobody else's, and goes with this.
+pub(crate) struct Meeting(PathBuf);
+
+impl Meeting {
+    /// Makes the folder.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let process = std::process::id();
+        // A name that is taken, by whomever, is not used.
+        for attempt in 0..100 {
+            let folder = std::env::temp_dir().join(format!("portcall-gdb-{process}-{attempt}"));
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let folder = folder.display();
+                    return Err(Failure(format!("cannot make {folder} to meet gdb in: {error}")));
+                }
+            }
+        }
+        let folder = std::env::temp_dir();
+        Err(Failure(format!("{} is full of portcall-gdb-*: remove those", folder.display())))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("socket")
+    }
+
+    /// The words for `portcall`, with the place at which [`run`] connects gdb.
+    pub(crate) fn with_place(&self, options: &[OsString]) -> Vec<OsString> {
+        let mut named = OsString::from("--gdb=unix:");
+        named.push(self.socket());
+        let named = |it: &OsString| if it == "--gdb" { named.clone() } else { it.clone() };
+        options.iter().map(named).collect()
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        // Where all went well the socket is gone already.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// Runs a guest with gdb beside it; `image` is what gdb reads the symbols of, if it is a file. The
 /// process code is the guest's.
-pub(crate) fn run(mut command: Command, image: Option<&Path>) -> Result<ExitCode, Failure> {
-    let socket = socket();
+pub(crate) fn run(
+    mut command: Command,
+    meeting: &Meeting,
+    image: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let socket = meeting.socket();
     // A group of its own, so that Ctrl-C is gdb's alone; who types does not type to the guest.
     command.process_group(0).stdin(Stdio::null());
     let mut host = command.spawn().map_err(|error| cannot_start(&command, &error))?;
@@ -33,22 +82,7 @@ pub(crate) fn run(mut command: Command, image: Option<&Path>) -> Result<ExitCode
     if result.is_err() {
         let _ = host.kill();
     }
-    // Where all went well it has removed it itself.
-    let _ = std::fs::remove_file(&socket);
     result
-}
-
-/// The words for `portcall`, with the place at which [`run`] connects gdb.
-pub(crate) fn with_place(options: &[OsString]) -> Vec<OsString> {
-    let mut named = OsString::from("--gdb=unix:");
-    named.push(socket());
-    let named = |it: &OsString| if it == "--gdb" { named.clone() } else { it.clone() };
-    options.iter().map(named).collect()
-}
-
-/// Where they meet.
-fn socket() -> PathBuf {
-    std::env::temp_dir().join(format!("portcall-gdb-{}", std::process::id()))
 }
 
 fn beside(host: &mut Child, socket: &Path, image: Option<&Path>) -> Result<ExitCode, Failure> {
@@ -99,4 +133,24 @@ fn program() -> Result<PathBuf, Failure> {
 fn code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|it| 128 + it)).unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn they_meet_where_nobody_else_can_look_and_nothing_is_left() {
+        let [one, other] = [Meeting::new(), Meeting::new()].map(|it| it.expect("a folder"));
+        assert_ne!(one.0, other.0);
+        assert_eq!(one.0.metadata().expect("there").mode() & 0o777, 0o700);
+        let words = one.with_place(&["--gdb".into(), "--quiet".into()]);
+        let socket = one.0.join("socket");
+        assert_eq!(words[0], *format!("--gdb=unix:{}", socket.display()));
+        std::fs::write(socket, "").expect("written");
+        let folder = one.0.clone();
+        drop(one);
+        assert!(!folder.exists());
+    }
 }

@@ -77,11 +77,12 @@ fn goes_on(
         command.args(options);
         return becomes(command, guest_args);
     }
-    command.args(gdb::with_place(options));
+    let meeting = gdb::Meeting::new()?;
+    command.args(meeting.with_place(options));
     if !guest_args.is_empty() {
         command.arg("--").args(guest_args);
     }
-    gdb::run(command, image)
+    gdb::run(command, &meeting, image)
 }
 
 /// Goes on as that command.

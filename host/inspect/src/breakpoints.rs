@@ -23,7 +23,24 @@ pub struct NoMemory(pub Gva);
 #[derive(Debug)]
 struct Site {
     original: u8,
+    /// The instruction is back in memory for a moment: one who lifts it meanwhile has nothing to
+    /// lower.
+    is_lifted: bool,
     owners: BTreeSet<(Owner, u64)>,
+}
+
+impl Site {
+    /// Puts the instruction back; whether it was not back already.
+    fn lift(&mut self, memory: &Memory, gpa: Gpa) -> bool {
+        if std::mem::replace(&mut self.is_lifted, true) {
+            return false;
+        }
+        if is_int3(memory, gpa) {
+            // It is RAM, as it was when the breakpoint was set.
+            let _ = memory.write_unnoted(gpa, &[self.original]);
+        }
+        true
+    }
 }
 
 /// All breakpoints of a run.
@@ -60,7 +77,7 @@ impl Breakpoints {
                 let mut byte = [0];
                 memory.read(gpa, &mut byte).map_err(|_| NoMemory(gva))?;
                 memory.write_unnoted(gpa, &[INT3]).map_err(|_| NoMemory(gva))?;
-                free.insert(Site { original: byte[0], owners: BTreeSet::new() })
+                free.insert(Site { original: byte[0], is_lifted: false, owners: BTreeSet::new() })
             }
         };
         site.owners.insert((owner, gva.0));
@@ -90,7 +107,7 @@ impl Breakpoints {
 
     /// Takes everybody's away.
     pub fn clear(&mut self, memory: &Memory) {
-        self.sites.keys().for_each(|gpa| self.lift(memory, Gpa(*gpa)));
+        let _ = self.lift_all(memory);
         self.sites.clear();
         self.asked.clear();
     }
@@ -113,48 +130,55 @@ impl Breakpoints {
         self.sites.contains_key(&gpa.0)
     }
 
+    /// Whether there is one, and its INT3 is in memory.
+    pub(crate) fn is_in(&self, gpa: Gpa) -> bool {
+        self.sites.get(&gpa.0).is_some_and(|site| !site.is_lifted)
+    }
+
     /// Whose it is.
     pub fn owners_at(&self, gpa: Gpa) -> impl Iterator<Item = Owner> {
         self.sites.get(&gpa.0).into_iter().flat_map(|site| site.owners.iter().map(|it| it.0))
     }
 
-    /// Puts the instruction back, for a moment. What the guest has written there meanwhile stays.
-    pub(crate) fn lift(&self, memory: &Memory, gpa: Gpa) {
-        if let Some(site) = self.sites.get(&gpa.0)
-            && is_int3(memory, gpa)
-        {
-            // It is RAM, as it was when the breakpoint was set.
-            let _ = memory.write_unnoted(gpa, &[site.original]);
-        }
+    /// Puts the instruction back, for a moment; whether it was not back already. What the guest has
+    /// written there meanwhile stays.
+    pub(crate) fn lift(&mut self, memory: &Memory, gpa: Gpa) -> bool {
+        self.sites.get_mut(&gpa.0).is_some_and(|site| site.lift(memory, gpa))
     }
 
-    /// And the INT3 in again, in place of what the instruction has become.
+    /// And the INT3 in again, in place of what the instruction has become. Nothing where it stands
+    /// there.
     pub(crate) fn lower(&mut self, memory: &Memory, gpa: Gpa) {
         let mut byte = [0];
         if let Some(site) = self.sites.get_mut(&gpa.0)
+            && std::mem::take(&mut site.is_lifted)
             && memory.read(gpa, &mut byte).is_ok()
         {
             site.original = byte[0];
-            // As above.
+            // As in `Site::lift`.
             let _ = memory.write_unnoted(gpa, &[INT3]);
         }
     }
 
-    /// The instructions are back in all of memory, for a moment.
-    pub(crate) fn lift_all(&self, memory: &Memory) {
-        self.sites.keys().for_each(|gpa| self.lift(memory, Gpa(*gpa)));
+    /// The instructions are back in all of memory, for a moment; those that were not already.
+    #[must_use]
+    pub(crate) fn lift_all(&mut self, memory: &Memory) -> Vec<Gpa> {
+        let lifted = self.sites.iter_mut().filter_map(|(gpa, site)| {
+            let gpa = Gpa(*gpa);
+            site.lift(memory, gpa).then_some(gpa)
+        });
+        lifted.collect()
     }
 
     /// The end of that moment.
-    pub(crate) fn lower_all(&mut self, memory: &Memory) {
-        let all: Vec<u64> = self.sites.keys().copied().collect();
-        all.into_iter().for_each(|gpa| self.lower(memory, Gpa(gpa)));
+    pub(crate) fn lower_all(&mut self, memory: &Memory, lifted: Vec<Gpa>) {
+        lifted.into_iter().for_each(|gpa| self.lower(memory, gpa));
     }
 
     /// Has bytes that were read of memory at `gpa` be those that the guest had there.
     pub fn hide(&self, gpa: Gpa, bytes: &mut [u8]) {
         let end = gpa.0.saturating_add(bytes.len() as u64);
-        for (at, site) in self.sites.range(gpa.0..end) {
+        for (at, site) in self.sites.range(gpa.0..end).filter(|(_, site)| !site.is_lifted) {
             let byte = usize::try_from(at - gpa.0).ok().and_then(|at| bytes.get_mut(at));
             if let Some(byte) = byte.filter(|byte| **byte == INT3) {
                 *byte = site.original;
@@ -166,7 +190,7 @@ impl Breakpoints {
     /// for the place of one is there when it goes.
     pub fn keep(&mut self, gpa: Gpa, bytes: &mut [u8]) {
         let end = gpa.0.saturating_add(bytes.len() as u64);
-        for (at, site) in self.sites.range_mut(gpa.0..end) {
+        for (at, site) in self.sites.range_mut(gpa.0..end).filter(|(_, site)| !site.is_lifted) {
             if let Some(byte) = usize::try_from(at - gpa.0).ok().and_then(|at| bytes.get_mut(at)) {
                 site.original = std::mem::replace(byte, INT3);
             }

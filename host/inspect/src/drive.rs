@@ -32,28 +32,18 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod step;
+
 use crate::breakpoints::{Breakpoints, NoMemory, Owner};
 use portcall::kvm_bindings::{
-    KVM_EXIT_DEBUG, KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_INJECT_BP, KVM_GUESTDBG_INJECT_DB,
-    KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP, kvm_guest_debug,
-    kvm_regs,
+    KVM_GUESTDBG_ENABLE, KVM_GUESTDBG_USE_HW_BP, KVM_GUESTDBG_USE_SW_BP, kvm_guest_debug,
 };
 use portcall::kvm_ioctls;
-use portcall::{End, Error, Exit, Gpa, Gva, Outcome, Stop, Vm, walk};
-
-/// RFLAGS.TF, the trap flag.
-const TRAP_FLAG: u64 = 1 << 8;
-
-/// The vector of INT3.
-const BREAKPOINT: u8 = 3;
-/// The same as KVM has it in an exit for debuggers.
-const BREAKPOINT_EXCEPTION: u32 = 3;
+use portcall::{End, Error, Exit, Gpa, Gva, Memory, Outcome, Stop, Vm, walk};
+use step::Trap;
 
 /// How many addresses the processor itself can stop at (SDM vol. 3, 19.2.1: DR0 to DR3).
 pub const HARDWARE: usize = 4;
-
-/// DR6: which of them it was, and whether it was a single step (SDM vol. 3, 19.2.3).
-const WHICH: u64 = 0xf;
 
 /// What goes along with a run. An error ends it; what a driver cannot do for reasons of its own it
 /// keeps until it is asked.
@@ -130,30 +120,38 @@ impl Scene<'_> {
     /// Guest-virtual memory as the guest has it, without breakpoints; how many bytes there are.
     pub fn read(&mut self, gva: Gva, bytes: &mut [u8]) -> usize {
         let cr3 = self.vm.system_registers().map_or(0, |it| it.cr3);
-        read(self.vm, self.breakpoints, cr3, gva, bytes)
+        let memory = self.vm.memory();
+        let by_tables = |at| walk::translate(memory, cr3, Gva(at)).map(|it| it.gpa);
+        read_by(memory, self.breakpoints, by_tables, gva.0, bytes)
     }
 
     /// Does something with the VM while no breakpoint is in its memory.
     pub fn without_breakpoints<T>(&mut self, work: impl FnOnce(&mut Vm) -> T) -> T {
-        self.breakpoints.lift_all(self.vm.memory());
+        let lifted = self.breakpoints.lift_all(self.vm.memory());
         let done = work(self.vm);
-        self.breakpoints.lower_all(self.vm.memory());
+        self.breakpoints.lower_all(self.vm.memory(), lifted);
         done
     }
 }
 
-/// Guest-virtual memory without breakpoints, up to what is not mapped.
-fn read(vm: &Vm, breakpoints: &Breakpoints, cr3: u64, gva: Gva, bytes: &mut [u8]) -> usize {
+/// Guest-virtual memory without breakpoints, up to what leads nowhere; how many bytes there are.
+pub(crate) fn read_by(
+    memory: &Memory,
+    breakpoints: &Breakpoints,
+    translate: impl Fn(u64) -> Option<Gpa>,
+    from: u64,
+    bytes: &mut [u8],
+) -> usize {
     let mut done = 0;
     while done < bytes.len() {
-        let Some(at) = gva.0.checked_add(done as u64) else { break };
-        let Some(found) = walk::translate(vm.memory(), cr3, Gva(at)) else { break };
+        let Some(at) = from.checked_add(done as u64) else { break };
+        let Some(gpa) = translate(at) else { break };
         let now = to_page_end(at).min(bytes.len() - done);
         let piece = &mut bytes[done..done + now];
-        if vm.memory().read(found.gpa, piece).is_err() {
+        if memory.read(gpa, piece).is_err() {
             break;
         }
-        breakpoints.hide(found.gpa, piece);
+        breakpoints.hide(gpa, piece);
         done += now;
     }
     done
@@ -360,72 +358,6 @@ impl<'a> Drive<'a> {
         (rip == at.0 && self.breakpoints.is_at(gpa)).then_some(gpa)
     }
 
-    /// One instruction, with all exits that it makes.
-    fn step(&mut self, pace: Pace) -> Result<Turn, Error> {
-        let before = self.vm.registers()?;
-        let had_flag = before.rflags & TRAP_FLAG != 0;
-        // Out of a stub the guest goes by an IRETQ, which takes the flag from the frame.
-        if self.vm.fault().is_some() {
-            self.vm.set_registers(&with_flag(before))?;
-        }
-        self.set_debug(KVM_GUESTDBG_SINGLESTEP).map_err(|it| no_step(&it))?;
-        let stepped = loop {
-            let stop = self.vm.step()?;
-            match stop {
-                // A tick is no end of an instruction: the guest may be on its way into a stub.
-                Stop::Interrupted => _ = self.what(stop, Pace::Step)?,
-                Stop::Exit(Exit::Debug) => break self.stepped()?,
-                Stop::Exit(_) => {
-                    let turn = self.completed(stop)?;
-                    // One that repeats makes an exit for each of its elements.
-                    if turn.is_some() || self.vm.registers()?.rip != before.rip {
-                        break turn;
-                    }
-                }
-                stop => break Some(self.what(stop, pace)?),
-            }
-        };
-        self.set_debug(0).map_err(|it| no_step(&it))?;
-        if !had_flag && !matches!(stepped, Some(Turn::End(_))) {
-            self.clear_flag()?;
-        }
-        Ok(match (stepped, pace) {
-            (Some(turn), _) => turn,
-            (None, Pace::Step) => Turn::Stepped,
-            (None, Pace::Run) => Turn::Interrupted,
-        })
-    }
-
-    /// What remains of an instruction behind its exit; the end, if it comes to one.
-    fn completed(&mut self, stop: Stop) -> Result<Option<Turn>, Error> {
-        let failed = self.vm.complete().err();
-        if let Some(outcome) = self.vm.outcome()? {
-            return self.what(Stop::End(outcome.end), Pace::Step).map(Some);
-        }
-        failed.map_or(Ok(()), Err)?;
-        self.what(stop, Pace::Step)?;
-        Ok(None)
-    }
-
-    /// A trap while an instruction is stepped over: `None` where that was executed.
-    fn stepped(&mut self) -> Result<Option<Turn>, Error> {
-        match self.trap()? {
-            Trap::Step => Ok(None),
-            trap => self.of_trap(trap).map(Some),
-        }
-    }
-
-    /// The processor's own way to step leaves its flag where the guest would see it, and would go on
-    /// to step.
-    fn clear_flag(&mut self) -> Result<(), Error> {
-        let registers = self.vm.registers()?;
-        if registers.rflags & TRAP_FLAG != 0 {
-            let rflags = registers.rflags & !TRAP_FLAG;
-            self.vm.set_registers(&kvm_regs { rflags, ..registers })?;
-        }
-        Ok(())
-    }
-
     /// What a stop is to who turns.
     fn what(&mut self, stop: Stop, pace: Pace) -> Result<Turn, Error> {
         if stop == Stop::Exit(Exit::Debug) {
@@ -446,47 +378,6 @@ impl<'a> Drive<'a> {
         Ok(match stop {
             Stop::Exit(exit) => Turn::Exit(exit),
             _ => Turn::Interrupted,
-        })
-    }
-
-    /// The trap is the guest's own.
-    fn refuse(&mut self) -> Result<Turn, Error> {
-        let trap = self.trap()?;
-        if self.vm.fault().is_none() && self.is_debug_exit() {
-            // It never reached the guest, or the stub: there it goes now.
-            let inject = match trap {
-                Trap::Breakpoint => KVM_GUESTDBG_INJECT_BP,
-                _ => KVM_GUESTDBG_INJECT_DB,
-            };
-            self.set_debug(inject).map_err(|it| no_step(&it))?;
-            return Ok(Turn::Interrupted);
-        }
-        let stop = self.vm.refuse_trap()?;
-        self.what(stop, Pace::Run)
-    }
-
-    /// Whether the last exit is one of KVM's for debuggers.
-    fn is_debug_exit(&mut self) -> bool {
-        // SAFETY: the descriptor stays this VM's, and nothing is run by it.
-        unsafe { self.vm.vcpu_fd_mut() }.get_kvm_run().exit_reason == KVM_EXIT_DEBUG
-    }
-
-    /// Which trap the guest is in.
-    fn trap(&mut self) -> Result<Trap, Error> {
-        if let Some(fault) = self.vm.fault() {
-            return Ok(if fault.vector == BREAKPOINT { Trap::Breakpoint } else { Trap::Step });
-        }
-        // SAFETY: the descriptor stays this VM's, and nothing is run by it.
-        let run = unsafe { self.vm.vcpu_fd_mut() }.get_kvm_run();
-        if run.exit_reason != KVM_EXIT_DEBUG {
-            return Ok(Trap::Breakpoint);
-        }
-        // SAFETY: the exit is one of KVM_EXIT_DEBUG, so this is what the union holds.
-        let debug = unsafe { run.__bindgen_anon_1.debug.arch };
-        Ok(match (debug.exception, debug.dr6 & WHICH) {
-            (BREAKPOINT_EXCEPTION, _) => Trap::Breakpoint,
-            (_, 0) => Trap::Step,
-            (_, which) => Trap::Hardware(which),
         })
     }
 
@@ -528,11 +419,6 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// The same with the trap flag.
-const fn with_flag(registers: kvm_regs) -> kvm_regs {
-    kvm_regs { rflags: registers.rflags | TRAP_FLAG, ..registers }
-}
-
 impl Drop for Drive<'_> {
     fn drop(&mut self) {
         self.breakpoints.clear(self.vm.memory());
@@ -542,16 +428,13 @@ impl Drop for Drive<'_> {
     }
 }
 
-/// What a trap was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trap {
-    Breakpoint,
-    Step,
-    Hardware(u64),
-}
-
 /// A KVM that cannot step.
 fn no_step(error: &kvm_ioctls::Error) -> Error {
+    ioctl_failed("KVM_SET_GUEST_DEBUG", error)
+}
+
+/// A failed ioctl.
+pub(crate) fn ioctl_failed(ioctl: &'static str, error: &kvm_ioctls::Error) -> Error {
     let source = std::io::Error::from_raw_os_error(error.errno());
-    portcall::error::KvmError::Ioctl { ioctl: "KVM_SET_GUEST_DEBUG", source }.into()
+    portcall::error::KvmError::Ioctl { ioctl, source }.into()
 }

@@ -171,3 +171,111 @@ fn a_breakpoint_where_nothing_is_mapped_is_refused_and_the_others_are_set() {
     assert_eq!(missing, Some(Gva(0)));
     assert_eq!(drive.turn(Pace::Run).expect("well"), Turn::Breakpoint(Gva(entry + 11)));
 }
+
+#[test]
+fn a_step_over_pushf_leaves_no_flag_in_what_it_pushes() {
+    // pushf; popf; pushfw; popfw; REX.W pushf; REX.W popf; nop; nop; xor eax, eax; out 0xf4, al
+    let code = [
+        0x9c, 0x9d, 0x66, 0x9c, 0x66, 0x9d, 0x48, 0x9c, 0x48, 0x9d, 0x90, 0x90, 0x31, 0xc0, 0xe6,
+        0xf4,
+    ];
+    for ring in RINGS {
+        for places in [&[0][..], &[2], &[6], &[0, 2, 6]] {
+            let (mut vm, entry) = vm(&code, ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            for at in places {
+                drive.scene().insert(Gva(entry + at)).expect("mapped");
+            }
+            assert_eq!(drive.run().expect("well").end, End::Exited(0), "{ring:?} {places:?}");
+        }
+        let (mut vm, entry) = vm(&code, ring);
+        let mut drive = Drive::new(&mut vm, Vec::new());
+        for at in [1, 2, 4, 6, 8, 10, 11] {
+            assert_eq!(drive.turn(Pace::Step).expect("well"), Turn::Stepped, "{ring:?} {at}");
+            assert_eq!(drive.vm().registers().expect("readable").rip, entry + at, "{ring:?}");
+        }
+        assert_eq!(drive.run().expect("well").end, End::Exited(0), "{ring:?}");
+    }
+}
+
+/// Looks at memory without breakpoints at each exit, as who takes a snapshot does.
+#[derive(Default)]
+struct Looks(usize);
+
+impl Driver for Looks {
+    fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
+        if matches!(stop, Stop::Exit(_)) {
+            let at = scene.vm.registers()?.rip & !0xfff;
+            let mut code = LOOP;
+            scene.without_breakpoints(|vm| vm.memory().read(Gpa(at), &mut code))?;
+            assert_eq!(code, LOOP);
+            self.0 += 1;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn memory_without_breakpoints_at_the_exit_that_is_stepped_over() {
+    for ring in RINGS {
+        for pace in [Pace::Run, Pace::Step] {
+            let (mut vm, entry) = vm(&LOOP, ring);
+            let mut looks = Looks::default();
+            let mut drive = Drive::new(&mut vm, vec![&mut looks]);
+            let at = Gva(entry + 11);
+            drive.scene().insert(at).expect("mapped");
+            while drive.turn(Pace::Run).expect("well") != Turn::Breakpoint(at) {}
+            drive.turn(pace).expect("well");
+            let mut byte = [0];
+            assert_eq!(drive.scene().read(at, &mut byte), 1);
+            assert_eq!(byte[0], LOOP[11], "{ring:?} {pace:?}: it is not seen");
+            assert!(drive.scene().remove(at));
+            let mut code = LOOP;
+            drive.vm().memory().read(Gpa(at.0 & !0xfff), &mut code).expect("RAM");
+            assert_eq!(code, LOOP, "{ring:?} {pace:?}: the instruction is back");
+            assert_eq!(drive.run().expect("well").end, End::Exited(3), "{ring:?}");
+            drop(drive);
+            assert_eq!(looks.0, 1, "{ring:?} {pace:?}");
+        }
+    }
+}
+
+#[test]
+fn a_breakpoint_on_the_guests_own_int3_is_passed_and_that_is_what_it_was() {
+    for ring in RINGS {
+        // nop; int3
+        let (mut plain, entry) = vm(&[0x90, INT3], ring);
+        let plain = plain.run().expect("runs");
+        for pace in [Pace::Run, Pace::Step] {
+            let (mut vm, _) = vm(&[0x90, INT3], ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            let at = Gva(entry + 1);
+            drive.scene().insert(at).expect("mapped");
+            while drive.turn(Pace::Run).expect("well") != Turn::Breakpoint(at) {}
+            let end = (0..8).find_map(|_| match drive.turn(pace).expect("well") {
+                Turn::End(end) => Some(end),
+                turn => {
+                    assert_ne!(turn, Turn::Breakpoint(at), "{ring:?} {pace:?}: once is enough");
+                    None
+                }
+            });
+            assert_eq!(end.as_ref(), Some(&plain.end), "{ring:?} {pace:?}");
+            let outcome = drive.run().expect("well");
+            assert_eq!(outcome.registers.rip, plain.registers.rip, "{ring:?} {pace:?}");
+        }
+    }
+}
+
+#[test]
+fn an_end_in_a_step_has_no_flag_of_ours_in_its_registers() {
+    // nop; ud2, and: nop; out 0xf4, al
+    for code in [&[0x90, 0x0f, 0x0b][..], &[0x90, 0xe6, 0xf4]] {
+        for ring in RINGS {
+            let (mut vm, _) = vm(code, ring);
+            let mut drive = Drive::new(&mut vm, Vec::new());
+            while !matches!(drive.turn(Pace::Step).expect("well"), Turn::End(_)) {}
+            let outcome = drive.run().expect("well");
+            assert_eq!(outcome.registers.rflags & 0x100, 0, "{ring:?} {code:x?}");
+        }
+    }
+}

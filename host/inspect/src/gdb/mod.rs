@@ -12,7 +12,7 @@
 //! | `ends` | an end as a signal |
 //!
 //! The client is as hostile as a guest: whatever it sends, the run goes on to an end of its own.
-//! One that goes away without a word is one that has detached.
+//! One that goes away without a word is one that has detached; one that has never said any was none.
 
 mod ends;
 mod hardware;

@@ -3,8 +3,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{self, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -93,7 +95,28 @@ fn hint(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener, SocketAddr),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, PathBuf, #[expect(dead_code, reason = "it is held")] Claim),
+}
+
+/// Who has it is the only one to wait at a path, and this ends with the process: an abstract socket
+/// (unix(7)) named for the path. Whether one waits could be found out by connecting as well, but that
+/// would be the client for which it waits.
+#[derive(Debug)]
+struct Claim(#[expect(dead_code, reason = "it is held")] UnixDatagram);
+
+impl Claim {
+    /// Fails with `AddrInUse` where another has it.
+    fn take(path: &Path) -> io::Result<Self> {
+        /// Bytes of such a name at most, less those before the file's.
+        const ROOM: usize = 107 - "portcall-gdb ".len() - 2 * 17;
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).metadata()?;
+        let file = path.file_name().unwrap_or_default().as_bytes();
+        let mut name = format!("portcall-gdb {:x} {:x} ", folder.dev(), folder.ino()).into_bytes();
+        name.extend(&file[file.len().saturating_sub(ROOM)..]);
+        let name = net::SocketAddr::from_abstract_name(name)?;
+        UnixDatagram::bind_addr(&name).map(Self)
+    }
 }
 
 /// A place at which one client is waited for. A socket's file goes with it.
@@ -123,6 +146,8 @@ impl Listener {
 
     fn unix(path: &Path) -> Result<Self, PlaceError> {
         let shown = path.display().to_string();
+        let failed = |source| PlaceError::Listen { place: shown.clone(), source };
+        let claim = Claim::take(path).map_err(failed)?;
         match path.symlink_metadata() {
             Ok(there) if !there.file_type().is_socket() => {
                 return Err(PlaceError::Exists { path: shown });
@@ -134,9 +159,9 @@ impl Listener {
         let listen = || {
             let listener = UnixListener::bind(path)?;
             listener.set_nonblocking(true)?;
-            Ok(Self(Socket::Unix(listener, path.to_owned())))
+            Ok(Self(Socket::Unix(listener, path.to_owned(), claim)))
         };
-        listen().map_err(|source| PlaceError::Listen { place: shown, source })
+        listen().map_err(failed)
     }
 
     /// What a client has to say: gdb's `target remote WHERE`.
@@ -144,12 +169,12 @@ impl Listener {
     pub fn name(&self) -> String {
         match &self.0 {
             Socket::Tcp(_, at) => at.to_string(),
-            Socket::Unix(_, path) => path.display().to_string(),
+            Socket::Unix(_, path, _) => path.display().to_string(),
         }
     }
 
-    /// Waits for the one client; `None` where `given_up` says so, which is asked several times a
-    /// second.
+    /// Waits for the one client, which is the first that says something; `None` where `given_up` says
+    /// so, which is asked several times a second.
     ///
     /// # Errors
     /// The kernel refuses.
@@ -160,14 +185,19 @@ impl Listener {
             }
             let accepted = match &self.0 {
                 Socket::Tcp(listener, _) => listener.accept().map(|it| Stream::Tcp(it.0)),
-                Socket::Unix(listener, _) => listener.accept().map(|it| Stream::Unix(it.0)),
+                Socket::Unix(listener, ..) => listener.accept().map(|it| Stream::Unix(it.0)),
             };
             match accepted {
-                Ok(stream) => return Client::of(stream).map(Some).map_err(PlaceError::Accept),
+                Ok(stream) => {
+                    let client = Client::of(stream).map_err(PlaceError::Accept)?;
+                    if client.has_said_something(&mut given_up) {
+                        return Ok(Some(client));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let fd = match &self.0 {
                         Socket::Tcp(listener, _) => listener.as_fd(),
-                        Socket::Unix(listener, _) => listener.as_fd(),
+                        Socket::Unix(listener, ..) => listener.as_fd(),
                     };
                     ready(fd, libc::POLLIN, LOOK).map_err(PlaceError::Accept)?;
                 }
@@ -185,14 +215,15 @@ fn is_passing(error: &io::Error) -> bool {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Socket::Unix(_, path) = &self.0 {
+        if let Socket::Unix(_, path, _) = &self.0 {
             // Someone else may have taken it away.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Whether it is a socket that nobody listens at.
+/// Whether it is a socket that nobody listens at. None of a debugger that waits: that one has the
+/// [`Claim`].
 fn is_stale(path: &Path) -> bool {
     UnixStream::connect(path).is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused)
 }
@@ -221,6 +252,27 @@ impl Client {
             Stream::Unix(it) => it.set_nonblocking(true)?,
         }
         Ok(Self(stream))
+    }
+
+    /// Waits for its first byte, which stays where it is. Who looks whether a port is open goes
+    /// without one.
+    fn has_said_something(&self, given_up: &mut impl FnMut() -> bool) -> bool {
+        while !given_up() {
+            match ready(self.fd(), libc::POLLIN, LOOK) {
+                Ok(false) => {}
+                Ok(true) => {
+                    let (fd, mut byte) = (self.fd().as_raw_fd(), 0u8);
+                    // SAFETY: `byte` is writable for as many bytes.
+                    let done = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) };
+                    match count(done) {
+                        Ok(None) => {}
+                        done => return matches!(done, Ok(Some(1))),
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     /// A further handle of the same connection.
@@ -290,7 +342,10 @@ fn ready(fd: BorrowedFd<'_>, events: i16, patience: Duration) -> io::Result<bool
 
 #[cfg(test)]
 mod tests {
-    use super::{Listener, Place, PlaceError};
+    use super::{Listener, Place, PlaceError, Socket};
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn loopback_is_meant_where_no_address_is_said() {
@@ -321,12 +376,30 @@ mod tests {
         let error = Listener::open(&at("file")).expect_err("there is a file");
         assert!(matches!(error, PlaceError::Exists { .. }), "{error}");
         let listening = Listener::open(&at("socket")).expect("free");
-        assert!(Listener::open(&at("socket")).is_err(), "someone listens there");
+        let error = Listener::open(&at("socket")).expect_err("someone listens there");
+        assert!(error.to_string().contains("name another place"), "{error}");
+        let Socket::Unix(socket, ..) = &listening.0 else { panic!("it is one of the file system") };
+        let nobody = socket.accept().expect_err("nobody has connected");
+        assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
         drop(listening);
         assert!(!folder.path().join("socket").exists());
         // What is left of a process that was killed.
         drop(std::os::unix::net::UnixListener::bind(folder.path().join("stale")).expect("bound"));
         Listener::open(&at("stale")).expect("nobody listens there any more");
         assert!(Listener::open(&at("no/such/folder")).is_err());
+    }
+
+    #[test]
+    fn who_connects_and_says_nothing_is_not_the_client() {
+        let listener = Listener::open(&Place::default()).expect("a port is free");
+        let place = listener.name();
+        drop(TcpStream::connect(&place).expect("it listens"));
+        let mut second = TcpStream::connect(&place).expect("it listens");
+        second.write_all(b"+").expect("sent");
+        let until = Instant::now() + Duration::from_secs(20);
+        let client = listener.accept(|| Instant::now() > until).expect("one connects");
+        let (client, mut bytes) = (client.expect("in time"), [0; 8]);
+        let read = client.read(&mut bytes, Duration::from_secs(20)).expect("it is connected");
+        assert_eq!((read, bytes[0]), (Some(1), b'+'));
     }
 }

@@ -93,7 +93,13 @@ pub fn debug(drive: &mut Drive<'_>, session: Session<'_>) -> Result<(Outcome, Pa
     drive.begin()?;
     let mut target = Target::new(drive, image, ability, journal, say);
     target.is_changed = !is_recorded;
-    let parting = match talk(&mut target, client) {
+    let mut held = Some(Instant::now());
+    let talked = talk(&mut target, client, &mut held);
+    // Whoever ends the hold, and however.
+    if let Some(since) = held {
+        target.vm().stood_still(since.elapsed());
+    }
+    let parting = match talked {
         Ok(parting) => parting,
         Err(Trouble::Host(error)) => return Err(error),
         Err(Trouble::Lost(why)) => {
@@ -110,13 +116,16 @@ pub fn debug(drive: &mut Drive<'_>, session: Session<'_>) -> Result<(Outcome, Pa
     Ok((drive.run()?, parting))
 }
 
-/// Both sides in turn.
-fn talk(target: &mut Target<'_, '_>, client: Client) -> Result<Parting, Trouble> {
+/// Both sides in turn; `held` is since when the client has the guest held, if it has.
+fn talk(
+    target: &mut Target<'_, '_>,
+    client: Client,
+    held: &mut Option<Instant>,
+) -> Result<Parting, Trouble> {
     let mut incomings = Incomings::new(client.again()?);
     let stub = GdbStub::builder(Outgoings::new(client)).packet_buffer_size(PACKET_MAX).build();
     let stub = stub.map_err(|error| Trouble::Lost(error.to_string()))?;
     let mut machine = stub.run_state_machine(target)?;
-    let mut held = Some(Instant::now());
     loop {
         machine = match machine {
             Machine::Idle(mut idle) => {
@@ -136,7 +145,7 @@ fn talk(target: &mut Target<'_, '_>, client: Client) -> Result<Parting, Trouble>
                 let next = feed(idle.into(), target, &incoming)?;
                 if matches!(next, Machine::Running(_)) {
                     target.vm().stood_still(since.elapsed());
-                    held = None;
+                    *held = None;
                 }
                 next
             }

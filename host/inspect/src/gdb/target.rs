@@ -3,7 +3,7 @@
 use super::hardware::{Ability, Slot, Slots};
 use super::monitor::{self, Journal};
 use super::registers::{All, Id, X86_64};
-use crate::drive::{Drive, Pace, Turn, to_page_end};
+use crate::drive::{Drive, Pace, Turn, ioctl_failed, read_by, to_page_end};
 use crate::space::Space;
 use gdbstub::common::Signal;
 use gdbstub::stub::SingleThreadStopReason;
@@ -24,6 +24,7 @@ use gdbstub::target::ext::section_offsets::{Offsets, SectionOffsets, SectionOffs
 use gdbstub::target::{TargetError, TargetResult};
 use portcall::kvm_bindings::{kvm_fpu, kvm_sregs};
 use portcall::{End, Error, Gpa, Gva, Image, Vm};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Numbers of errors as gdb shows them (errno(3)).
@@ -62,7 +63,8 @@ pub(super) struct Target<'d, 'v> {
     journal: Journal,
     slots: Slots,
     watches: Vec<Watch>,
-    breakpoints: usize,
+    /// Where the client has breakpoints in memory.
+    breakpoints: BTreeSet<u64>,
     /// What there is to say beside the protocol.
     say: &'d mut dyn FnMut(&str),
     /// Whether it was said that the guest is another now, or is not to be.
@@ -87,7 +89,7 @@ impl<'d, 'v> Target<'d, 'v> {
             journal,
             slots: Slots::default(),
             watches: Vec::new(),
-            breakpoints: 0,
+            breakpoints: BTreeSet::new(),
             say,
             is_changed: false,
             going: Going::Run,
@@ -185,20 +187,11 @@ impl<'d, 'v> Target<'d, 'v> {
 
     /// Guest-virtual memory without breakpoints; how many bytes there are.
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < bytes.len() {
-            let Some(at) = at.checked_add(done as u64) else { break };
-            let Some(gpa) = self.space(|space| space.translate(at)) else { break };
-            let piece = to_page_end(at).min(bytes.len() - done);
-            let piece = &mut bytes[done..done + piece];
-            let (vm, breakpoints) = self.drive.parts();
-            if vm.memory().read(gpa, piece).is_err() {
-                break;
-            }
-            breakpoints.hide(gpa, piece);
-            done += piece.len();
-        }
-        done
+        let image = self.image;
+        let (vm, breakpoints) = self.drive.parts();
+        let cr3 = vm.system_registers().map_or(0, |it| it.cr3);
+        let space = Space { memory: vm.memory(), layout: vm.layout(), image, cr3 };
+        read_by(vm.memory(), breakpoints, |at| space.translate(at), at, bytes)
     }
 
     /// Writes guest-virtual memory, all of it or nothing; also what the guest itself may only read.
@@ -224,6 +217,18 @@ impl<'d, 'v> Target<'d, 'v> {
         Ok(())
     }
 
+    /// What of the host's own an address is in, where a byte more or less is no breakpoint.
+    fn hosts_own(&mut self, at: u64) -> Option<&'static str> {
+        let gpa = self.space(|space| space.translate(at))?.0;
+        let layout = self.vm().layout();
+        let own = [
+            (&layout.tables, "the page tables"),
+            (&layout.descriptors, "the descriptor tables"),
+            (&layout.stubs, "the exception stubs"),
+        ];
+        own.into_iter().find(|(range, _)| range.contains(&gpa)).map(|(_, what)| what)
+    }
+
     /// The client has changed the guest.
     fn changed(&mut self) {
         if !std::mem::replace(&mut self.is_changed, true) {
@@ -238,7 +243,7 @@ impl<'d, 'v> Target<'d, 'v> {
     fn registers(&mut self) -> Result<(All, kvm_sregs, kvm_fpu), Error> {
         let vm = self.vm();
         let (regs, sregs) = (vm.registers()?, vm.system_registers()?);
-        let fpu = vm.vcpu_fd().get_fpu().map_err(|it| failed("KVM_GET_FPU", &it))?;
+        let fpu = vm.vcpu_fd().get_fpu().map_err(|it| ioctl_failed("KVM_GET_FPU", &it))?;
         Ok((All::of(&regs, &sregs, &fpu, vm.fault()), sregs, fpu))
     }
 
@@ -300,12 +305,6 @@ impl<'d, 'v> Target<'d, 'v> {
         self.watches.clear();
         self.drive.release()
     }
-}
-
-/// A failed ioctl.
-fn failed(ioctl: &'static str, error: &portcall::kvm_ioctls::Error) -> Error {
-    let source = std::io::Error::from_raw_os_error(error.errno());
-    portcall::error::KvmError::Ioctl { ioctl, source }.into()
 }
 
 impl gdbstub::target::Target for Target<'_, '_> {
@@ -426,24 +425,30 @@ impl Breakpoints for Target<'_, '_> {
 
 impl SwBreakpoint for Target<'_, '_> {
     fn add_sw_breakpoint(&mut self, addr: u64, _: usize) -> TargetResult<bool, Self> {
-        if self.breakpoints >= BREAKPOINTS_MAX {
+        if self.breakpoints.len() >= BREAKPOINTS_MAX {
             return Err(TargetError::Errno(NO_ROOM));
         }
         if self.over.is_some() {
             // Nothing of it would ever be reached.
             return Ok(true);
         }
+        if let Some(what) = self.hosts_own(addr) {
+            self.say(&format!(
+                "{addr:#x} is in {what}, which the host has made for the processor: an INT3 there \
+                 would be the guest's end, and is not set"
+            ));
+            return Err(TargetError::Errno(INVALID));
+        }
         let set = self.drive.scene().insert(Gva(addr));
         set.map_err(|_| TargetError::Errno(NO_MEMORY_THERE))?;
-        self.breakpoints += 1;
+        self.breakpoints.insert(addr);
         Ok(true)
     }
 
     fn remove_sw_breakpoint(&mut self, addr: u64, _: usize) -> TargetResult<bool, Self> {
-        if self.drive.scene().remove(Gva(addr)) {
-            self.breakpoints = self.breakpoints.saturating_sub(1);
-        }
-        // At the end they are gone already.
+        // At the end it is gone already.
+        self.drive.scene().remove(Gva(addr));
+        self.breakpoints.remove(&addr);
         Ok(true)
     }
 }

@@ -1,5 +1,7 @@
-//! A trace as JSON lines: an object a line, in the order in which they began; the last line says how
-//! many there are not. Times are microseconds, 64-bit values strings in hexadecimal.
+//! A trace as JSON lines, an object a line: the steps before the first exit, then all else in the order
+//! in which it began. Behind those are the exit that nobody has answered and the spans that have not
+//! ended, and the last line says how many there are not. Times are microseconds, 64-bit values strings
+//! in hexadecimal.
 
 use super::format::{Micros, Quoted, Subject, describe, value};
 use super::names::Names;
