@@ -194,6 +194,16 @@ fn a_guest_that_is_stopped_leaves_what_there_is() {
 }
 
 #[test]
+fn the_help_names_them() {
+    let output = Bench::new().portcall("run", Path::new("--help"), &[]).output().expect("starts");
+    let help = String::from_utf8_lossy(&output.stdout);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for kind in ["profile=FILE.svg|.folded", "coverage=FILE.info|.html"] {
+        assert!(help.contains(kind), "{help}");
+    }
+}
+
+#[test]
 fn a_signal_that_comes_twice_at_once_takes_no_file_away() {
     let bench = Bench::new();
     let guest = bench.guest(SPIN);
