@@ -187,10 +187,10 @@ impl<'a> Builder<'a> {
 
     /// Hands the guest's text on at least this often, also while the guest makes no exit. If
     /// not said, text appears when 64 KiB have come together, when the guest flushes, waits for
-    /// input, or ends.
+    /// input, or ends. Of several the shortest counts.
     #[must_use]
-    pub const fn tick(mut self, period: Duration) -> Self {
-        self.tick = Some(period);
+    pub fn tick(mut self, period: Duration) -> Self {
+        self.tick = Some(self.tick.map_or(period, |it| it.min(period)));
         self
     }
 
@@ -388,5 +388,20 @@ impl std::fmt::Debug for Builder<'_> {
             .field("arguments", &self.arguments)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ticks_the_shortest_counts() {
+        let image = Image::flat(&[0xf4]).expect("right");
+        let kvm = Kvm::open().expect("there is KVM");
+        let (short, long) = (Duration::from_millis(100), Duration::from_secs(1));
+        for (first, second) in [(short, long), (long, short)] {
+            assert_eq!(Builder::new(&kvm, &image).tick(first).tick(second).tick, Some(short));
+        }
     }
 }

@@ -44,7 +44,12 @@ pub(crate) struct Common {
     /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
     /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
     /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
-    /// its times: .json for ui.perfetto.dev, .txt, .jsonl), report (the run as a page, FILE.html). May be repeated.
+    /// its times: .json for ui.perfetto.dev, .txt, .jsonl).
+    #[cfg_attr(
+        feature = "instruments",
+        doc = "Also profile=FILE.svg|.folded (where it spent its time) coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
+    )]
+    /// May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 

@@ -5,12 +5,16 @@ use crate::output;
 use portcall::{End, Stopper};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 pub(crate) const STOP_SIGNALS: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
 
 /// What is held after the run: the next signal is no stop any more.
 const OVER: i32 = -1;
+
+/// How long a signal that comes again is taken for the same one: timeout(1) sends its own to the
+/// child and then to the child's group, and a terminal's may come beside it.
+const ECHO_MILLIS: u64 = 500;
 
 /// Has a file that outgrows its limit (ulimit -f) be an error that is said, as a full disk is, and
 /// not the end of the process.
@@ -41,19 +45,36 @@ pub(crate) fn is_ignored(signal: i32) -> bool {
     asked == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
+/// Milliseconds of CLOCK_MONOTONIC (clock_gettime(2)), which a handler may ask for; never 0.
+fn millis() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable for the call's duration.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let part = |it: i64| u64::try_from(it).unwrap_or(0);
+    (part(time.tv_sec) * 1000 + part(time.tv_nsec) / 1_000_000).max(1)
+}
+
 /// Which signal came.
 pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
-    /// SIGINT, SIGTERM and SIGHUP end the run as stopped. A second one, or one after the run,
-    /// does what it does to any process.
+    /// SIGINT, SIGTERM and SIGHUP end the run as stopped. Half a second later a second one does
+    /// what it does to any process, and so does a first one after the run.
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
         let came = Arc::new(AtomicI32::new(0));
+        // When the first one came, in milliseconds of the clock.
+        let first = Arc::new(AtomicU64::new(0));
         // What nohup has ignored stays so. The others are asked for, whoever started us.
         let hangs_up = !is_ignored(SIGHUP);
         for signal in STOP_SIGNALS.into_iter().filter(|signal| *signal != SIGHUP || hangs_up) {
-            let (came, stopper) = (Arc::clone(&came), stopper.clone());
+            let (came, first, stopper) = (Arc::clone(&came), Arc::clone(&first), stopper.clone());
             let stop = move || {
+                let now = millis();
+                // Those that come at once are one, and the run may be over between them.
+                let earlier = first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+                if earlier.is_err_and(|first| now.saturating_sub(first) < ECHO_MILLIS) {
+                    return;
+                }
                 if came.swap(signal, Ordering::Relaxed) != 0 {
                     // It does not come back, but for signals that there are none of here.
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -61,7 +82,7 @@ impl Signals {
                 output::interrupt();
                 stopper.stop();
             };
-            // SAFETY: atomic accesses, `Stopper::stop` and `emulate_default_handler`, all of which
+            // SAFETY: atomic accesses, clock_gettime, `Stopper::stop` and `emulate_default_handler`, all of which
             // may be called in a handler.
             let done = unsafe { signal_hook::low_level::register(signal, stop) };
             done.map_err(|error| {

@@ -194,6 +194,37 @@ fn a_guest_that_is_stopped_leaves_what_there_is() {
 }
 
 #[test]
+fn the_help_names_them() {
+    let output = Bench::new().portcall("run", Path::new("--help"), &[]).output().expect("starts");
+    let help = String::from_utf8_lossy(&output.stdout);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for kind in ["profile=FILE.svg|.folded", "coverage=FILE.info|.html"] {
+        assert!(help.contains(kind), "{help}");
+    }
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_takes_no_file_away() {
+    let bench = Bench::new();
+    let guest = bench.guest(SPIN);
+    let mut child = bench.portcall("run", &guest, &["--ring=3", "--emit=profile=a.folded"]);
+    let mut child = child.spawn().expect("starts");
+    let mut letter = [0];
+    child.stdout.as_mut().expect("a pipe").read_exact(&mut letter).expect("a letter");
+    std::thread::sleep(Duration::from_millis(300));
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("small"));
+    // As timeout(1) does it; the first is taken before the second comes.
+    kill(pid, Signal::SIGTERM).expect("sent");
+    for _ in 0..20 {
+        std::thread::sleep(Duration::from_micros(200));
+        kill(pid, Signal::SIGTERM).expect("sent");
+    }
+    let output = child.wait_with_output().expect("ends");
+    assert_says(&output, 143, &[]);
+    assert!(!bench.text("a.folded").is_empty(), "{}", stderr(&output));
+}
+
+#[test]
 fn a_full_disk_takes_nothing_of_what_is_said() {
     let bench = Bench::new();
     let guest = bench.in_c();

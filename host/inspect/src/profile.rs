@@ -5,10 +5,13 @@
 //! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
 //! their own.
 //!
-//! A sample weighs the processor's time that the vCPU's thread has had since the one before: a tick
-//! that comes late counts for all of it, and what other processes take of the machine for nothing.
-//! One that falls due while the host answers is the host's: it has the frame [`HOST`] on top of the
-//! guest's, which made the exit, and weighs the time by the clock, since a handler may wait.
+//! Guest and host are two accounts, by when KVM_RUN was called and when it returned. A tick that
+//! finds the guest at work takes a sample of it, which weighs the time that the guest has had since
+//! the one before, and no more than the vCPU's thread has had of a processor: a tick that comes late
+//! counts for all of it, and what other processes take of the machine for nothing. The host's time is
+//! added up from exit to exit. The exit at which it comes to a period has it all: its sample has the
+//! frame [`HOST`] on top of the guest's, which made the exit, and weighs the time by the clock,
+//! since a handler may wait. What is less than a period at the end is nobody's.
 //!
 //! ```
 //! use inspect::drive;
@@ -18,7 +21,9 @@
 //! // mov ecx, 100000; dec ecx; jnz -4; hlt
 //! let image = Image::flat(&[0xb9, 0xa0, 0x86, 1, 0, 0xff, 0xc9, 0x75, 0xfc, 0xf4])?;
 //! let mut profiler = Profiler::new(1000, &image, &[]);
-//! let mut vm = Vm::builder(&Kvm::open()?, &image).memory(2 << 20).tick(profiler.period()).build()?;
+//! let kvm = Kvm::open()?;
+//! let builder = Vm::builder(&kvm, &image).memory(2 << 20);
+//! let mut vm = profiler.equip(builder).build()?;
 //! drive::run(&mut vm, vec![&mut profiler])?;
 //! let profile = profiler.finish();
 //! assert!(profile.samples() > 0);
@@ -32,9 +37,10 @@ pub use folded::HOST;
 
 use crate::drive::{Driver, Scene};
 use frames::{Frames, Rules};
-use portcall::{Error, Exit, Image, Stop};
+use portcall::{Builder, Error, Exit, ExitEvent, Image, Observer, Stop};
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The least and the most samples a second.
@@ -114,15 +120,48 @@ impl Profile {
     }
 }
 
+/// How many periods a sample of the guest may be late before an exit does for a tick. Ticks that
+/// find the host at work are none of the guest's, and the next one may find the guest anywhere; an
+/// exit finds it where it makes one.
+const PATIENCE: u32 = 3;
+
+/// What KVM_RUN took.
+#[derive(Debug)]
+struct Clock {
+    /// Since the last sample of the guest.
+    guest: Duration,
+    /// When it returned.
+    left: Instant,
+}
+
+/// The half that hears when KVM_RUN returns, of which a driver hears only when all is answered.
+struct Watch(Arc<Mutex<Clock>>);
+
+impl Observer for Watch {
+    fn exit(&mut self, event: &ExitEvent<'_>) {
+        let mut clock = lock(&self.0);
+        clock.guest += event.left.saturating_duration_since(event.entered);
+        clock.left = event.left;
+    }
+}
+
+/// Both halves are on one thread; one that has panicked has left nothing half done.
+fn lock(clock: &Mutex<Clock>) -> MutexGuard<'_, Clock> {
+    clock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Takes samples of a run.
 pub struct Profiler {
     period: Duration,
     rules: Rules,
     code: Vec<Range<u64>>,
-    /// The end of what has been accounted for, by the clock and in the thread's own time.
-    last: Instant,
+    clock: Arc<Mutex<Clock>>,
+    /// The thread's own time at the guest's last sample.
     last_used: Duration,
+    /// When the guest's next is due.
     due: Instant,
+    /// What the host took since its last sample.
+    host: Duration,
     profile: Profile,
 }
 
@@ -138,17 +177,18 @@ impl Profiler {
             period: Duration::from_secs(1) / rate,
             rules: Rules::read(elf, image.bias()),
             code: code.map(|it| it.virtual_range()).collect(),
-            last: now,
+            clock: Arc::new(Mutex::new(Clock { guest: Duration::ZERO, left: now })),
             last_used: Duration::ZERO,
             due: now,
+            host: Duration::ZERO,
             profile: Profile { entry: image.entry().0, ..Profile::default() },
         }
     }
 
-    /// The tick that the VM is to have: see [`Builder::tick`](portcall::Builder::tick).
+    /// The VM with what a profiler needs: a tick of its period, and to hear when KVM_RUN returns.
     #[must_use]
-    pub const fn period(&self) -> Duration {
-        self.period
+    pub fn equip<'b>(&self, builder: Builder<'b>) -> Builder<'b> {
+        builder.tick(self.period).observe(Watch(Arc::clone(&self.clock)))
     }
 
     /// What was found.
@@ -157,23 +197,44 @@ impl Profiler {
         self.profile
     }
 
-    fn start(&mut self, now: Instant) {
-        (self.last, self.due) = (now, now + self.period);
+    /// The guest's account begins anew.
+    fn start(&mut self) {
+        lock(&self.clock).guest = Duration::ZERO;
+        self.due = Instant::now() + self.period;
         self.last_used = thread_time();
     }
 
+    fn sample_guest(&mut self, scene: &Scene<'_>) -> Result<(), Error> {
+        let used = thread_time().saturating_sub(self.last_used);
+        let time = lock(&self.clock).guest.min(used);
+        self.sample(scene, false, time)?;
+        // The time that this took is nobody's.
+        self.start();
+        Ok(())
+    }
+
     /// Takes a sample.
-    fn sample(&mut self, scene: &Scene<'_>, in_host: bool, now: Instant) -> Result<(), Error> {
-        let elapsed = now.duration_since(self.last);
-        let time = if in_host { elapsed } else { thread_time().saturating_sub(self.last_used) };
+    fn sample(&mut self, scene: &Scene<'_>, in_host: bool, time: Duration) -> Result<(), Error> {
         let vm = &*scene.vm;
         let (registers, system) = (vm.registers()?, vm.system_registers()?);
         let frames = Frames { memory: vm.memory(), cr3: system.cr3, code: &self.code };
         let (addresses, origin) = frames.walk(&self.rules, &registers);
         let stack = Stack { addresses: addresses.into(), origin, in_host };
         self.profile.take(stack, time);
-        // The time that this took is nobody's.
-        self.start(Instant::now());
+        Ok(())
+    }
+
+    /// An exit was answered by now.
+    fn answered(&mut self, scene: &Scene<'_>, now: Instant) -> Result<(), Error> {
+        let left = lock(&self.clock).left;
+        self.host += now.saturating_duration_since(left);
+        if self.host >= self.period {
+            let time = std::mem::take(&mut self.host);
+            self.sample(scene, true, time)?;
+        }
+        if left >= self.due + self.period * PATIENCE {
+            self.sample_guest(scene)?;
+        }
         Ok(())
     }
 }
@@ -191,19 +252,17 @@ fn thread_time() -> Duration {
 impl Driver for Profiler {
     fn begin(&mut self, scene: &mut Scene<'_>) -> Result<(), Error> {
         self.profile.stubs = scene.vm.layout().stubs.clone();
-        self.start(Instant::now());
+        self.start();
         Ok(())
     }
 
     fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
         let now = Instant::now();
         // Other ticks come as well: limits have theirs. A timer may be a little early by this clock.
-        let early = self.period / 8;
+        let early = self.period / 4;
         match stop {
-            Stop::Interrupted if now + early >= self.due => self.sample(scene, false, now),
-            Stop::Exit(exit) if *exit != Exit::Debug && now >= self.due => {
-                self.sample(scene, true, now)
-            }
+            Stop::Interrupted if now + early >= self.due => self.sample_guest(scene),
+            Stop::Exit(exit) if *exit != Exit::Debug => self.answered(scene, now),
             _ => Ok(()),
         }
     }

@@ -13,7 +13,9 @@ use inspect::profile::{HOST, Profile, Profiler};
 use portcall::{End, Guest, Image, Ports, Ring, Vm};
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A loop of two instructions, so many twelfths of it in each function, and an OUT.
@@ -40,6 +42,20 @@ void _start(void) {
         six(unit); three(unit); one(unit); recursive(8, unit); around(unit);
     }
     asks();
+    __asm__ volatile(\"out %%al, $0xf4\" :: \"a\"(0));
+    for (;;) {}
+}
+";
+
+/// Spins of some 100 us, and an OUT behind each.
+const SHORT: &str = "\
+static inline __attribute__((always_inline)) void spin(unsigned long turns) {
+    __asm__ volatile(\"1: dec %0; jnz 1b\" : \"+r\"(turns));
+}
+__attribute__((noinline)) void works(void) { spin(280000); __asm__ volatile(\"\"); }
+__attribute__((noinline)) void asks(void) { __asm__ volatile(\"out %%al, $0x78\" ::: \"memory\"); }
+void _start(void) {
+    for (int i = 0; i < 2500; i++) { works(); asks(); }
     __asm__ volatile(\"out %%al, $0xf4\" :: \"a\"(0));
     for (;;) {}
 }
@@ -72,6 +88,19 @@ impl Ports for Slow {
     }
 }
 
+/// Takes so long for each, by its own clock, and says how long that was in all.
+struct Busy(Duration, Arc<AtomicU64>);
+
+impl Ports for Busy {
+    fn write(&mut self, _: &mut Guest<'_>, _: u16, _: u8, _: u32) -> Result<(), End> {
+        let start = Instant::now();
+        while start.elapsed() < self.0 {}
+        let took = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.1.fetch_add(took, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// The guest's image.
 fn build(source: &str) -> Vec<u8> {
     let folder = TempDir::new().expect("a folder");
@@ -95,7 +124,7 @@ fn build(source: &str) -> Vec<u8> {
 fn profiled(image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
     let mut profiler = Profiler::new(1000, image, file);
     let kvm = kvm();
-    let builder = Vm::builder(&kvm, image).ring(ring).tick(profiler.period());
+    let builder = profiler.equip(Vm::builder(&kvm, image).ring(ring));
     let mut vm = builder.ports(0x77..=0x77, Slow).build().expect("builds");
     let outcome = drive::run(&mut vm, vec![&mut profiler]).expect("runs");
     assert_eq!(outcome.end, End::Exited(0));
@@ -131,6 +160,49 @@ fn shares_that_are_known_are_found_in_both_rings() {
         assert!(lines.contains_key("_start;around;inlined;spin"), "{lines:#?}");
         let nine = ["recursive"; 9].join(";");
         assert!(lines.contains_key(&format!("_start;{nine};spin")), "{lines:#?}");
+    }
+}
+
+/// The shares of the host and of the guest's work in percent, where each answer takes so long; and
+/// the host's share by the handler's own clock.
+fn short_exits(file: &[u8], rate: u32, answer: Duration) -> (u64, u64, u64) {
+    let image = Image::parse(file).expect("right");
+    let mut profiler = Profiler::new(rate, &image, file);
+    let (kvm, busy) = (kvm(), Arc::new(AtomicU64::new(0)));
+    let builder = profiler.equip(Vm::builder(&kvm, &image).ring(Ring::Three));
+    let mut vm =
+        builder.ports(0x78..=0x78, Busy(answer, Arc::clone(&busy))).build().expect("builds");
+    let outcome = drive::run(&mut vm, vec![&mut profiler]).expect("runs");
+    assert_eq!(outcome.end, End::Exited(0));
+    let lines = profiler.finish().folded(&Symbols::new(file, image.bias()));
+    let with = |name: &str| {
+        let has = |line: &String| line.split(';').any(|frame| frame == name);
+        lines.iter().filter(|(line, _)| has(line)).map(|(_, time)| *time).sum::<u64>()
+    };
+    let all = lines.values().sum::<u64>().max(1);
+    let known = busy.load(Ordering::Relaxed) * 100 / all;
+    (with(HOST) * 100 / all, with("works") * 100 / all, known)
+}
+
+#[test]
+fn the_host_has_what_it_took_of_short_exits_whatever_the_rate() {
+    let file = build(SHORT);
+    for answer in [Duration::ZERO, Duration::from_micros(100)] {
+        let mut shares = Vec::new();
+        for rate in [50, 1000, 10_000] {
+            let (host, works, known) = short_exits(&file, rate, answer);
+            let found =
+                format!("{host}% host, {works}% works of {known}% at {rate} Hz, {answer:?}");
+            if answer.is_zero() {
+                assert!(host <= 15 && works >= 30, "{found}");
+            } else {
+                assert!(host >= 10 && host.abs_diff(known) <= 15, "{found}");
+                assert!(works >= 5, "{found}");
+            }
+            shares.push(host);
+        }
+        let (least, most) = (shares.iter().min(), shares.iter().max());
+        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 20), "{shares:?}");
     }
 }
 

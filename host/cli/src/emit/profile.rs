@@ -65,7 +65,7 @@ impl Output for Profile {
         let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
         self.image = (file.to_vec(), image.bias());
         let profiler = self.profiler.insert(Profiler::new(self.rate, &image, file));
-        Ok(builder.tick(profiler.period()))
+        Ok(profiler.equip(builder))
     }
 
     fn driver(&mut self) -> Option<&mut dyn Driver> {

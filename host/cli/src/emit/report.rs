@@ -70,7 +70,7 @@ impl Output for Page {
     fn equip<'b>(&mut self, builder: Builder<'b>, file: &[u8]) -> Result<Builder<'b>, Failure> {
         let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
         let profiler = self.profiler.insert(Profiler::new(self.rate, &image, file));
-        Ok(builder.observe(self.recorder.clone()).tick(profiler.period()))
+        Ok(profiler.equip(builder.observe(self.recorder.clone())))
     }
 
     fn driver(&mut self) -> Option<&mut dyn Driver> {

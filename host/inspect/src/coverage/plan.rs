@@ -6,7 +6,7 @@ use crate::symbols::demangled;
 use goblin::elf::sym;
 use portcall::Image;
 use portcall::sections::Sections;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
@@ -97,9 +97,15 @@ impl Plan {
     /// What was reached, where `reached` says so of an address; `None` where nobody looked.
     pub(super) fn coverage(&self, reached: impl Fn(u64) -> Option<bool>) -> Coverage {
         let mut coverage = Coverage::default();
+        let looked_at = self.places.iter().filter(|(address, _)| reached(**address).is_some());
+        // An optimiser puts lines where another one's instructions are: that these ran says nothing
+        // of a line that has instructions of its own.
+        let own: HashSet<_> =
+            looked_at.filter(|(_, lines)| lines.len() == 1).map(|(_, lines)| lines[0]).collect();
         for (address, lines) in &self.places {
             let Some(reached) = reached(*address) else { continue };
-            for (number, line) in lines {
+            let is_shared = lines.len() > 1;
+            for (number, line) in lines.iter().filter(|it| !is_shared || !own.contains(it)) {
                 let Some(path) = self.path(*number) else { continue };
                 let file = coverage.files.entry(path.clone()).or_default();
                 *file.lines.entry(*line).or_default() |= reached;
@@ -223,8 +229,17 @@ fn plain(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::{Plan, plain};
     use std::path::Path;
+
+    #[test]
+    fn an_address_of_several_lines_says_nothing_of_one_that_has_its_own() {
+        let places = [(1, vec![(0, 10), (0, 11), (0, 12)]), (2, vec![(0, 10)]), (3, vec![(0, 11)])];
+        let plan = Plan { files: vec!["a".into()], places: places.into(), ..Plan::default() };
+        let found = plan.coverage(|address| Some(address != 2));
+        let lines = &found.files[Path::new("a")].lines;
+        assert_eq!(*lines, [(10, false), (11, true), (12, true)].into());
+    }
 
     #[test]
     fn a_path_cannot_say_that_it_is_where_it_is_not() {

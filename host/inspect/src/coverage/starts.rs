@@ -25,19 +25,30 @@ pub(super) fn of(
         .collect();
     labels.sort_unstable();
     let mut starts = HashSet::new();
+    for (start, end) in reaches(&labels, &addresses) {
+        sweep(image, start, end, &addresses, &mut starts);
+    }
+    starts
+}
+
+/// From where to where code is decoded: `labels` are addresses and sizes, in order.
+fn reaches(labels: &[(u64, u64)], addresses: &BTreeSet<u64>) -> Vec<(u64, u64)> {
+    let mut reaches = Vec::new();
     // Several names of one place, and functions within others, cost nothing twice.
     let mut done = 0;
     for (i, (start, size)) in labels.iter().enumerate() {
-        let next = labels[i + 1..].iter().map(|it| it.0).find(|it| it > start);
+        let behind = &labels[i + 1..];
+        // Any number of them may be names of one place.
+        let next = behind.get(behind.partition_point(|it| it.0 <= *start)).map(|it| it.0);
         let reach = if *size == 0 { LABEL_REACH } else { *size };
         let end = start.saturating_add(reach).min(next.unwrap_or(u64::MAX));
         let has_any = addresses.range(*start..end.max(*start)).next().is_some();
         if *start >= done && has_any {
-            sweep(image, *start, end, &addresses, &mut starts);
+            reaches.push((*start, end));
             done = end;
         }
     }
-    starts
+    reaches
 }
 
 /// Decodes from `start` up to `end`.
@@ -62,5 +73,21 @@ fn sweep(
         if !decoder.decode().is_invalid() && addresses.contains(&at) {
             starts.insert(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reaches;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn many_names_of_one_place_cost_little() {
+        let mut labels = vec![(0x1000, 0); 300_000];
+        labels.push((0x1010, 8));
+        let begun = Instant::now();
+        let found = reaches(&labels, &[0x1004, 0x1014].into());
+        assert_eq!(found, [(0x1000, 0x1010), (0x1010, 0x1018)]);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
