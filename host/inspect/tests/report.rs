@@ -21,7 +21,7 @@ fn page(exits: u64, text: &str) -> String {
     let image = Image::flat(PRINTS).expect("an image");
     let (recorder, mut profiler) = (Recorder::new(), Profiler::new(1000, &image, &[]));
     let builder = Vm::builder(&kvm, &image).memory(2 << 20).observe(recorder.clone());
-    let builder = builder.tick(profiler.period()).limit(Limit::Exits(exits));
+    let builder = profiler.equip(builder).limit(Limit::Exits(exits));
     let mut vm = builder.build().expect("a VM");
     let outcome = drive::run(&mut vm, vec![&mut profiler]).expect("runs");
     let symbols = Symbols::new(&[], 0);
