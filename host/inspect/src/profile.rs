@@ -1,6 +1,6 @@
 //! Where a guest spends its time: at each tick RIP and the calls that led there.
 //!
-//! A [`Profiler`] is a [`Driver`] of a VM with a tick of its [`period`](Profiler::period); the guest
+//! A [`Profiler`] is a [`Driver`] of a VM that was [equipped](Profiler::equip) for it; the guest
 //! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by frame
 //! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
 //! their own.
