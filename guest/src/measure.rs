@@ -5,18 +5,25 @@ use abi::lab::Client;
 use core::arch::asm;
 use core::hint::black_box;
 
-/// The most samples that go to the host at once.
-const BLOCK: u32 = 256;
+/// Samples that go to the host at once, at least: a block. Samples of nothing are taken before and
+/// behind each, so that a machine that changes its speed changes both. Many have larger blocks, since
+/// a block costs some exits.
+const BLOCK_MIN: u32 = 32;
+const BLOCK_MAX: u32 = 256;
 
-/// Samples of nothing, and how many of them go at once: so the host gets two blocks that differ in
-/// size, and can tell what a block costs from what a sample does.
-const TIMER: Series = Series { warm_up: 8, samples: 48, block: 32 };
+/// Into how many blocks samples go, where that makes none of these too small or too large.
+const BLOCKS: u32 = 32;
 
-/// The most samples that are left out at the start.
+/// Samples of nothing beside a block, and how many of them go at once: so the host gets two blocks
+/// that differ in size, and can tell what a block costs from what a sample does.
+const TIMER: Series = Series { samples: 24, block: 16 };
+
+/// The most samples that are left out at the start, and those of nothing.
 const WARM_UP_MAX: u32 = 64;
+const TIMER_WARM_UP: u32 = 8;
 
 /// Where samples stand before they are sent; the first is not.
-type Buffer = [[u8; 8]; BLOCK as usize + 1];
+type Buffer = [[u8; 8]; BLOCK_MAX as usize + 1];
 
 /// Times `operation`, `samples` times, and tells the host under that name. `portcall run` shows a
 /// table of it at the end.
@@ -35,7 +42,9 @@ type Buffer = [[u8; 8]; BLOCK as usize + 1];
 /// Each sample is the time stamp counter before and behind one call of the closure (RDTSC, which
 /// waits for nothing: what the processor still has in flight may end behind it). An eighth as many,
 /// at least 1 and at most 64, are taken first and left out. What the timer takes by itself, the
-/// closure's call included, is measured with an empty one and subtracted by the host. The closure's
+/// closure's call included, is measured with an empty one, over and over between blocks of 32 to 256
+/// samples, and subtracted by the host from the samples beside it. The closure is called twice more
+/// for each block, untimed. The closure's
 /// result goes through [`black_box`], so that it is computed; that stores it, which is some
 /// instructions more. A closure that returns nothing (`measure("a", n, || { f(); })`) has none of
 /// them: for operations of a few instructions, or where each is emulated.
@@ -73,13 +82,31 @@ pub fn absent(name: &str, why: &str) {
 fn take(name: &str, samples: u32, operations: u32, operation: &mut dyn FnMut()) {
     let warm_up = if samples == 0 { 0 } else { (samples / 8).clamp(1, WARM_UP_MAX) };
     Client(Out).begin(name, operations, samples, warm_up);
-    let mut buffer = [[0; 8]; BLOCK as usize + 1];
+    let mut buffer = [[0; 8]; BLOCK_MAX as usize + 1];
     // The compiler is not to know which operation it is, nor which call: it would make code of its
     // own for each, and what is subtracted would be another's cost.
-    TIMER.take(black_box(&mut || ()), black_box(send_timer), &mut buffer);
-    let series = Series { warm_up, samples, block: BLOCK };
-    series.take(black_box(operation), black_box(send_samples), &mut buffer);
+    let operation = black_box(operation);
+    let mut empty = || ();
+    let nothing: &mut dyn FnMut() = black_box(&mut empty);
+    warm(warm_up, operation);
+    warm(TIMER_WARM_UP, nothing);
+    let block = (samples / BLOCKS).clamp(BLOCK_MIN, BLOCK_MAX);
+    let mut left = samples;
+    TIMER.take(nothing, black_box(send_timer), &mut buffer);
+    while left > 0 {
+        let series = Series { samples: left.min(block), block };
+        series.take(operation, black_box(send_samples), &mut buffer);
+        TIMER.take(nothing, black_box(send_timer), &mut buffer);
+        left -= series.samples;
+    }
     Client(Out).end();
+}
+
+#[inline(never)]
+fn warm(times: u32, operation: &mut dyn FnMut()) {
+    for _ in 0..times {
+        black_box(time(operation));
+    }
 }
 
 #[inline(never)]
@@ -95,7 +122,6 @@ fn send_samples(ticks: &[u8]) {
 /// How samples are taken.
 #[derive(Clone, Copy)]
 struct Series {
-    warm_up: u32,
     samples: u32,
     /// The most that are sent at once.
     block: u32,
@@ -106,12 +132,6 @@ impl Series {
     /// around each are the same, as the [contract](abi#the-stock-interface) has it.
     #[inline(never)]
     fn take(self, operation: &mut dyn FnMut(), send: fn(&[u8]), buffer: &mut Buffer) {
-        if self.samples == 0 {
-            return;
-        }
-        for _ in 0..self.warm_up {
-            black_box(time(operation));
-        }
         // The first block has none: from there on each does the same instructions but for its
         // samples'.
         let (mut left, mut count) = (self.samples, 0);

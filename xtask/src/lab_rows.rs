@@ -35,7 +35,7 @@ const fn bad(known: Known, on_pvm: [Option<&'static str>; 2]) -> Known {
     Known { on_pvm, ..known }
 }
 
-/// A page of coalesced writes holds some hundred.
+/// A page of coalesced writes holds some hundred: more than a block of samples has.
 const FEW: Option<(f64, f64)> = Some((0.0, 0.05));
 
 /// A string instruction may leave for each of its 64 bytes, or once.

@@ -9,7 +9,8 @@ crate::hypercalls! {
         fn begin(&mut self, name: &str, operations: u32, samples: u32, warm_up: u32);
 
         /// What the timer takes by itself: samples of nothing, each the ticks between two readings
-        /// of the time stamp counter, a little-endian `u64`.
+        /// of the time stamp counter, a little-endian `u64`. Those right before and right behind a
+        /// block of samples are its own.
         fn timer(&mut self, ticks: &[u8]);
 
         /// Samples of the operations, in the same form.

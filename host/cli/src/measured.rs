@@ -37,6 +37,7 @@ impl Measured {
                 "planned": it.planned,
                 "complete": it.is_complete,
                 "timer_ns": it.timer,
+                "timers_ns": it.timers,
                 "samples_ns": it.samples,
                 "dropped": it.dropped,
                 "instructions": it.instructions,
@@ -87,8 +88,9 @@ pub(crate) fn show(measured: &Measured) {
         report::show(table);
         let warm_up = measured.sampled.iter().map(|it| it.warm_up).max().unwrap_or_default();
         say!(
-            "  an operation's times, the timer's subtracted; spread is from p10 to p90; before them \
-             up to {warm_up} samples were left out"
+            "  an operation's times; the timer's beside them, of which the table has the least and \
+             the most, was subtracted; spread is from p10 to p90; before them up to {warm_up} samples \
+             were left out"
         );
         let more = measured.sampled.len().saturating_sub(SHOWN);
         if more > 0 {
@@ -124,8 +126,15 @@ fn row(sampled: &Sampled) -> Vec<String> {
         if is_whole { format!("{it:.0}") } else { format!("{it:.2}") }
     });
     row.push(instructions.unwrap_or_else(|| "-".to_owned()));
-    row.push(time(sampled.timer));
+    row.push(timer(sampled));
     row
+}
+
+/// What the timer took itself, from the least to the most where that is not the same.
+fn timer(sampled: &Sampled) -> String {
+    let all = Summary::of(&sampled.timers);
+    let bounds = all.map(|it| [it.least, it.most].map(time)).filter(|[least, most]| least != most);
+    bounds.map_or_else(|| time(sampled.timer), |[least, most]| format!("{least} to {most}"))
 }
 
 /// Nanoseconds, in the unit that keeps them short.
@@ -169,6 +178,9 @@ mod tests {
             "25.0 ns",
         ];
         assert_eq!(row(&sampled), wanted);
+        sampled.timers.push(1200.0);
+        assert_eq!(row(&sampled)[7], "25.0 ns to 1.20 us");
+        sampled.timers.pop();
         sampled.samples.clear();
         sampled.instructions = Some(0.25);
         let wanted = ["an\u{fffd}[2J\u{fffd}OUT", "0", "-", "-", "-", "-", "0.25", "25.0 ns"];

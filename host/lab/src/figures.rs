@@ -125,8 +125,7 @@ impl<'a> Figures<'a> {
         let rounds = measured.rounds.iter().filter_map(|it| Some(Summary::of(it)?.median));
         let is_at_step = measured.clock == Clock::Guest
             && summary.median.abs() * f64::from(measured.operations) < STEPS * step;
-        let mut noise = if is_at_step { Vec::new() } else { noise(&summary) };
-        noise.extend(timer_noise(measured, &summary).filter(|_| !is_at_step));
+        let noise = if is_at_step { Vec::new() } else { noise(&summary) };
         let counted = |it: &f64| *it >= 0.0 && is_sane(*it);
         Some(Ok(Self {
             measured,
@@ -163,16 +162,6 @@ pub(crate) fn total(shares: &Shares) -> f64 {
 
 fn spread(summary: &Summary) -> Option<f64> {
     (summary.p10 > 0.0).then(|| summary.p90 / summary.p10).filter(|it| it.is_finite())
-}
-
-/// Whether what is subtracted is known no better than the figure is large.
-fn timer_noise(measured: &Measured, summary: &Summary) -> Option<String> {
-    let least = measured.timers.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = measured.timers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let by = (most - least) / f64::from(measured.operations.max(1));
-    let share = by / summary.median.abs().max(f64::MIN_POSITIVE);
-    (share > UNSURE && units::is_sane(share))
-        .then(|| format!("the timer's own cost differs by {} of it", percent(share)))
 }
 
 fn noise(summary: &Summary) -> Vec<String> {
@@ -238,15 +227,5 @@ mod tests {
         let row = row(vec![vec![0.0, 10.0, 20.0]; 8]);
         let line = Line::of(&row, 10.0);
         assert!(!line.is_noisy() && line.figures().expect("figures").is_at_step);
-    }
-
-    #[test]
-    fn a_timer_that_is_not_known_makes_a_row_noisy() {
-        let mut row = row(vec![vec![100.0]; 8]);
-        let Finding::Measured(measured) = &mut row.finding else { panic!("measured") };
-        measured.timers = vec![1000.0, 1050.0];
-        let line = Line::of(&row, 0.0);
-        let noise = &line.figures().expect("figures").noise;
-        assert_eq!(noise[..], ["the timer's own cost differs by 50% of it"]);
     }
 }

@@ -30,33 +30,19 @@ struct Measurement {
     found: Result<Measured, Absent>,
     /// A round of an observer's each.
     observed: Vec<Observed>,
-    /// Samples of nothing, of all rounds.
-    timers: Vec<f64>,
 }
 
 impl Measurement {
     fn finding(self, late: Option<Absent>) -> Finding {
         match self.found {
             Ok(measured) => {
-                let measured = without_timer(measured, &self.timers);
                 let shares = shares(&measured, &self.observed);
-                Finding::Measured(Measured { shares, late, ..measured })
+                let timer = Summary::of(&measured.timers).map_or(0.0, |it| it.median);
+                Finding::Measured(Measured { timer, shares, late, ..measured })
             }
             Err(absent) => Finding::Absent(absent),
         }
     }
-}
-
-/// Takes away what the timer takes by itself: the median of all rounds, since that of one would have
-/// rounds differ by what it was off.
-fn without_timer(mut measured: Measured, timers: &[f64]) -> Measured {
-    measured.timer = Summary::of(timers).map_or(0.0, |it| it.median);
-    let of_operation = measured.timer / f64::from(measured.operations);
-    for sample in measured.rounds.iter_mut().flatten() {
-        // To thousandths of a nanosecond, which no clock here has: so that files stay small.
-        *sample = ((*sample - of_operation) * 1e3).round() / 1e3;
-    }
-    measured
 }
 
 /// Where half of all operations' time goes: what an exit takes of the kernel and of this process is
@@ -98,12 +84,8 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
-            let timers = piece.timers.clone();
             let (name, measured) = measured(piece, taken.jailed);
-            self.put(name.clone(), Ok(measured));
-            if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
-                row.timers.extend(timers);
-            }
+            self.put(name, Ok(measured));
         }
         for (name, why) in taken.absent {
             self.put(name, Err(Absent::lacking(why)));
@@ -133,12 +115,7 @@ impl Gathered {
         let known = self.rows.iter_mut().find(|row| row.name == name);
         match (known, found) {
             (None, found) if has_room => {
-                self.rows.push(Measurement {
-                    name,
-                    found,
-                    observed: Vec::new(),
-                    timers: Vec::new(),
-                });
+                self.rows.push(Measurement { name, found, observed: Vec::new() });
             }
             (None, _) => {}
             (Some(row), Ok(more)) => {
@@ -209,17 +186,22 @@ fn number(pieces: &mut [Piece]) {
     }
 }
 
-/// The timer is not taken away yet.
+/// To thousandths of a nanosecond, which no clock here has: so that files stay small.
+fn rounded(mut times: Vec<f64>) -> Vec<f64> {
+    times.iter_mut().for_each(|it| *it = (*it * 1e3).round() / 1e3);
+    times
+}
+
+/// What the timer took in all rounds is not known yet.
 fn measured(piece: Piece, jailed: bool) -> (String, Measured) {
-    let timer = Summary::of(&piece.timers).map_or(0.0, |it| it.median);
     let measured = Measured {
-        rounds: vec![piece.samples],
+        rounds: vec![rounded(piece.samples)],
         operations: piece.operations,
         warm_up: piece.warm_up,
         jailed,
         clock: piece.clock,
-        timer,
-        timers: vec![timer],
+        timer: 0.0,
+        timers: rounded(piece.timers),
         instructions: piece.instructions,
         shares: None,
         late: None,
@@ -316,19 +298,16 @@ mod tests {
     }
 
     #[test]
-    fn one_timer_is_taken_from_all_rounds() {
+    fn each_round_keeps_what_its_own_timer_left() {
         let mut all = image();
-        for (timers, samples) in [([10.0, 20.0, 30.0], 102.0), ([20.0, 60.0, 70.0], 104.0)] {
+        for (timers, samples) in [([10.0, 20.0, 30.0], 102.0), ([20.0, 60.0, 70.0004], 104.0)] {
             let (timers, samples) = (timers.to_vec(), vec![samples]);
-            all.take(taken(
-                vec![Piece { timers, samples, operations: 5, ..piece("a", true) }],
-                None,
-            ));
+            all.take(taken(vec![Piece { timers, samples, ..piece("a", true) }], None));
         }
         let rows = all.rows();
         let it = rows[0].measured().expect("measured");
-        assert_eq!((it.timer, &it.timers[..]), (25.0, &[20.0, 60.0][..]));
-        assert_eq!(it.rounds, [[97.0], [99.0]]);
+        assert_eq!((it.timer, &it.rounds[..]), (25.0, &[vec![102.0], vec![104.0]][..]));
+        assert_eq!(it.timers, [10.0, 20.0, 30.0, 20.0, 60.0, 70.0]);
     }
 
     #[test]

@@ -127,10 +127,10 @@ pub struct Measured {
     pub jailed: bool,
     /// Who took the time.
     pub clock: Clock,
-    /// Nanoseconds that the timer took itself, which were subtracted from each sample before it was
-    /// divided by its operations.
+    /// Nanoseconds that the timer took itself: the median of `timers`.
     pub timer: f64,
-    /// What it took in each round, of which `timer` is the median of all samples.
+    /// What it took beside each block of samples, in their order, and was subtracted from these
+    /// before they were divided by their operations.
     #[serde(default)]
     pub timers: Vec<f64>,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`).

@@ -88,10 +88,9 @@ pub(crate) struct Piece {
     pub(crate) clock: Clock,
     pub(crate) operations: u32,
     pub(crate) warm_up: u32,
-    /// Nanoseconds of samples of nothing.
+    /// Nanoseconds that the timer took itself, beside each block of samples.
     pub(crate) timers: Vec<f64>,
-    /// Nanoseconds an operation, the timer's with them: what it takes is known of all rounds better
-    /// than of one.
+    /// Nanoseconds an operation, those subtracted.
     pub(crate) samples: Vec<f64>,
     pub(crate) instructions: Option<f64>,
     pub(crate) observed: Option<Observed>,
@@ -292,7 +291,7 @@ fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
         operations: 1,
         warm_up: timed.warm_up,
         timers: vec![timed.timer],
-        samples: with(timed.timer, timed.samples),
+        samples: timed.samples,
         instructions: timed.instructions,
         observed: timed.watched.map(|it| Observed::of(it, system_call)),
         is_complete: true,
@@ -306,17 +305,11 @@ fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
         operations: sampled.operations,
         warm_up: sampled.warm_up,
         timers: sampled.timers,
-        samples: with(sampled.timer / f64::from(sampled.operations), sampled.samples),
+        samples: sampled.samples,
         instructions: sampled.instructions,
         observed: sampled.watched.map(|it| Observed::of(it, system_call)),
         is_complete: sampled.is_complete && sampled.dropped == 0,
     }
-}
-
-/// The timer's cost is in them again.
-fn with(timer: f64, mut samples: Vec<f64>) -> Vec<f64> {
-    samples.iter_mut().for_each(|it| *it += timer);
-    samples
 }
 
 /// Nanoseconds of a system call by itself, in the jail where there is one: KVM_RUN of what is no

@@ -70,8 +70,8 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         let those = || all.iter().filter(|it| it.measured.clock == clock);
         if those().next().is_some() {
             said.push(format!(
-                "Clock of {}: {who}. It takes {} itself, which is subtracted from every sample: the \
-                 median of all of a row's rounds, which lie up to {} apart.",
+                "Clock of {}: {who}. It takes {} itself. From each block of samples is subtracted what \
+                 it took right before and behind them, which moved by up to {} within a row.",
                 count(those().count(), "row"),
                 range(those().map(|it| it.measured.timer), time),
                 time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),

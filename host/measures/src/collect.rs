@@ -22,12 +22,13 @@ pub struct Sampled {
     pub warm_up: u32,
     /// Samples that it was to take.
     pub planned: u32,
-    /// Nanoseconds that the timer takes itself: the median of samples of nothing.
+    /// Nanoseconds that the timer takes itself: the median of all samples of nothing.
     pub timer: f64,
-    /// Those samples, for who has several runs and wants what the timer took in all of them.
+    /// The same of each block of samples: the median of those of nothing right before and right
+    /// behind it.
     pub timers: Vec<f64>,
-    /// Nanoseconds an operation, in the order they were taken; `timer` was subtracted from each
-    /// before it was divided by its operations, so that one may be negative.
+    /// Nanoseconds an operation, in the order they were taken; what the timer took beside its block
+    /// was subtracted from each before it was divided by its operations, so that one may be negative.
     pub samples: Vec<f64>,
     /// Samples that came besides, and were too many to be kept.
     pub dropped: u64,

@@ -42,6 +42,13 @@ pub(crate) struct Kept {
     samples: usize,
 }
 
+/// Where samples begin that have none of the timer's among them: how many of either there were then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Block {
+    timer: usize,
+    samples: usize,
+}
+
 /// One measurement, in ticks.
 #[derive(Debug, Default)]
 struct Row {
@@ -51,6 +58,8 @@ struct Row {
     planned: u32,
     timer: Vec<i64>,
     samples: Vec<i64>,
+    /// No more than there are samples.
+    blocks: Vec<Block>,
     /// Samples that came, kept or not.
     taken: u64,
     dropped: u64,
@@ -102,7 +111,12 @@ impl Kept {
         }
         row.taken = taken;
         row.beside_samples.mark(count, mark);
+        let block = Block { timer: row.timer.len(), samples: row.samples.len() };
         row.dropped += keep(&mut row.samples, ticks, &mut self.samples);
+        let is_new = row.blocks.last().is_none_or(|last| last.timer != block.timer);
+        if is_new && row.samples.len() > block.samples {
+            row.blocks.push(block);
+        }
         Ok(())
     }
 
@@ -168,22 +182,43 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 impl Row {
+    /// Each block's samples of the timer, which are those right before and right behind it, and its
+    /// own.
+    fn beside(&self) -> impl Iterator<Item = [&[i64]; 2]> {
+        let end = Block { timer: self.timer.len(), samples: self.samples.len() };
+        let first = self.blocks.iter().copied();
+        let before = [Block::default()].into_iter().chain(first.clone());
+        let behind = first.clone().skip(1).chain([end]);
+        before.zip(first).zip(behind).map(|((before, block), behind)| {
+            let timer = self.timer.get(before.timer..behind.timer).unwrap_or_default();
+            [timer, self.samples.get(block.samples..behind.samples).unwrap_or_default()]
+        })
+    }
+
     fn sampled(&self, khz: u32, seen: &Seen) -> Sampled {
         #[expect(clippy::cast_precision_loss, reason = "2^52 ticks are weeks")]
         let ns = |ticks: &i64| *ticks as f64 * 1e6 / f64::from(khz);
-        let timers: Vec<f64> = self.timer.iter().map(ns).collect();
-        let timer = Summary::of(&timers).map_or(0.0, |timer| timer.median);
+        let median = |ticks: &[i64]| {
+            let times: Vec<f64> = ticks.iter().map(ns).collect();
+            Summary::of(&times).map_or(0.0, |it| it.median)
+        };
         let operations = f64::from(self.operations);
         let instructions = self.beside_samples.beyond(&self.beside_timer);
         let watched = self.beside_samples.watched(seen).map(|it| it.map(|it| it / operations));
+        let (mut timers, mut samples) = (Vec::new(), Vec::new());
+        for [beside, block] in self.beside() {
+            let timer = median(beside);
+            samples.extend(block.iter().map(|it| (ns(it) - timer) / operations));
+            timers.push(timer);
+        }
         Sampled {
             name: self.name.clone(),
             operations: self.operations,
             warm_up: self.warm_up,
             planned: self.planned,
-            timer,
+            timer: median(&self.timer),
             timers,
-            samples: self.samples.iter().map(|it| (ns(it) - timer) / operations).collect(),
+            samples,
             dropped: self.dropped,
             instructions: instructions.map(|it| it / operations),
             watched: watched.map(|[exits, ours]| Watched { exits, ours }),
@@ -220,6 +255,101 @@ mod tests {
         assert_eq!((a.timer, a.is_complete, a.dropped), (2000.0, true, 0));
         assert_eq!(a.samples, [2000.0, 0.0, -1000.0]);
         assert_eq!((a.instructions, a.watched), (None, None));
+    }
+
+    /// A machine at two speeds, which change between rounds and within them: a timer of 9 us, an
+    /// operation of 2.2, and both 1.4 times that.
+    #[test]
+    fn a_block_has_its_own_neighbourhoods_timer_subtracted() {
+        // Out of order, so that no median is an accident.
+        let noise = |i: usize| f64::from(u32::try_from(i * 7 % 11).expect("small")) * 20.0 - 100.0;
+        let slow_rounds: [fn(usize) -> bool; 4] =
+            [|_| false, |_| true, |block| block >= 10, |block| (5..15).contains(&block)];
+        let (mut all_timers, mut all_samples) = (Vec::new(), Vec::new());
+        for is_slow in slow_rounds {
+            let mut kept = Kept { khz: Some(1_000_000), ..Kept::default() };
+            let times = |count: usize, time: f64, block: usize| {
+                let speed = if is_slow(block) { 1.4 } else { 1.0 };
+                #[expect(clippy::cast_possible_truncation, reason = "microseconds")]
+                let tick = |i| (time * speed + noise(i)) as i64;
+                (0..count).map(tick).collect::<Vec<_>>()
+            };
+            assert_eq!(kept.begin("a", 1, 20 * 32, 8), Ok(()));
+            assert_eq!(kept.timer(&ticks(&times(24, 9000.0, 0))), Ok(()));
+            for block in 0..20 {
+                assert_eq!(kept.samples(&ticks(&times(32, 11_200.0, block))), Ok(()));
+                assert_eq!(kept.timer(&ticks(&times(24, 9000.0, block))), Ok(()));
+            }
+            let sampled = kept.sampled().remove(0);
+            assert_eq!((sampled.samples.len(), sampled.timers.len()), (640, 20));
+            // One block has a timer before it and another behind it; of all others each is right.
+            let is_wrong = |(i, sample): (usize, &f64)| {
+                let wanted = if is_slow(i / 32) { 2200.0 * 1.4 } else { 2200.0 };
+                (sample - wanted).abs() > 150.0
+            };
+            let wrong = sampled.samples.iter().enumerate().filter(|it| is_wrong(*it)).count();
+            assert!(wrong <= 2 * 32, "{wrong}");
+            all_timers.extend(kept.rows.iter().chain(&kept.open).flat_map(|row| row.timer.clone()));
+            all_samples.push(kept.open.expect("open").samples);
+        }
+        // One timer for all of them is wrong by microseconds.
+        all_timers.sort_unstable();
+        all_samples.iter_mut().for_each(|round| round.sort_unstable());
+        let timer = all_timers[all_timers.len() / 2];
+        let off = [2200, 3080]
+            .into_iter()
+            .zip(&all_samples)
+            .map(|(wanted, round)| (round[round.len() / 2] - timer - wanted).abs());
+        assert!(off.clone().max() > Some(2000), "{:?}", off.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn samples_and_the_timers_come_in_any_order() {
+        let of = |calls: &[(bool, &[i64])]| {
+            let mut kept = kept();
+            assert_eq!(kept.begin("a", 1, 100, 0), Ok(()));
+            for (is_timer, block) in calls {
+                let block = ticks(block);
+                let done = if *is_timer { kept.timer(&block) } else { kept.samples(&block) };
+                assert_eq!(done, Ok(()));
+            }
+            let it = kept.sampled().remove(0);
+            let thousands = |all: Vec<f64>| all.iter().map(|it| it / 1e3).collect::<Vec<_>>();
+            (thousands(it.samples), thousands(it.timers))
+        };
+        // None of the timer's; none but these.
+        assert_eq!(of(&[(false, &[7, 8])]), (vec![7.0, 8.0], vec![0.0]));
+        assert_eq!(of(&[(true, &[7, 8])]), (vec![], vec![]));
+        // Behind the samples alone, and before all of them.
+        assert_eq!(of(&[(false, &[7]), (false, &[8]), (true, &[2])]), (vec![5.0, 6.0], vec![2.0]));
+        assert_eq!(of(&[(true, &[2]), (false, &[7]), (false, &[8])]), (vec![5.0, 6.0], vec![2.0]));
+        // Calls without any are nothing between.
+        let empty = of(&[(true, &[2]), (false, &[]), (false, &[7]), (true, &[]), (false, &[8])]);
+        assert_eq!(empty, (vec![5.0, 6.0], vec![2.0]));
+        // Those on both sides of a block, but none beyond the next.
+        let both = of(&[
+            (true, &[1]),
+            (true, &[2]),
+            (false, &[10]),
+            (true, &[3]),
+            (false, &[20]),
+            (true, &[9, 9]),
+            (false, &[30]),
+        ]);
+        assert_eq!(both, (vec![8.0, 11.0, 21.0], vec![2.0, 9.0, 9.0]));
+    }
+
+    #[test]
+    fn a_million_blocks_are_within_bounds() {
+        let mut kept = kept();
+        assert_eq!(kept.begin("a", 1, u32::MAX, 0), Ok(()));
+        for tick in 0..1_000_000 {
+            assert_eq!(kept.timer(&ticks(&[tick % 9])), Ok(()));
+            assert_eq!(kept.samples(&ticks(&[tick])), Ok(()));
+        }
+        let it = kept.sampled().remove(0);
+        assert_eq!((it.samples.len(), it.timers.len()), (SAMPLES_MAX / 2, SAMPLES_MAX / 2));
+        assert_eq!(it.dropped, 2_000_000 - SAMPLES_MAX as u64);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::axis::Axis;
 use super::plot::{described, noisy, percent};
 use super::{style, time, together};
 use crate::figures::{Figures, Line};
-use crate::report::Clock;
+use crate::report::{Clock, Measured};
 use crate::text::count;
 use crate::units::{percent as share, times};
 use maud::{Markup, html};
@@ -182,12 +182,13 @@ fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
     text
 }
 
-/// How far the timer's own cost differs from round to round.
-fn timers(rounds: &[f64]) -> String {
-    let all = Summary::of(rounds).filter(|it| it.count > 1);
-    all.map_or_else(String::new, |it| {
-        format!(", {} to {} by rounds", time(it.least), time(it.most))
-    })
+/// What the timer took itself, and how far that moved.
+fn timer(measured: &Measured) -> String {
+    let moved = Summary::of(&measured.timers).filter(|it| it.count > 1);
+    let moved = moved.map_or_else(String::new, |it| {
+        format!(" ({} to {}, beside each block of samples)", time(it.least), time(it.most))
+    });
+    format!("{}{moved} subtracted", time(measured.timer))
 }
 
 fn details(figures: &Figures<'_>) -> Markup {
@@ -208,7 +209,7 @@ fn details(figures: &Figures<'_>) -> Markup {
                 dt { "p90 over p10" } dd { (figures.spread().map_or_else(|| "no meaning".to_owned(), times)) }
                 dt { "Operations a sample" } dd { (measured.operations) }
                 dt { "Warm-up" } dd { (measured.warm_up) " samples a round" }
-                dt { "Clock" } dd { (clock) ", " (time(measured.timer)) " subtracted a sample" (timers(&measured.timers)) }
+                dt { "Clock" } dd { (clock) ", " (timer(measured)) }
                 @if !figures.noise.is_empty() { dt { "Noisy" } dd { (figures.noise.join(", ")) } }
                 dt { "p50 of each round" }
                 dd {

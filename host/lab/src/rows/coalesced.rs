@@ -54,12 +54,12 @@ impl Coalesced {
     }
 
     pub(super) fn pio() -> Self {
-        let what = "OUT of 4 bytes that KVM keeps in a ring, with an exit where that is full";
+        let what = "OUT of 4 bytes that KVM keeps in a ring up to the next exit";
         Self::new("coalesced-pio", what, false)
     }
 
     pub(super) fn mmio() -> Self {
-        let what = "a write of 4 bytes that KVM keeps in a ring, with an exit where that is full";
+        let what = "a write of 4 bytes that KVM keeps in a ring up to the next exit";
         Self::new("coalesced-mmio", what, true)
     }
 
