@@ -123,13 +123,14 @@ impl<'a> Figures<'a> {
         }
         let summary = measured.summary()?;
         let rounds = measured.rounds.iter().filter_map(|it| Some(Summary::of(it)?.median));
+        let rounds: Vec<f64> = rounds.collect();
         let is_at_step = measured.clock == Clock::Guest
             && summary.median.abs() * f64::from(measured.operations) < STEPS * step;
-        let noise = if is_at_step { Vec::new() } else { noise(&summary) };
+        let noise = if is_at_step { Vec::new() } else { noise(&summary, &rounds) };
         let counted = |it: &f64| *it >= 0.0 && is_sane(*it);
         Some(Ok(Self {
             measured,
-            rounds: rounds.collect(),
+            rounds,
             instructions: measured.instructions.filter(counted),
             shares: measured.shares.filter(|it| {
                 [it.exits, it.kvm, it.kernel, it.ours].iter().all(counted) && total(it) > 0.0
@@ -164,7 +165,25 @@ fn spread(summary: &Summary) -> Option<f64> {
     (summary.p10 > 0.0).then(|| summary.p90 / summary.p10).filter(|it| it.is_finite())
 }
 
-fn noise(summary: &Summary) -> Vec<String> {
+/// Where the rounds' medians are two groups, each narrower than what lies between them: as a machine
+/// has it that runs at two speeds, by turns.
+fn speeds(rounds: &[f64]) -> Option<String> {
+    let mut rounds = rounds.to_vec();
+    rounds.sort_by(f64::total_cmp);
+    let gap = |at: &usize| rounds[*at] - rounds[*at - 1];
+    let at = (1..rounds.len()).max_by(|one, other| gap(one).total_cmp(&gap(other)))?;
+    let (slow, fast) = (&rounds[at..], &rounds[..at]);
+    let width = |it: &[f64]| it[it.len() - 1] - it[0];
+    let is_apart = width(fast).max(width(slow)) < gap(&at);
+    let median =
+        |it: &[f64]| units::time(f64::midpoint(it[(it.len() - 1) / 2], it[it.len() / 2]), None);
+    is_apart.then(|| {
+        let (count, one, other) = (text::count(fast.len(), "round"), median(fast), median(slow));
+        format!("two speeds: {one} in {count}, {other} in {}", slow.len())
+    })
+}
+
+fn noise(summary: &Summary, rounds: &[f64]) -> Vec<String> {
     let mut said = Vec::new();
     match spread(summary) {
         Some(spread) if spread > WIDE => said.push(format!("p90 is {} p10", times(spread))),
@@ -174,7 +193,8 @@ fn noise(summary: &Summary) -> Vec<String> {
     if let Some((low, high)) = summary.interval {
         let width = (high - low) / summary.median.abs().max(f64::MIN_POSITIVE);
         if width > UNSURE && units::is_sane(width) {
-            said.push(format!("rounds differ by {}", percent(width)));
+            let differ = || format!("rounds differ by {}", percent(width));
+            said.push(speeds(rounds).unwrap_or_else(differ));
         }
     }
     said
@@ -220,6 +240,24 @@ mod tests {
         drift[3] = vec![130.0; 3];
         assert!(noisy(drift));
         assert!(noisy(vec![vec![-1.0, 0.0, 1.0]; 8]));
+    }
+
+    #[test]
+    fn two_speeds_are_said_and_other_differences_are_not_called_that() {
+        let noise = |rounds: &[f64]| {
+            let row = row(rounds.iter().map(|it| vec![*it; 5]).collect());
+            let line = Line::of(&row, 0.0);
+            line.figures().expect("figures").noise.last().cloned().unwrap_or_default()
+        };
+        let one = [9.1, 13.3, 9.2, 9.3, 9.2, 9.2, 9.1, 9.4].map(|it| it * 1e3);
+        assert_eq!(noise(&one), "two speeds: 9.20 us in 7 rounds, 13.3 us in 1");
+        let half = [9.0, 13.0, 9.2, 13.4, 9.4, 13.2].map(|it| it * 1e3);
+        assert_eq!(noise(&half), "two speeds: 9.20 us in 3 rounds, 13.2 us in 3");
+        // One after the other, or all over the place.
+        assert_eq!(noise(&[9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]), "rounds differ by 56%");
+        assert_eq!(noise(&[9.0, 9.1, 12.0, 9.2, 9.1, 15.0, 18.5, 9.0]), "rounds differ by 104%");
+        // Two groups that lie so near to each other are no noise.
+        assert_eq!(noise(&[9.0, 9.3, 9.0, 9.3, 9.0, 9.3]), "");
     }
 
     #[test]
