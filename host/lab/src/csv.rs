@@ -10,8 +10,8 @@
 //! | `ns` | nanoseconds an operation, the timer's own cost subtracted |
 //!
 //! Rows without samples have no lines: a table, the JSON and the page say why. A name or image that
-//! begins with `=`, `+`, `-`, `@`, a tab or a carriage return has an apostrophe before it, since
-//! spreadsheets would run it as a formula; take one apostrophe away to have the name as it was. One
+//! begins with `=`, `+`, `-` or `@`, or the same of full width, or with white space, has an apostrophe
+//! before it, since spreadsheets would run it as a formula, or look behind the space for one; take one apostrophe away to have the name as it was. One
 //! that begins with an apostrophe gets another, so that this is never in doubt.
 
 use crate::report::Report;
@@ -24,6 +24,14 @@ use std::io::{self, Write};
 ///
 /// Those of the writer.
 pub fn write(report: &Report, to: impl Write) -> io::Result<()> {
+    lines(report, to).map_err(|error| match error.into_kind() {
+        // As it is: a reader that went away is no failure.
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    })
+}
+
+fn lines(report: &Report, to: impl Write) -> csv::Result<()> {
     let mut csv = csv::Writer::from_writer(to);
     csv.write_record(["name", "ring", "image", "round", "sample", "ns"])?;
     for row in &report.rows {
@@ -38,11 +46,13 @@ pub fn write(report: &Report, to: impl Write) -> io::Result<()> {
             }
         }
     }
-    csv.flush()
+    csv.flush()?;
+    Ok(())
 }
 
 fn harmless(text: &str) -> Cow<'_, str> {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\'']) {
+    const GUARDED: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''];
+    if text.starts_with(|it: char| it.is_whitespace() || it.is_control() || GUARDED.contains(&it)) {
         format!("'{text}").into()
     } else {
         text.into()
@@ -58,6 +68,21 @@ mod tests {
         let mut text = Vec::new();
         write(report, &mut text).expect("a Vec takes everything");
         String::from_utf8(text).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_told_as_such() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let error = write(&sample::report(1), Gone).expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
@@ -80,17 +105,38 @@ mod tests {
 
     #[test]
     fn names_are_quoted_and_no_formulas() {
-        let names = ["=1+1", "+x", "-x", "@x", "\tx", "\rx", "'x", "a,\"b\"\nc", ""];
+        let harmful = [
+            "=1+1",
+            "+x",
+            "-x",
+            "@x",
+            "\tx",
+            "\rx",
+            "'x",
+            " =1",
+            "  +x",
+            "\n=1",
+            "\r\n=1",
+            "\u{a0}=1",
+            "\u{3000}=1",
+            "\u{0}=1",
+            "＝1",
+            "＋x",
+            "－x",
+            "＠x",
+        ];
+        let names = [&harmful[..], &["a,\"b\"\nc", "a=1", ""]].concat();
         let mut report = sample::report(1);
-        report.rows = names.map(|name| sample::row(name, 0, vec![vec![1.0]])).to_vec();
+        report.rows = names.iter().map(|name| sample::row(name, 0, vec![vec![1.0]])).collect();
         let text = text(&report);
         assert!(text.contains("\n'=1+1,0,"), "{text}");
         assert!(text.contains("\"a,\"\"b\"\"\nc\",0"), "{text}");
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        for (record, name) in reader.records().zip(names) {
-            let record = record.expect("six fields");
-            assert_eq!(record[0].strip_prefix('\'').unwrap_or(&record[0]), name);
-            assert!(!record[0].starts_with(['=', '+', '-', '@', '\t', '\r']));
+        let records: Vec<_> = reader.records().map(|it| it.expect("six fields")).collect();
+        assert_eq!(records.len(), names.len());
+        for (record, name) in records.iter().zip(names) {
+            let guard = if harmful.contains(&name) { "'" } else { "" };
+            assert_eq!(record[0], format!("{guard}{name}"));
         }
     }
 }
