@@ -203,7 +203,7 @@ fn below(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
 /// In lines of that width, further ones set in.
 pub(crate) fn folded(sentence: &str, width: usize) -> String {
     let (mut text, mut column) = (String::new(), 0);
-    for word in sentence.split(' ') {
+    for word in sentence.split(' ').filter(|it| !it.is_empty()) {
         if column > 0 && column + 1 + word.width() > width {
             text.push_str("\n  ");
             column = 2;
@@ -272,6 +272,13 @@ mod tests {
         {
             assert!(text.contains(said), "{said}:\n{text}");
         }
+    }
+
+    #[test]
+    fn two_spaces_are_one_and_no_word() {
+        assert_eq!(folded("it  said:  no ", 80), "it said: no\n");
+        assert_eq!(folded("", 80), "\n");
+        assert_eq!(folded("one  two", 5), "one\n  two\n");
     }
 
     #[test]
