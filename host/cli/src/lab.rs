@@ -124,6 +124,8 @@ impl FromStr for Emit {
 struct Output {
     kind: Kind,
     to: Sink,
+    /// Of a plain file, which is replaced: a full disk does not lose what stood there.
+    plain: Option<PathBuf>,
 }
 
 impl Emit {
@@ -131,13 +133,25 @@ impl Emit {
     fn open(&self) -> Result<Output, Failure> {
         let Self(kind, path) = self;
         let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
-        Ok(Output { kind: *kind, to: Sink::open(printable(&name), path.as_deref())? })
+        let to = Sink::open(printable(&name), path.as_deref())?;
+        let is_plain = |_: &PathBuf| to.file.as_ref().and_then(emit::id_of).is_some();
+        Ok(Output { kind: *kind, plain: path.clone().filter(is_plain), to })
     }
 }
 
 impl Output {
+    /// Writes it in place of what stands there.
+    fn write(self, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        match self.plain {
+            Some(path) => lab::store::replace(&path, text)
+                .map_err(|error| Failure::writing(&self.to.name, &error)),
+            None => self.to.write(text),
+        }
+    }
+
     fn write_report(self, report: &Report) -> Result<(), Failure> {
-        self.to.write(|to| match self.kind {
+        let kind = self.kind;
+        self.write(|to| match kind {
             Kind::Csv => lab::csv::write(report, to),
             Kind::Json => {
                 serde_json::to_writer(&mut *to, report)?;
@@ -192,7 +206,7 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     let rows = chosen(options)?;
     if options.list {
         let line = |name: &String| {
-            let what = rows::find(name).map_or("", |row| row.what());
+            let what = rows::find(name).map_or("", |row| row.what);
             format!("{name:16} {what}\n")
         };
         let text: String = rows.iter().map(line).collect();
@@ -254,7 +268,7 @@ fn compare(files: &[PathBuf], outputs: Vec<Output>) -> Result<u8, Failure> {
     let comparison = Comparison::of(&a, &b);
     let page = lab::page::comparison(&comparison);
     let is_taken = has_stdout(&outputs);
-    let write = |output: Output| output.to.write(|to| to.write_all(page.as_bytes()));
+    let write = |output: Output| output.write(|to| to.write_all(page.as_bytes()));
     outputs.into_iter().try_for_each(write)?;
     show(is_taken, |width| comparison.table(width))?;
     Ok(0)
@@ -265,7 +279,7 @@ fn chosen(options: &Options) -> Result<Vec<String>, Failure> {
     if options.alone {
         return Ok(Vec::new());
     }
-    let names = rows::all().into_iter().map(|row| row.name().to_owned());
+    let names = rows::ALL.iter().map(|row| row.name.to_owned());
     let is_chosen =
         |name: &String| options.row.is_empty() || options.row.iter().any(|it| name.contains(it));
     let rows: Vec<String> = names.filter(is_chosen).collect();

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ const LOOK: u16 = 50;
 /// What came of it.
 pub(crate) enum Heard {
     Answer(Answer),
+    /// It ended without one: at its deadline, or by a signal, which may be from outside.
+    Killed(Absent),
     /// It was to be stopped, and was.
     Stopped,
 }
@@ -62,7 +64,7 @@ fn heard(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> bool) -> io
         }
         if end.is_some_and(|end| Instant::now() >= end) {
             let why = format!("it did not come back in {}", humantime::format_duration(deadline));
-            return Ok(Heard::Answer(Err(Absent::wedged(why))));
+            return Ok(Heard::Killed(Absent::wedged(why)));
         }
         let fds = out.iter().map(AsFd::as_fd).chain(err.iter().map(AsFd::as_fd));
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -82,7 +84,11 @@ fn heard(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> bool) -> io
         }
     }
     let status = running.0.wait()?;
-    Ok(Heard::Answer(understood(&answer, &words, status)))
+    let answer = understood(&answer, &words, status);
+    Ok(match answer {
+        Err(absent) if status.signal().is_some() => Heard::Killed(absent),
+        answer => Heard::Answer(answer),
+    })
 }
 
 /// Reads what is there; whether there may be more.
@@ -112,7 +118,7 @@ fn understood(answer: &[u8], words: &[u8], status: ExitStatus) -> Answer {
 mod tests {
     use super::understood;
     use crate::report::Absence;
-    use std::os::unix::process::ExitStatusExt;
+    use std::os::unix::process::ExitStatusExt as _;
     use std::process::ExitStatus;
 
     #[test]

@@ -132,7 +132,7 @@ impl Gathered {
     pub(crate) fn rows(self) -> Vec<Row> {
         let (what, image, name) = match &self.subject {
             Subject::Row(name) => {
-                let what = rows::find(name).map_or("", |it| it.what());
+                let what = rows::find(name).map_or("", |it| it.what);
                 (what.to_owned(), None, name.clone())
             }
             Subject::Image { path, .. } => {

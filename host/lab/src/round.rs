@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 /// The largest image that is read.
@@ -187,6 +188,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Absent> {
 /// A VM that is about to run. The mechanism goes first: it may have a thread that looks at the VM's
 /// memory.
 struct Ready {
+    name: &'static str,
     mechanism: Box<dyn Mechanism>,
     vm: Vm,
     collector: Collector,
@@ -212,7 +214,8 @@ fn build(
     image: &Image<'_>,
 ) -> Result<Ready, Absent> {
     let missing = || Absent::failed(format!("there is no row {name}"));
-    let mut mechanism = rows::find(name).ok_or_else(missing)?;
+    let row = rows::find(name).ok_or_else(missing)?;
+    let mut mechanism = row.mechanism();
     let collector = Collector::new();
     let arguments = [name.to_owned(), round.samples.to_string()];
     let builder = Vm::builder(kvm, image).ring(ring).arguments(arguments);
@@ -225,12 +228,12 @@ fn build(
     collector.opened(&vm);
     let watch = Stopwatch::new(&vm, round.samples, collector.clone());
     mechanism.built(&mut vm)?;
-    Ok(Ready { mechanism, vm, collector, watch, is_watched: round.watched })
+    Ok(Ready { name: row.name, mechanism, vm, collector, watch, is_watched: round.watched })
 }
 
 impl Ready {
     fn run(self, jailed: bool) -> Result<Taken, Absent> {
-        let Self { mut mechanism, mut vm, collector, watch, is_watched } = self;
+        let Self { name, mut mechanism, mut vm, collector, watch, is_watched } = self;
         let system_call = if is_watched { system_call(&vm) } else { 0.0 };
         let start = Instant::now();
         let timed = mechanism.drive(&mut vm, &watch)?;
@@ -239,7 +242,7 @@ impl Ready {
             return Err(Absent::lacking(why));
         }
         let piece = match timed {
-            Some(timed) => of_host(mechanism.name(), timed, system_call),
+            Some(timed) => of_host(name, timed, system_call),
             None => {
                 let sampled = collector.sampled().into_iter().next();
                 let sampled =
@@ -261,10 +264,48 @@ fn enter(jail: Option<Jail>) -> Result<bool, Absent> {
     Ok(jail.is_some())
 }
 
-/// A guest of the caller's. What it prints is dropped.
+/// The most bytes of a line of a guest's that are kept.
+const LINE_MAX: usize = 200;
+
+/// The last line that a guest printed, and the one that it has not ended.
+#[derive(Clone, Default)]
+struct LastLine(Arc<Mutex<[Vec<u8>; 2]>>);
+
+impl Write for LastLine {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let [last, open] = &mut *lines;
+        for byte in bytes {
+            match byte {
+                b'\n' if open.trim_ascii().is_empty() => open.clear(),
+                b'\n' => *last = std::mem::take(open),
+                byte if open.len() < LINE_MAX => open.push(*byte),
+                _ => {}
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LastLine {
+    /// An end, with it.
+    fn quoted_by(&self, end: Absent) -> Absent {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = lines.iter().rev().map(|line| line.trim_ascii()).find(|line| !line.is_empty());
+        let Some(text) = text.map(String::from_utf8_lossy) else { return end };
+        Absent { why: format!("{}; it printed last: {text}", end.why), ..end }
+    }
+}
+
+/// A guest of the caller's. What it prints is dropped but for its last line.
 fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Result<Taken, Absent> {
     let collector = Collector::new();
-    let builder = builder.serve(collector.service()).serve(Stock::new());
+    let said = LastLine::default();
+    let builder = builder.serve(collector.service()).serve(Stock::new()).console(said.clone());
     let watcher = is_watched.then(|| collector.watcher());
     let builder = match watcher {
         Some(watcher) => builder.observe(watcher),
@@ -279,7 +320,7 @@ fn of_image(builder: Builder<'_>, is_watched: bool, host: &mut Host<'_>) -> Resu
     let outcome = vm.run().map_err(Absent::of_error)?;
     let seconds = start.elapsed().as_secs_f64();
     let pieces = collector.sampled().into_iter().map(|it| of_guest(it, system_call)).collect();
-    let end = Absent::unless_normal(&outcome.end).err();
+    let end = Absent::unless_normal(&outcome.end).err().map(|end| said.quoted_by(end));
     let (absent, left_out) = (collector.absent(), collector.left_out());
     Ok(Taken { pieces, absent, end, left_out, seconds, jailed })
 }
@@ -333,8 +374,25 @@ fn system_call(vm: &Vm) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Answer, Observed, Order, Piece, Round, Subject, Taken};
+    use super::{Answer, LINE_MAX, LastLine, Observed, Order, Piece, Round, Subject, Taken};
     use crate::report::{Absent, Clock};
+    use std::io::Write;
+
+    #[test]
+    fn an_end_quotes_the_last_line_that_says_something() {
+        let quoted = |printed: &[&[u8]]| {
+            let mut said = LastLine::default();
+            printed.iter().for_each(|it| said.write_all(it).expect("it takes everything"));
+            said.quoted_by(Absent::wrong("it died")).why
+        };
+        assert_eq!(quoted(&[]), "it died");
+        assert_eq!(quoted(&[b"\n \r\n"]), "it died");
+        assert_eq!(quoted(&[b"one\nt", b"wo\r\n\n"]), "it died; it printed last: two");
+        assert_eq!(quoted(&[b"one\ntwo"]), "it died; it printed last: two");
+        assert_eq!(quoted(&[b"\xff\n"]), "it died; it printed last: \u{fffd}");
+        let long = quoted(&[&[b'a'; 1 << 20][..], b"\n"]);
+        assert_eq!(long.len(), "it died; it printed last: ".len() + LINE_MAX);
+    }
 
     /// What one side writes the other reads.
     #[test]

@@ -3,7 +3,7 @@
 use crate::child::{self, Heard};
 use crate::gather::Gathered;
 use crate::progress::Progress;
-use crate::report::{Absent, Clock, FORMAT, Report};
+use crate::report::{Absence, Absent, Clock, FORMAT, Report};
 use crate::round::{Order, Round, Subject, Taken};
 use crate::{affinity, machine, rows};
 use measures::machine::Watch;
@@ -172,7 +172,7 @@ fn jobs(plan: &Plan) -> Vec<Job> {
 fn meaningless(subject: &Subject, ring: u8) -> Option<Absent> {
     let Subject::Row(name) = subject else { return None };
     let ring = if ring == 0 { Ring::Zero } else { Ring::Three };
-    rows::find(name)?.meaningless(ring).map(Absent::meaningless)
+    rows::find(name)?.mechanism().meaningless(ring).map(Absent::meaningless)
 }
 
 struct Runner<'r> {
@@ -255,7 +255,7 @@ impl Runner<'_> {
     fn first(&mut self, at: usize) {
         let job = &self.jobs[at];
         let row = match &job.gathered.subject {
-            Subject::Row(name) => rows::find(name),
+            Subject::Row(name) => rows::find(name).map(|row| row.mechanism()),
             Subject::Image { .. } => None,
         };
         let (samples, deadline) = match &row {
@@ -338,14 +338,17 @@ impl Runner<'_> {
             rounds: rounds.to_vec(),
             pin: self.plan.pin,
         };
-        let heard = (self.obey)(&order, deadline);
+        let mut heard = (self.obey)(&order, deadline);
+        if matches!(&heard, Heard::Killed(absent) if is_odd(&order.subject, absent)) {
+            heard = (self.obey)(&order, deadline);
+        }
         self.done += 1;
         let job = &mut self.jobs[at];
         job.left = job.left.saturating_sub(1);
         match heard {
             Heard::Stopped => None,
             Heard::Answer(Ok(rounds)) => Some(rounds),
-            Heard::Answer(Err(absent)) => {
+            Heard::Answer(Err(absent)) | Heard::Killed(absent) => {
                 job.fail(absent);
                 None
             }
@@ -364,6 +367,13 @@ impl Runner<'_> {
         let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default();
         self.progress.at(self.done, self.done + left as usize, &name, seconds);
     }
+}
+
+/// Whether it is worth another try: a signal from outside, a machine that stood still. Not where a row
+/// is known to wedge, nor where the caller said how long their guest may take.
+fn is_odd(subject: &Subject, killed: &Absent) -> bool {
+    let Subject::Row(name) = subject else { return killed.kind == Absence::Failed };
+    rows::find(name).is_some_and(|row| row.mechanism().deadline().is_none())
 }
 
 /// Seconds of a sample. The median where the guest took the time, since a round of some samples may
@@ -476,6 +486,26 @@ mod tests {
             let measured = report.rows[0].measured().expect("measured");
             assert_eq!((measured.rounds.len(), &measured.late), (4, &Some(Absent::wrong("late"))));
         }
+    }
+
+    #[test]
+    fn a_killed_round_is_tried_once_more_unless_the_row_is_known_to_wedge() {
+        let asked = |name, kills| {
+            let (never, count) = (AtomicBool::new(false), RefCell::new(0));
+            let report = run_by(&plan(false, &[name]), &never, &|order, _| {
+                *count.borrow_mut() += 1;
+                if (3..3 + kills).contains(&*count.borrow()) {
+                    return Heard::Killed(Absent::wedged("killed"));
+                }
+                good(order)
+            });
+            let row = report.expect("a report").rows.remove(0);
+            let measured = row.measured().expect("measured");
+            (count.into_inner(), measured.rounds.len(), measured.late.is_some())
+        };
+        assert_eq!(asked("out-1", 1), (1 + 8 + 3 + 1, 8, false));
+        assert_eq!(asked("out-1", 2), (1 + 1 + 2, 1, true));
+        assert_eq!(asked("vmcall", 1), (1 + 1 + 1, 1, true));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::text;
 use serde::Deserialize;
 use serde_json::error::Category;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -103,7 +103,12 @@ impl Report {
         let failed = |source| Error::Write { path: path.to_owned(), source };
         let mut text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
         text.push(b'\n');
-        replace(path, &text).map_err(failed)
+        let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+        directory.map_or(Ok(()), fs::create_dir_all).map_err(failed)?;
+        if fs::metadata(path).is_ok_and(|it| !it.is_file()) {
+            return fs::write(path, text).map_err(failed);
+        }
+        replace(path, |to| to.write_all(&text)).map_err(failed)
     }
 
     /// Reads one.
@@ -134,22 +139,26 @@ impl Report {
     }
 }
 
-/// Writes a new file, which takes the old one's place when it is whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::metadata(path).is_ok_and(|it| !it.is_file()) {
-        return fs::write(path, bytes);
+/// Writes a plain file anew: the older one stays where that fails, as on a full disk, and is replaced
+/// when the new one is whole. A link stays a link.
+///
+/// # Errors
+/// Those of `text`, and of the file system: no room, a directory that takes no new file.
+pub fn replace(path: &Path, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    // Whoever may read the older one may read it; else the umask decides.
+    let older = fs::metadata(&path).map(|it| it.permissions());
+    let mode = older.as_ref().map_or(0o666, PermissionsExt::mode);
+    let file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(parent.unwrap_or(Path::new(".")))?;
+    if let Ok(older) = older {
+        file.as_file().set_permissions(older)?;
     }
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(directory)?;
-    // Whoever may read new files of this user may read it: the umask decides.
-    let mut file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
+    let mut to = BufWriter::new(file);
+    text(&mut to)?;
+    to.into_inner()?.persist(path)?;
     Ok(())
 }
 

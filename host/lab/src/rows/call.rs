@@ -1,18 +1,28 @@
 //! Typed hypercalls. The guest checks their results.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 use calls::ways::{self, Server, Ways};
 use portcall::Builder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-pub(super) const SCALARS: Call = Call("call", "a typed call with two numbers and their sum");
-pub(super) const BUFFER_IN: Call =
-    Call("call-in", "a typed call with a buffer of 64 bytes that the host reads");
-pub(super) const BUFFER_OUT: Call =
-    Call("call-out", "a typed call with a buffer of 64 bytes that the host fills");
+pub(super) const SCALARS: Row = Row {
+    name: "call",
+    what: "a typed call with two numbers and their sum",
+    make: || Box::new(Call),
+};
+pub(super) const BUFFER_IN: Row = Row {
+    name: "call-in",
+    what: "a typed call with a buffer of 64 bytes that the host reads",
+    make: || Box::new(Call),
+};
+pub(super) const BUFFER_OUT: Row = Row {
+    name: "call-out",
+    what: "a typed call with a buffer of 64 bytes that the host fills",
+    make: || Box::new(Call),
+};
 
-pub(super) struct Call(pub(super) &'static str, pub(super) &'static str);
+struct Call;
 
 /// Answers all calls of the rows.
 #[derive(Clone, Debug, Default)]
@@ -44,14 +54,6 @@ impl Ways for Answers {
 }
 
 impl Mechanism for Call {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
-    fn what(&self) -> &'static str {
-        self.1
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.serve(Server(Answers::default()))
     }

@@ -1,8 +1,8 @@
 //! KVM_REGISTER_COALESCED_MMIO: writes that KVM keeps in a ring, up to the next exit.
 
-use super::Mechanism;
 use super::mmio::PAGE;
 use super::sequence::Sequence;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
 use calls::ways::{PORT, WINDOW};
@@ -10,9 +10,18 @@ use portcall::kvm_ioctls::IoEventAddress;
 use portcall::{Builder, End, Gpa, Guest, Mmio, Ports, Stop, Vm};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(super) struct Coalesced {
-    name: &'static str,
-    what: &'static str,
+pub(super) const PIO: Row = Row {
+    name: "coalesced-pio",
+    what: "OUT of 4 bytes that KVM keeps in a ring up to the next exit",
+    make: || Box::new(Coalesced::new(false)),
+};
+pub(super) const MMIO: Row = Row {
+    name: "coalesced-mmio",
+    what: "a write of 4 bytes that KVM keeps in a ring up to the next exit",
+    make: || Box::new(Coalesced::new(true)),
+};
+
+struct Coalesced {
     is_mmio: bool,
     written: Sequence,
     late: Late,
@@ -48,19 +57,9 @@ impl Mmio for Late {
 }
 
 impl Coalesced {
-    fn new(name: &'static str, what: &'static str, is_mmio: bool) -> Self {
+    fn new(is_mmio: bool) -> Self {
         let (written, late) = Default::default();
-        Self { name, what, is_mmio, written, late, coalesced: 0 }
-    }
-
-    pub(super) fn pio() -> Self {
-        let what = "OUT of 4 bytes that KVM keeps in a ring up to the next exit";
-        Self::new("coalesced-pio", what, false)
-    }
-
-    pub(super) fn mmio() -> Self {
-        let what = "a write of 4 bytes that KVM keeps in a ring up to the next exit";
-        Self::new("coalesced-mmio", what, true)
+        Self { is_mmio, written, late, coalesced: 0 }
     }
 
     /// Takes what is in the ring, and then what did not fit.
@@ -79,14 +78,6 @@ impl Coalesced {
 }
 
 impl Mechanism for Coalesced {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn what(&self) -> &'static str {
-        self.what
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         match self.is_mmio {
             true => builder.mmio(PAGE, self.late.clone()),

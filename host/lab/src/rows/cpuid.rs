@@ -1,15 +1,13 @@
 //! CPUID, which KVM answers.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 
-pub(super) struct Cpuid;
+pub(super) const CPUID: Row = Row {
+    name: "cpuid",
+    what: "CPUID: into KVM and back, never to its user space",
+    make: || Box::new(Cpuid),
+};
 
-impl Mechanism for Cpuid {
-    fn name(&self) -> &'static str {
-        "cpuid"
-    }
+struct Cpuid;
 
-    fn what(&self) -> &'static str {
-        "CPUID: into KVM and back, never to its user space"
-    }
-}
+impl Mechanism for Cpuid {}

@@ -1,21 +1,19 @@
 //! HLT, and on behind it.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
 use portcall::{End, Ring, Stop, Vm};
 
-pub(super) struct Hlt;
+pub(super) const HLT: Row = Row {
+    name: "hlt",
+    what: "HLT: from one to the next, with KVM_RUN anew in between",
+    make: || Box::new(Hlt),
+};
+
+struct Hlt;
 
 impl Mechanism for Hlt {
-    fn name(&self) -> &'static str {
-        "hlt"
-    }
-
-    fn what(&self) -> &'static str {
-        "HLT: from one to the next, with KVM_RUN anew in between"
-    }
-
     fn meaningless(&self, ring: Ring) -> Option<&'static str> {
         (ring == Ring::Three).then_some("HLT is a general protection fault in ring 3")
     }

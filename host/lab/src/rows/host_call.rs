@@ -1,22 +1,20 @@
 //! A call of the host's into its guest.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
 use calls::back::Client;
 use portcall::Vm;
 
-pub(super) struct HostCall;
+pub(super) const HOST_CALL: Row = Row {
+    name: "host-call",
+    what: "a typed call from the host into the guest, with two numbers and their sum",
+    make: || Box::new(HostCall),
+};
+
+struct HostCall;
 
 impl Mechanism for HostCall {
-    fn name(&self) -> &'static str {
-        "host-call"
-    }
-
-    fn what(&self) -> &'static str {
-        "a typed call from the host into the guest, with two numbers and their sum"
-    }
-
     fn drive(&mut self, vm: &mut Vm, watch: &Stopwatch) -> Result<Option<Timed>, Absent> {
         let add = |vm: &mut Vm| match Client(vm.door()).add(2, 3) {
             Ok(5) => Ok(()),

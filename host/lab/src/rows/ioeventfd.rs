@@ -1,42 +1,37 @@
 //! KVM_IOEVENTFD: a write that becomes an eventfd's, without an exit to user space.
 
-use super::Mechanism;
 use super::mmio::PAGE;
 use super::sequence::Sequence;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use calls::ways::{PORT, WINDOW};
 use portcall::kvm_ioctls::{IoEventAddress, NoDatamatch};
 use portcall::{Builder, Vm};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-pub(super) struct Ioeventfd {
-    name: &'static str,
-    what: &'static str,
+pub(super) const PIO: Row = Row {
+    name: "ioeventfd-pio",
+    what: "OUT of 1 byte to an ioeventfd: KVM adds to it and goes on",
+    make: || Box::new(Ioeventfd::new(false)),
+};
+pub(super) const MMIO: Row = Row {
+    name: "ioeventfd-mmio",
+    what: "a write of 4 bytes to an ioeventfd: KVM adds to it and goes on",
+    make: || Box::new(Ioeventfd::new(true)),
+};
+
+struct Ioeventfd {
     is_mmio: bool,
     event: Option<EventFd>,
 }
 
 impl Ioeventfd {
-    pub(super) const fn pio() -> Self {
-        let what = "OUT of 1 byte to an ioeventfd: KVM adds to it and goes on";
-        Self { name: "ioeventfd-pio", what, is_mmio: false, event: None }
-    }
-
-    pub(super) const fn mmio() -> Self {
-        let what = "a write of 4 bytes to an ioeventfd: KVM adds to it and goes on";
-        Self { name: "ioeventfd-mmio", what, is_mmio: true, event: None }
+    const fn new(is_mmio: bool) -> Self {
+        Self { is_mmio, event: None }
     }
 }
 
 impl Mechanism for Ioeventfd {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn what(&self) -> &'static str {
-        self.what
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         // The window is for the page tables; nothing reaches its handler.
         if self.is_mmio { builder.mmio(PAGE, Sequence::default()) } else { builder }

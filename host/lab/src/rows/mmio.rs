@@ -1,7 +1,7 @@
 //! Reads and writes of a window of memory-mapped I/O.
 
-use super::Mechanism;
 use super::sequence::{Counter, Sequence};
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use calls::ways::WINDOW;
 use portcall::{Builder, End, Gpa, Guest, Mmio};
@@ -23,35 +23,30 @@ impl Mmio for Sequence {
     }
 }
 
+pub(super) const READ: Row = Row {
+    name: "mmio-read",
+    what: "a read of 4 bytes from a page of memory-mapped I/O",
+    make: || Box::new(Read),
+};
+pub(super) const WRITE: Row = Row {
+    name: "mmio-write",
+    what: "a write of 4 bytes to a page of memory-mapped I/O",
+    make: || Box::new(Write::default()),
+};
+
 /// The guest checks what it gets.
-pub(super) struct Read;
+struct Read;
 
 impl Mechanism for Read {
-    fn name(&self) -> &'static str {
-        "mmio-read"
-    }
-
-    fn what(&self) -> &'static str {
-        "a read of 4 bytes from a page of memory-mapped I/O"
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.mmio(PAGE, Counter::default())
     }
 }
 
 #[derive(Default)]
-pub(super) struct Write(Sequence);
+struct Write(Sequence);
 
 impl Mechanism for Write {
-    fn name(&self) -> &'static str {
-        "mmio-write"
-    }
-
-    fn what(&self) -> &'static str {
-        "a write of 4 bytes to a page of memory-mapped I/O"
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.mmio(PAGE, self.0.clone())
     }

@@ -29,14 +29,27 @@ use jail::Jail;
 use portcall::{Builder, Error, Ring, Vm};
 use std::time::Duration;
 
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// What it is called, and its guest.
+    pub name: &'static str,
+    /// What is done, in a sentence.
+    pub what: &'static str,
+    /// Makes the host's half for a VM.
+    make: fn() -> Box<dyn Mechanism>,
+}
+
+impl Row {
+    /// The host's half for a VM.
+    #[must_use]
+    pub fn mechanism(&self) -> Box<dyn Mechanism> {
+        (self.make)()
+    }
+}
+
 /// A way out of a guest. One is made for each VM.
 pub trait Mechanism {
-    /// What its row is called, and its guest.
-    fn name(&self) -> &'static str;
-
-    /// What is done, in a sentence.
-    fn what(&self) -> &'static str;
-
     /// Why there is nothing to measure in that ring, if there is not.
     fn meaningless(&self, ring: Ring) -> Option<&'static str> {
         let _ = ring;
@@ -114,51 +127,48 @@ pub trait Mechanism {
     }
 }
 
-/// All of them, in the table's order.
-#[must_use]
-pub fn all() -> Vec<Box<dyn Mechanism>> {
-    vec![
-        Box::new(out::one()),
-        Box::new(out::two()),
-        Box::new(out::four()),
-        Box::new(input::ONE),
-        Box::new(input::TWO),
-        Box::new(input::FOUR),
-        Box::new(string::Outs::default()),
-        Box::new(string::Ins),
-        Box::new(mmio::Read),
-        Box::new(mmio::Write::default()),
-        Box::new(hlt::Hlt),
-        Box::new(cpuid::Cpuid),
-        Box::new(msr::Read),
-        Box::new(msr::Write::default()),
-        Box::new(ioeventfd::Ioeventfd::pio()),
-        Box::new(ioeventfd::Ioeventfd::mmio()),
-        Box::new(coalesced::Coalesced::pio()),
-        Box::new(coalesced::Coalesced::mmio()),
-        Box::new(call::SCALARS),
-        Box::new(call::BUFFER_IN),
-        Box::new(call::BUFFER_OUT),
-        Box::new(host_call::HostCall),
-        Box::new(ring::ONE),
-        Box::new(ring::EIGHT),
-        Box::new(ring::SIXTY_FOUR),
-        Box::new(ring::FULL),
-        Box::new(polled::Polled::default()),
-        Box::new(stop::Stop::default()),
-        Box::new(trap::INT3),
-        Box::new(trap::INT),
-        Box::new(trap::SYSCALL),
-        Box::new(touch::Touch),
-        Box::new(vmcall::Vmcall),
-        Box::new(rdtsc::Rdtsc),
-    ]
-}
+/// All of them, in the order of the table.
+pub const ALL: &[Row] = &[
+    out::ONE,
+    out::TWO,
+    out::FOUR,
+    input::ONE,
+    input::TWO,
+    input::FOUR,
+    string::OUTS,
+    string::INS,
+    mmio::READ,
+    mmio::WRITE,
+    hlt::HLT,
+    cpuid::CPUID,
+    msr::READ,
+    msr::WRITE,
+    ioeventfd::PIO,
+    ioeventfd::MMIO,
+    coalesced::PIO,
+    coalesced::MMIO,
+    call::SCALARS,
+    call::BUFFER_IN,
+    call::BUFFER_OUT,
+    host_call::HOST_CALL,
+    ring::ONE,
+    ring::EIGHT,
+    ring::SIXTY_FOUR,
+    ring::FULL,
+    polled::POLLED,
+    stop::STOP,
+    trap::INT3,
+    trap::INT,
+    trap::SYSCALL,
+    touch::TOUCH,
+    vmcall::VMCALL,
+    rdtsc::RDTSC,
+];
 
 /// The one of that name.
 #[must_use]
-pub fn find(name: &str) -> Option<Box<dyn Mechanism>> {
-    all().into_iter().find(|it| it.name() == name)
+pub fn find(name: &str) -> Option<Row> {
+    ALL.iter().copied().find(|it| it.name == name)
 }
 
 /// Whether this machine's KVM is known to get that row wrong in that ring, so that it is a finding and
@@ -166,21 +176,21 @@ pub fn find(name: &str) -> Option<Box<dyn Mechanism>> {
 #[must_use]
 pub fn is_known_wrong(name: &str, ring: u8) -> bool {
     let ring = if ring == 0 { Ring::Zero } else { Ring::Three };
-    find(name).is_some_and(|it| it.is_known_wrong(KvmKind::detect(), ring))
+    find(name).is_some_and(|it| it.mechanism().is_known_wrong(KvmKind::detect(), ring))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::all;
+    use super::ALL;
     use std::collections::HashSet;
 
     #[test]
     fn names_are_there_once_and_as_words() {
         let mut names = HashSet::new();
-        for row in all() {
-            assert!(names.insert(row.name()), "{}", row.name());
-            assert!(row.name().chars().all(|it| it.is_ascii_alphanumeric() || it == '-'));
-            assert!(row.what().len() > 10 && !row.what().ends_with('.'), "{}", row.name());
+        for row in ALL {
+            assert!(names.insert(row.name), "{}", row.name);
+            assert!(row.name.chars().all(|it| it.is_ascii_alphanumeric() || it == '-'));
+            assert!(row.what.len() > 10 && !row.what.ends_with('.'), "{}", row.name);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR, answered by the host.
 
-use super::Mechanism;
 use super::sequence::{Counter, Sequence};
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use calls::ways::MSR;
 use portcall::error::KvmError;
@@ -29,18 +29,21 @@ impl Msrs for Sequence {
     }
 }
 
+pub(super) const READ: Row = Row {
+    name: "rdmsr",
+    what: "RDMSR of a register that the host answers for in user space",
+    make: || Box::new(Read),
+};
+pub(super) const WRITE: Row = Row {
+    name: "wrmsr",
+    what: "WRMSR of a register that the host answers for in user space",
+    make: || Box::new(Write::default()),
+};
+
 /// The guest checks what it gets.
-pub(super) struct Read;
+struct Read;
 
 impl Mechanism for Read {
-    fn name(&self) -> &'static str {
-        "rdmsr"
-    }
-
-    fn what(&self) -> &'static str {
-        "RDMSR of a register that the host answers for in user space"
-    }
-
     fn meaningless(&self, ring: Ring) -> Option<&'static str> {
         (ring == Ring::Three).then_some(RING_3)
     }
@@ -55,17 +58,9 @@ impl Mechanism for Read {
 }
 
 #[derive(Default)]
-pub(super) struct Write(Sequence);
+struct Write(Sequence);
 
 impl Mechanism for Write {
-    fn name(&self) -> &'static str {
-        "wrmsr"
-    }
-
-    fn what(&self) -> &'static str {
-        "WRMSR of a register that the host answers for in user space"
-    }
-
     fn meaningless(&self, ring: Ring) -> Option<&'static str> {
         (ring == Ring::Three).then_some(RING_3)
     }

@@ -1,49 +1,36 @@
 //! OUT of 1, 2 and 4 bytes.
 
-use super::Mechanism;
 use super::sequence::Sequence;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use calls::ways::PORT;
 use portcall::Builder;
 
-pub(super) fn one() -> Out {
-    Out::new("out-1", "OUT of 1 byte to a port that a handler answers")
-}
+pub(super) const ONE: Row = Row {
+    name: "out-1",
+    what: "OUT of 1 byte to a port that a handler answers",
+    make: || Box::new(Out::default()),
+};
+pub(super) const TWO: Row = Row {
+    name: "out-2",
+    what: "OUT of 2 bytes to a port that a handler answers",
+    make: || Box::new(Out::default()),
+};
+pub(super) const FOUR: Row = Row {
+    name: "out-4",
+    what: "OUT of 4 bytes to a port that a handler answers",
+    make: || Box::new(Out::default()),
+};
 
-pub(super) fn two() -> Out {
-    Out::new("out-2", "OUT of 2 bytes to a port that a handler answers")
-}
-
-pub(super) fn four() -> Out {
-    Out::new("out-4", "OUT of 4 bytes to a port that a handler answers")
-}
-
-pub(super) struct Out {
-    name: &'static str,
-    what: &'static str,
-    written: Sequence,
-}
-
-impl Out {
-    fn new(name: &'static str, what: &'static str) -> Self {
-        Self { name, what, written: Sequence::default() }
-    }
-}
+#[derive(Default)]
+struct Out(Sequence);
 
 impl Mechanism for Out {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn what(&self) -> &'static str {
-        self.what
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
-        builder.ports(PORT..=PORT, self.written.clone())
+        builder.ports(PORT..=PORT, self.0.clone())
     }
 
     fn check(&mut self, samples: u32) -> Result<(), Absent> {
-        self.written.check(samples)
+        self.0.check(samples)
     }
 }

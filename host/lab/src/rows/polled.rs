@@ -1,8 +1,8 @@
 //! A thread of the host's that looks at the guest's memory all the time.
 
-use super::Mechanism;
 use super::call::Answers;
 use super::helper::Helper;
+use super::{Mechanism, Row};
 use crate::affinity;
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
@@ -15,8 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// Bytes from a request to its answer.
 const GAP: u64 = ways::GAP as u64;
 
+pub(super) const POLLED: Row = Row {
+    name: "polled",
+    what: "a request in shared memory that a thread of the host's polls: no exit",
+    make: || Box::new(Polled::default()),
+};
+
 #[derive(Default)]
-pub(super) struct Polled {
+struct Polled {
     helper: Option<Helper>,
     answers: Answers,
 }
@@ -48,14 +54,6 @@ fn poll(base: usize, size: u64, address: &AtomicU64, end: &AtomicBool) {
 }
 
 impl Mechanism for Polled {
-    fn name(&self) -> &'static str {
-        "polled"
-    }
-
-    fn what(&self) -> &'static str {
-        "a request in shared memory that a thread of the host's polls: no exit"
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.serve(Server(self.answers.clone()))
     }

@@ -1,15 +1,13 @@
 //! RDTSC, the guests' clock.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 
-pub(super) struct Rdtsc;
+pub(super) const RDTSC: Row = Row {
+    name: "rdtsc",
+    what: "RDTSC: a further reading of the clock that measures",
+    make: || Box::new(Rdtsc),
+};
 
-impl Mechanism for Rdtsc {
-    fn name(&self) -> &'static str {
-        "rdtsc"
-    }
+struct Rdtsc;
 
-    fn what(&self) -> &'static str {
-        "RDTSC: a further reading of the clock that measures"
-    }
-}
+impl Mechanism for Rdtsc {}

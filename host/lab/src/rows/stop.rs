@@ -1,7 +1,7 @@
 //! A signal that ends KVM_RUN.
 
-use super::Mechanism;
 use super::helper::Helper;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use crate::stopwatch::{Stopwatch, Timed};
 use jail::Jail;
@@ -22,8 +22,14 @@ const LOST: Duration = Duration::from_millis(50);
 /// Samples in a row that may fail so.
 const TRIES: u32 = 100;
 
+pub(super) const STOP: Row = Row {
+    name: "stop",
+    what: "a signal from another thread: from right before it is sent to KVM_RUN's return",
+    make: || Box::new(Stop::default()),
+};
+
 #[derive(Default)]
-pub(super) struct Stop {
+struct Stop {
     helper: Option<(Sender<()>, Receiver<Sent>, Helper)>,
 }
 
@@ -72,14 +78,6 @@ fn gone() -> Absent {
 }
 
 impl Mechanism for Stop {
-    fn name(&self) -> &'static str {
-        "stop"
-    }
-
-    fn what(&self) -> &'static str {
-        "a signal from another thread: from right before it is sent to KVM_RUN's return"
-    }
-
     fn built(&mut self, _: &mut Vm) -> Result<(), Absent> {
         let signal = Signal::try_from(portcall::stop::signal()).map_err(Absent::of_error)?;
         let thread = pthread_self();

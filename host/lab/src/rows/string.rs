@@ -1,12 +1,23 @@
 //! REP OUTSB and REP INSB.
 
-use super::Mechanism;
 use super::sequence::Counter;
+use super::{Mechanism, Row};
 use crate::report::Absent;
 use calls::ways::{BYTES, PORT};
 use portcall::{Builder, End, Guest, Ports};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+pub(super) const OUTS: Row = Row {
+    name: "outs",
+    what: "REP OUTSB: 64 bytes to a port by one instruction",
+    make: || Box::new(Outs::default()),
+};
+pub(super) const INS: Row = Row {
+    name: "ins",
+    what: "REP INSB: 64 bytes from a port by one instruction",
+    make: || Box::new(Ins),
+};
 
 /// Bytes that arrived, and those of them that were not what the guest has at that place.
 #[derive(Clone, Default)]
@@ -21,17 +32,9 @@ impl Ports for Bytes {
 }
 
 #[derive(Default)]
-pub(super) struct Outs(Bytes);
+struct Outs(Bytes);
 
 impl Mechanism for Outs {
-    fn name(&self) -> &'static str {
-        "outs"
-    }
-
-    fn what(&self) -> &'static str {
-        "REP OUTSB: 64 bytes to a port by one instruction"
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.ports(PORT..=PORT, self.0.clone())
     }
@@ -47,17 +50,9 @@ impl Mechanism for Outs {
 }
 
 /// The guest checks what it gets.
-pub(super) struct Ins;
+struct Ins;
 
 impl Mechanism for Ins {
-    fn name(&self) -> &'static str {
-        "ins"
-    }
-
-    fn what(&self) -> &'static str {
-        "REP INSB: 64 bytes from a port by one instruction"
-    }
-
     fn equip<'a>(&mut self, builder: Builder<'a>) -> Builder<'a> {
         builder.ports(PORT..=PORT, Counter::default())
     }

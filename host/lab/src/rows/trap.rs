@@ -1,29 +1,28 @@
 //! From ring 3 to ring 0 within a guest that makes both. It stands in ring 0, where such a guest begins.
 
-use super::Mechanism;
+use super::{Mechanism, Row};
 use portcall::Ring;
 use std::time::Duration;
 
-pub(super) const INT3: Trap =
-    Trap("trap-int3", "INT3 from a ring 3 of the guest's own to its ring 0, and IRETQ back");
-pub(super) const INT: Trap =
-    Trap("trap-int", "INT 80h from a ring 3 of the guest's own to its ring 0, and IRETQ back");
-pub(super) const SYSCALL: Trap = Trap(
-    "trap-syscall",
-    "SYSCALL from a ring 3 of the guest's own to its ring 0, and SYSRETQ back",
-);
+pub(super) const INT3: Row = Row {
+    name: "trap-int3",
+    what: "INT3 from a ring 3 of the guest's own to its ring 0, and IRETQ back",
+    make: || Box::new(Trap),
+};
+pub(super) const INT: Row = Row {
+    name: "trap-int",
+    what: "INT 80h from a ring 3 of the guest's own to its ring 0, and IRETQ back",
+    make: || Box::new(Trap),
+};
+pub(super) const SYSCALL: Row = Row {
+    name: "trap-syscall",
+    what: "SYSCALL from a ring 3 of the guest's own to its ring 0, and SYSRETQ back",
+    make: || Box::new(Trap),
+};
 
-pub(super) struct Trap(&'static str, &'static str);
+struct Trap;
 
 impl Mechanism for Trap {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
-    fn what(&self) -> &'static str {
-        self.1
-    }
-
     fn meaningless(&self, ring: Ring) -> Option<&'static str> {
         let why = "a guest that begins in ring 3 cannot make a ring 0 of its own";
         (ring == Ring::Three).then_some(why)
