@@ -3,7 +3,7 @@
 use crate::cargo::{build_lab, build_lab_guest, cannot_start, root, target_dir};
 use crate::engine::Verdict;
 use crate::programs::{self, Profile};
-use crate::{Failure, halves, lab_rows, process};
+use crate::{Failure, halves, lab_ends, lab_rows, process};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -48,9 +48,35 @@ fn says(word: &OsString, option: &str) -> bool {
     word.to_string_lossy().split('=').next() == Some(option)
 }
 
+/// The options of `portcall lab` that have a word behind them, and how many.
+const WITH_WORDS: [(&str, usize); 7] = [
+    ("--row", 1),
+    ("--ring", 1),
+    ("--pin", 1),
+    ("--emit", 1),
+    ("--memory", 1),
+    ("--timeout", 1),
+    ("--compare", 2),
+];
+
+/// Where NAME stands: the first word that is no option, no option's, and no path of an image.
+fn place_of_name(words: &[OsString]) -> Option<usize> {
+    let mut place = 0;
+    loop {
+        let word = words.get(place)?.to_string_lossy();
+        let option = WITH_WORDS.iter().find(|(option, _)| *option == word);
+        place += match option {
+            Some((_, behind)) => 1 + behind,
+            None if word.starts_with('-') || word.contains('/') => 1,
+            None => return Some(place),
+        };
+    }
+}
+
 /// `portcall lab` with these words, built.
 pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
-    let named = words.first().filter(|it| !it.as_encoded_bytes().starts_with(b"-"));
+    let place = place_of_name(words);
+    let named = place.and_then(|place| words.get(place));
     let (mut own, mut half): (Vec<OsString>, _) = (Vec::new(), None);
     if let Some(name) = named {
         let program = programs::find(&name.to_string_lossy())?;
@@ -64,10 +90,10 @@ pub(crate) fn command(words: &[OsString]) -> Result<Command, Failure> {
         }
         programs::build(&[program], Profile::Release)?;
     }
-    let options = words.get(usize::from(named.is_some())..).unwrap_or_default();
+    let options = words.iter().enumerate().filter(|(at, _)| Some(*at) != place);
     let guest: PathBuf = build_lab_guest()?;
     let mut command = Command::new(build_lab(half.as_deref(), &guest)?);
-    command.arg("lab").args(own).args(options);
+    command.arg("lab").args(own).args(options.map(|(_, word)| word));
     Ok(command)
 }
 
@@ -106,18 +132,20 @@ pub(crate) fn smoke() -> Result<Verdict, Failure> {
     fourth.args(["lab", "--quick", "--alone"]).arg(root().join("Cargo.toml"));
 
     let mut wrong = String::new();
-    let commands = [(first, 0), (second, 0), (third, 125), (fourth, 1), (pinned(program), 0)];
-    for (command, code) in commands {
+    let compared = ["Both machines are described alike", "B/A", "out-1", "which means"];
+    let commands = [
+        (first, 0, &["out-1"][..]),
+        (second, 0, &compared),
+        (third, 125, &["cannot create /nonexistent/a.json"]),
+        (fourth, 1, &["Cargo"]),
+        (pinned(program), 0, &["stop"]),
+    ];
+    for (command, code, said) in commands {
         let mut command = command;
         let ran = process::run(&mut command, Vec::new(), DEADLINE);
         let ran = ran.map_err(|error| cannot_start(&command, &error))?;
-        if ran.code != Some(code) {
-            let said = [ran.stdout, ran.stderr].concat();
-            let words: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
-            let (words, got) = (words.join(" "), ran.code);
-            wrong += &format!("{words}: code {got:?}, not {code}\n");
-            wrong += &String::from_utf8_lossy(&said);
-        }
+        let words: Vec<_> = command.get_args().map(|it| it.to_string_lossy()).collect();
+        wrong += &lab_ends::differences(&words.join(" "), &ran, code, said);
     }
     for kind in ["json", "csv", "html"] {
         let text = fs::read_to_string(file(kind)).unwrap_or_default();
@@ -127,6 +155,30 @@ pub(crate) fn smoke() -> Result<Verdict, Failure> {
             }
         }
     }
+    wrong += &lab_ends::wrong(program, &image, &place)?;
     wrong += &lab_rows::differences(&fs::read_to_string(file("json")).unwrap_or_default());
     Ok(if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_of_name;
+    use std::ffi::OsString;
+
+    #[test]
+    fn a_name_may_stand_anywhere() {
+        let place = |words: &str| {
+            let words: Vec<OsString> = words.split_ascii_whitespace().map(Into::into).collect();
+            place_of_name(&words)
+        };
+        assert_eq!(place("mine"), Some(0));
+        assert_eq!(place("mine --quick"), Some(0));
+        assert_eq!(place("--quick --alone mine"), Some(2));
+        assert_eq!(place("--row out --ring=3 --emit csv=a mine --pin 1"), Some(5));
+        assert_eq!(place("--quick --row out"), None);
+        assert_eq!(place("--compare a.json b.json"), None);
+        assert_eq!(place("--alone target/mine.elf"), None);
+        assert_eq!(place("--row"), None);
+        assert_eq!(place(""), None);
+    }
 }

@@ -9,6 +9,7 @@ mod test;
 mod check;
 mod bench;
 mod lab;
+mod lab_ends;
 mod lab_rows;
 mod fuzz;
 mod gdb;

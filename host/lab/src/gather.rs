@@ -21,6 +21,8 @@ pub(crate) struct Gathered {
     late: Option<Absent>,
     /// Names of a round that were too many to be kept.
     cut: usize,
+    /// Whether a round of it came to an end.
+    is_reached: bool,
     rows: Vec<Measurement>,
 }
 
@@ -59,8 +61,10 @@ fn shares(measured: &Measured, observed: &[Observed]) -> Option<Shares> {
 }
 
 impl Gathered {
-    pub(crate) const fn new(subject: Subject, ring: u8) -> Self {
-        Self { subject, ring, absent: None, end: None, late: None, cut: 0, rows: Vec::new() }
+    pub(crate) fn new(subject: Subject, ring: u8) -> Self {
+        let rows = Vec::new();
+        let (absent, end, late) = (None, None, None);
+        Self { subject, ring, absent, end, late, cut: 0, is_reached: false, rows }
     }
 
     /// There will be no more of it. What a built-in row has by now stays.
@@ -72,6 +76,7 @@ impl Gathered {
 
     /// Takes in a round.
     pub(crate) fn take(&mut self, mut taken: Taken) {
+        self.is_reached = true;
         number(&mut taken.pieces);
         let is_new = |name: &str| self.rows.iter().all(|row| row.name != name);
         let new = taken.pieces.iter().filter(|it| is_new(&it.name)).count();
@@ -158,9 +163,9 @@ impl Gathered {
             (Some(absent), _) => all.push(row(name, Finding::Absent(absent))),
             (None, true) => {
                 let nothing = || Absent::wrong("its guest measures nothing (guest::measure)");
-                let finding = match (&self.subject, self.end) {
-                    (Subject::Row(_), _) => Finding::NotReached,
-                    (Subject::Image { .. }, end) => Finding::Absent(end.unwrap_or_else(nothing)),
+                let finding = match self.is_reached {
+                    true => Finding::Absent(self.end.unwrap_or_else(nothing)),
+                    false => Finding::NotReached,
                 };
                 all.push(row(name, finding));
             }
@@ -281,7 +286,9 @@ mod tests {
 
     #[test]
     fn a_guest_that_measures_nothing_is_said() {
-        let [(name, Err(why))] = &found(image())[..] else { unreachable!("one row") };
+        let mut all = image();
+        all.take(taken(Vec::new(), None));
+        let [(name, Err(why))] = &found(all)[..] else { unreachable!("one row") };
         assert_eq!(name, "mine");
         assert!(why.contains("measures nothing"), "{why}");
     }
@@ -353,5 +360,6 @@ mod tests {
     fn a_row_that_was_not_reached_says_so() {
         let row = Gathered::new(Subject::Row("out-1".to_owned()), 0);
         assert_eq!(found(row), [("out-1".to_owned(), Err("not reached".to_owned()))]);
+        assert_eq!(found(image()), [("mine".to_owned(), Err("not reached".to_owned()))]);
     }
 }
