@@ -11,6 +11,9 @@ const WIDE: f64 = 1.5;
 /// Above which width of its interval, as a share of the median.
 const UNSURE: f64 = 0.1;
 
+/// From where on such a share says nothing, but the bounds do.
+const MANY: f64 = 10.0;
+
 /// How many of the clock's steps say something.
 const STEPS: f64 = 4.0;
 
@@ -192,8 +195,15 @@ fn noise(summary: &Summary, rounds: &[f64]) -> Vec<String> {
     }
     if let Some((low, high)) = summary.interval {
         let width = (high - low) / summary.median.abs().max(f64::MIN_POSITIVE);
-        if width > UNSURE && units::is_sane(width) {
-            let differ = || format!("rounds differ by {}", percent(width));
+        if width > UNSURE {
+            let differ = || match width {
+                it if it > MANY => format!(
+                    "rounds go from {} to {}",
+                    units::time(low, None),
+                    units::time(high, None)
+                ),
+                it => format!("rounds differ by {}", percent(it)),
+            };
             said.push(speeds(rounds).unwrap_or_else(differ));
         }
     }
@@ -256,6 +266,10 @@ mod tests {
         // One after the other, or all over the place.
         assert_eq!(noise(&[9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]), "rounds differ by 56%");
         assert_eq!(noise(&[9.0, 9.1, 12.0, 9.2, 9.1, 15.0, 18.5, 9.0]), "rounds differ by 104%");
+        assert_eq!(
+            noise(&[9.0, 900.0, 500.0, 9.0, 300.0, 9.1]),
+            "rounds go from 9.00 ns to 900 ns"
+        );
         // Two groups that lie so near to each other are no noise.
         assert_eq!(noise(&[9.0, 9.3, 9.0, 9.3, 9.0, 9.3]), "");
     }

@@ -126,8 +126,9 @@ fn histogram(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
             text.count x="-6" y="110" text-anchor="end" { "0" }
             @for tick in axis.ticks() {
                 line.base x1=(percent(tick.at)) x2=(percent(tick.at)) y1="110" y2="114" {}
-                @if let Some(label) = &tick.label {
-                    text.minor[!tick.is_major] x=(percent(tick.at)) y="126" text-anchor="middle" { (label) }
+                // More have no room in a picture as narrow as this.
+                @if let Some(label) = tick.label.as_ref().filter(|_| tick.is_major) {
+                    text x=(percent(tick.at)) y="126" text-anchor="middle" { (label) }
                 }
             }
             @for ((name, value), y) in marks.into_iter().zip([11, 25, 39]) {

@@ -163,7 +163,12 @@ fn marks(summary: &Summary, shape: Shape, axis: Axis) -> Markup {
         @if let Some((low, high)) = summary.interval {
             line.interval x1=(at(low)) x2=(at(high)) y1="10" y2="10" {}
         }
-        svg x=(at(summary.median)) y="10" overflow="visible" { (mark(shape)) }
+        @if summary.median > 0.0 {
+            svg x=(at(summary.median)) y="10" overflow="visible" { (mark(shape)) }
+        } @else {
+            // It has no place on such a scale.
+            text.beyond x="0" y="14" { "\u{2190}" }
+        }
     }
 }
 
