@@ -81,11 +81,11 @@ fn cells(line: &Line<'_>, figures: &Figures<'_>) -> Markup {
         @for number in numbers.iter().chain(&shares) { td { (number) } }
         td { (figures.rounds.len()) " \u{d7} " (figures.samples_a_round()) }
         td.notes {
-            @if line.is_noisy() { (noisy()) " " (figures.noise.join(", ")) " " }
-            @if figures.is_at_step { "at the clock's step " }
-            @if it.count < 100 { "p99 is its maximum " }
-            @if let Some(late) = &figures.late { "then " bdi { (late) } " " }
-            @if let Some(image) = &line.image { "of " bdi { (image) } }
+            @if line.is_noisy() { div { (noisy()) " " (figures.noise.join(", ")) } }
+            @if figures.is_at_step { div { "at the clock's step" } }
+            @if it.count < 100 { div { "p99 is its maximum" } }
+            @if let Some(late) = &figures.late { div { "then " bdi { (late) } } }
+            @if let Some(image) = &line.image { div { "of " bdi { (image) } } }
         }
     }
 }
