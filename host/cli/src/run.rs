@@ -53,6 +53,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Those of a command line that names a guest and nothing else.
+    pub(crate) fn plain(image: PathBuf) -> Self {
+        let (allow, common) = (Allow::USUAL.to_vec(), Common::plain());
+        Self { image, memory: None, ring: None, allow, common, args: Vec::new() }
+    }
+
     /// What is wrong with the image, with its name.
     fn about_image(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::Message(format!("{}: {error}", self.image.display()))
