@@ -35,6 +35,7 @@ mod code;
 mod count;
 #[cfg(feature = "instruments")]
 mod coverage;
+mod deferred;
 mod doctor;
 mod emit;
 mod expect;
