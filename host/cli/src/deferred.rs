@@ -24,24 +24,22 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 /// in the device (fcntl(2), F_OFD_SETLK) as long as the message has it, so nobody has to give it back.
 const PLACES: libc::off_t = 4;
 
-/// A VM whose end is deferred. It is dropped behind the VM.
-pub(crate) struct Deferred<'a, P: AsRawFd = kvm_ioctls::Kvm> {
+/// Leaves a VM's end to the kernel; `None` where that refuses: it lets a user have as many descriptors
+/// in messages as a process of his may have open (RLIMIT_NOFILE), and this takes three.
+///
+/// To be had outside of the jail, in which nothing is sent, and dropped behind the VM.
+pub(crate) fn end_of<'a>(vm: &Vm, kvm: &'a Kvm) -> Option<Deferred<'a, impl AsRawFd + use<>>> {
+    // SAFETY: the kernel closes what it is given; nobody makes a vCPU of it.
+    let vm = unsafe { vm.vm_fd() };
+    Deferred::close_of(vm, kvm.fd()).ok()
+}
+
+/// Something whose close is left to the kernel, when this is dropped.
+pub(crate) struct Deferred<'a, P: AsRawFd> {
     places: &'a P,
     _sender: UnixDatagram,
     /// What has the message.
     receiver: File,
-}
-
-impl<'a> Deferred<'a> {
-    /// `None` where the kernel refuses: it lets a user have as many descriptors in messages as a
-    /// process of his may have open (RLIMIT_NOFILE), and this takes three.
-    ///
-    /// To be had outside of the jail, in which nothing is sent.
-    pub(crate) fn of(vm: &Vm, kvm: &'a Kvm) -> Option<Self> {
-        // SAFETY: the kernel closes what it is given; nobody makes a vCPU of it.
-        let vm = unsafe { vm.vm_fd() };
-        Self::close_of(vm, kvm.fd()).ok()
-    }
 }
 
 impl<'a, P: AsRawFd> Deferred<'a, P> {

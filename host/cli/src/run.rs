@@ -2,7 +2,7 @@
 
 use crate::allow::{self, Allow};
 use crate::code::{self, Failure};
-use crate::deferred::Deferred;
+use crate::deferred;
 use crate::experiment::Experiment;
 use crate::image_file::ImageFile;
 use crate::jail;
@@ -168,7 +168,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let _deferred;
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
-    _deferred = Deferred::of(&vm, &kvm);
+    _deferred = deferred::end_of(&vm, &kvm);
     let ready = session.ready(&vm)?;
     allow::opened(&options.allow, &image, &vm, session.collector());
     session.attach(&kvm, &vm, &options.image)?;
