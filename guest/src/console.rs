@@ -50,8 +50,14 @@ pub fn write(bytes: &[u8]) {
     }
     // SAFETY: `offset` is below CAPACITY, so this is inside the window's text.
     let to = unsafe { window.add(crate::to_usize(HEADER + offset)) };
-    // SAFETY: `size` is at most `CAPACITY - offset`, and no slice of ours is in the window.
-    unsafe { copy(to, bytes.as_ptr(), bytes.len()) };
+    if let [byte] = bytes {
+        // The line feed of a line.
+        // SAFETY: `size` is at most `CAPACITY - offset`.
+        unsafe { to.write(*byte) };
+    } else {
+        // SAFETY: as above, and no slice of ours is in the window.
+        unsafe { copy(to, bytes.as_ptr(), bytes.len()) };
+    }
     // The bytes first, then the index that covers them.
     written.store(at.wrapping_add(size), Ordering::Release);
 }

@@ -52,12 +52,11 @@ pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, size: usize) {
             // SAFETY: as above.
             unsafe { to.wrapping_add(behind).cast::<u64>().write_unaligned(last) };
         }
-        // A line feed is printed by itself.
-        1 => ends!(u8),
         16.. => ends!(u128),
         8.. => ends!(u64),
         4.. => ends!(u32),
         2.. => ends!(u16),
+        1 => ends!(u8),
         0 => {}
     }
 }
