@@ -10,7 +10,8 @@
 //!
 //! That thread closes one after the other: 16 processes at a time ended sooner than it could follow,
 //! and a thousand VMs waited for it. So there are [`PLACES`], of which a process takes one when its
-//! VM ends; where all are taken, or the kernel refuses anything of this, it closes its VM itself.
+//! VM ends; where all are taken, or the kernel refuses anything of this, it closes its VM itself. One
+//! that is killed takes none, and its VM's end is the thread's all the same.
 //! Kernels before Linux 6.9 collect in the close itself: there nothing is gained, and nothing lost.
 
 use portcall::{Kvm, Vm};
