@@ -32,7 +32,6 @@ pub mod input;
 #[doc(hidden)]
 pub mod log;
 mod measure;
-#[cfg(target_os = "none")]
 mod memcpy;
 #[cfg(target_os = "none")]
 mod panic;

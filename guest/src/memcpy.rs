@@ -8,8 +8,20 @@
 ///
 /// # Safety
 /// As C has it: both are valid for `size` bytes, and do not overlap.
+#[cfg(target_os = "none")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, size: usize) -> *mut u8 {
+    // SAFETY: the same contract.
+    unsafe { copy(to, from, size) };
+    to
+}
+
+/// The same where it is called, for what is called often enough.
+///
+/// # Safety
+/// As [`memcpy`] has it.
+#[inline(always)]
+pub(crate) unsafe fn copy(to: *mut u8, from: *const u8, size: usize) {
     /// Copies a `$type` at the start and one at the end, which may overlap in the middle.
     macro_rules! ends {
         ($type:ty) => {{
@@ -47,5 +59,4 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, size: usize) -> *mut u
         1 => ends!(u8),
         0 => {}
     }
-    to
 }

@@ -31,6 +31,11 @@ pub(crate) enum Allow {
     Nothing,
 }
 
+impl Allow {
+    /// What is allowed where nothing is said.
+    pub(crate) const USUAL: [Self; 3] = [Self::Host, Self::Lab, Self::Span];
+}
+
 /// Nothing and something is no answer.
 pub(crate) fn check(allowed: &[Allow]) -> Result<(), Failure> {
     let nothing = |it: &Allow| *it == Allow::Nothing;

@@ -96,7 +96,7 @@ impl Experiment {
     }
 
     fn main_of(self, words: impl IntoIterator<Item = OsString>) -> u8 {
-        start(words, |command| match command {
+        start(words, Command::Run, |command| match command {
             Command::Run(options) => run::run(&options, self),
             #[cfg(feature = "lab")]
             Command::Lab(options) => lab::lab(&options),

@@ -2,6 +2,7 @@
 
 use crate::allow::{self, Allow};
 use crate::code::{self, Failure};
+use crate::deferred;
 use crate::experiment::Experiment;
 use crate::image_file::ImageFile;
 use crate::jail;
@@ -53,6 +54,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Those of a command line that names a guest and nothing else.
+    pub(crate) fn plain(image: PathBuf) -> Self {
+        let (allow, common) = (Allow::USUAL.to_vec(), Common::plain());
+        Self { image, memory: None, ring: None, allow, common, args: Vec::new() }
+    }
+
     /// What is wrong with the image, with its name.
     fn about_image(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::Message(format!("{}: {error}", self.image.display()))
@@ -157,8 +164,11 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
         builder.console(session.console()?).input(Plain::of(io::stdin().as_fd())?).tick(TICK);
     let builder = session.equip(builder, &bytes)?;
     let builder = allow::serve(&options.allow, builder, &session);
+    // Dropped behind the VM.
+    let _deferred;
     let mut vm = experiment.configure(builder).build().map_err(|it| options.about_build(it))?;
     vm.reseed()?;
+    _deferred = deferred::end_of(&vm, &kvm);
     let ready = session.ready(&vm)?;
     allow::opened(&options.allow, &image, &vm, session.collector());
     session.attach(&kvm, &vm, &options.image)?;

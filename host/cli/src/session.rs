@@ -22,8 +22,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Samples a second, where nothing else is said.
+const PROFILE_RATE: u32 = 1000;
+
 /// The options of both.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Common {
     /// Ends a guest that runs longer (10s, 500ms, 2m); a handler of the host's that is at work by
     /// then answers first.
@@ -54,7 +57,7 @@ pub(crate) struct Common {
     emit: Vec<Emit>,
 
     /// Samples a second for --emit profile, from 1 to 10000.
-    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "HZ", default_value_t = PROFILE_RATE, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     profile_rate: u32,
 
     /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
@@ -91,6 +94,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// As they are where none is given.
+    pub(crate) fn plain() -> Self {
+        Self { profile_rate: PROFILE_RATE, ..Self::default() }
+    }
+
     /// One limit of each kind, the least that was said.
     fn limits(&self) -> impl Iterator<Item = Limit> {
         let timeout = self.timeout.map(Limit::Time);

@@ -133,13 +133,19 @@ const WRITING: c_uint = bits(
         | (libc::O_TMPFILE & !libc::O_DIRECTORY),
 );
 
-/// The commands of fcntl(2): a further descriptor of the same open file, and (where std checks
-/// what it closes) whether it is open. F_SETOWN and F_SETFL could send signals.
-const COMMANDS: &[c_uint] = &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD)];
+/// The commands of fcntl(2): a further descriptor of the same open file, (where std checks
+/// what it closes) whether it is open, and a lock on a byte of /dev/kvm, by which a VM's end is left
+/// to the kernel. F_SETOWN and F_SETFL could send signals.
+const COMMANDS: &[c_uint] =
+    &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD), bits(libc::F_OFD_SETLK)];
 
 /// The same where a snapshot is taken: F_ADD_SEALS, so that nobody changes its memory any more.
-const SNAPSHOT_COMMANDS: &[c_uint] =
-    &[bits(libc::F_DUPFD_CLOEXEC), bits(libc::F_GETFD), bits(libc::F_ADD_SEALS)];
+const SNAPSHOT_COMMANDS: &[c_uint] = &[
+    bits(libc::F_DUPFD_CLOEXEC),
+    bits(libc::F_GETFD),
+    bits(libc::F_OFD_SETLK),
+    bits(libc::F_ADD_SEALS),
+];
 
 const fn bits(value: c_int) -> c_uint {
     value.cast_unsigned()
