@@ -279,3 +279,24 @@ fn an_end_in_a_step_has_no_flag_of_ours_in_its_registers() {
         }
     }
 }
+
+#[test]
+fn an_end_shows_the_guests_own_bytes_where_breakpoints_stood() {
+    // nop; lar eax, ecx, which a KVM that emulates ring 0 does not know; nop; nop; inc eax;
+    // out 0xf4, al
+    let code = [0x90, 0x0f, 0x02, 0xc1, 0x90, 0x90, 0xff, 0xc0, 0xe6, 0xf4];
+    for ring in RINGS {
+        let plain = vm(&code, ring).0.run().expect("runs").end;
+        for places in [&[4][..], &[5, 6], &[1, 4, 5, 6]] {
+            for pace in [Pace::Run, Pace::Step] {
+                let (mut vm, entry) = vm(&code, ring);
+                let mut drive = Drive::new(&mut vm, Vec::new());
+                for at in places {
+                    drive.scene().insert(Gva(entry + at)).expect("mapped");
+                }
+                while !matches!(drive.turn(pace).expect("well"), Turn::End(_)) {}
+                assert_eq!(drive.run().expect("well").end, plain, "{ring:?} {places:?} {pace:?}");
+            }
+        }
+    }
+}
