@@ -122,7 +122,12 @@ fn build(source: &str) -> Vec<u8> {
 
 /// Samples of a run.
 fn profiled(image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
-    let mut profiler = Profiler::new(1000, image, file);
+    profiled_at(1000, image, file, ring)
+}
+
+/// So many samples a second.
+fn profiled_at(rate: u32, image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
+    let mut profiler = Profiler::new(rate, image, file);
     let kvm = kvm();
     let builder = profiler.equip(Vm::builder(&kvm, image).ring(ring));
     let mut vm = builder.ports(0x77..=0x77, Slow).build().expect("builds");
@@ -138,9 +143,18 @@ fn folded(file: &[u8], ring: Ring) -> BTreeMap<String, u64> {
 
 #[test]
 fn shares_that_are_known_are_found_in_both_rings() {
-    let file = build(SHARES);
+    // At a low rate it takes longer to come to as many samples.
+    for (rate, rounds) in [(100, "120"), (1000, "20"), (5000, "20")] {
+        let file = build(&SHARES.replace("i < 20", &format!("i < {rounds}")));
+        shares_are_found(&file, rate);
+    }
+}
+
+fn shares_are_found(file: &[u8], rate: u32) {
+    let image = Image::parse(file).expect("right");
     for ring in [Ring::Zero, Ring::Three] {
-        let lines = folded(&file, ring);
+        let profile = profiled_at(rate, &image, file, ring);
+        let lines = profile.folded(&Symbols::new(file, image.bias()));
         let with = |name: &str| {
             let has = |line: &String| line.split(';').any(|frame| frame == name);
             lines.iter().filter(|(line, _)| has(line)).map(|(_, time)| *time).sum::<u64>()
@@ -150,7 +164,10 @@ fn shares_that_are_known_are_found_in_both_rings() {
             [("six", 6), ("three", 3), ("one", 1), ("recursive", 1), ("inlined", 1), ("spin", 12)]
         {
             let (found, known) = (with(name) * 100 / in_guest, twelfths * 100 / 12);
-            assert!(found.abs_diff(known) <= 8, "{name} in {ring:?}: {found}% of {lines:#?}");
+            assert!(
+                found.abs_diff(known) <= 8,
+                "{name} in {ring:?} at {rate} Hz: {found}% of {lines:#?}"
+            );
         }
         // What the host took is on top of who asked.
         let host = Duration::from_micros(with(HOST));
@@ -188,21 +205,18 @@ fn short_exits(file: &[u8], rate: u32, answer: Duration) -> (u64, u64, u64) {
 fn the_host_has_what_it_took_of_short_exits_whatever_the_rate() {
     let file = build(SHORT);
     for answer in [Duration::ZERO, Duration::from_micros(100)] {
-        let mut shares = Vec::new();
         for rate in [50, 1000, 10_000] {
             let (host, works, known) = short_exits(&file, rate, answer);
             let found =
                 format!("{host}% host, {works}% works of {known}% at {rate} Hz, {answer:?}");
             if answer.is_zero() {
-                assert!(host <= 15 && works >= 30, "{found}");
+                assert!(host <= 2 && works >= 30, "{found}");
             } else {
-                assert!(host >= 10 && host.abs_diff(known) <= 15, "{found}");
+                // What is less than a period at the end is nobody's: 1/50 s of half a second.
+                assert!(host >= 10 && host.abs_diff(known) <= 3, "{found}");
                 assert!(works >= 5, "{found}");
             }
-            shares.push(host);
         }
-        let (least, most) = (shares.iter().min(), shares.iter().max());
-        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 20), "{shares:?}");
     }
 }
 
