@@ -1,8 +1,8 @@
 //! Where a guest spends its time: at each tick RIP and the calls that led there.
 //!
 //! A [`Profiler`] is a [`Driver`] of a VM that was [equipped](Profiler::equip) for it; the guest
-//! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by frame
-//! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
+//! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by unwind
+//! tables and frame pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
 //! their own.
 //!
 //! Guest and host are two accounts, by what KVM_RUN took and what the answers took. A tick that
@@ -179,7 +179,8 @@ pub struct Profiler {
 
 impl Profiler {
     /// So many samples a second, of [`RATES`]. `elf` is the image's whole file, for the unwind tables
-    /// in it: without them a function that was caught before it made its frame hides who called it.
+    /// in it: without them a function that was caught before it made its frame hides who called it, and one
+    /// that makes none all who did.
     #[must_use]
     pub fn new(rate: u32, image: &Image<'_>, elf: &[u8]) -> Self {
         let rate = rate.clamp(*RATES.start(), *RATES.end());
