@@ -128,6 +128,10 @@ fn names_say_what_is_written_and_others_are_refused_before_the_run() {
     let elsewhere = ["--emit=coverage=a.info", "--coverage-of=/nonexistent"];
     let output = bench.run(&built, &elsewhere);
     assert_says(&output, 125, &["beneath /nonexistent", "--coverage-of all"]);
+    // What is given already is no advice; and nothing is left of a run that was none.
+    let guest = bench.guest(HELLO);
+    let output = bench.run(&guest, &["--emit=coverage=a.info", "--coverage-of=all"]);
+    assert!(!stderr(&output).contains("--coverage-of"), "{}", stderr(&output));
 }
 
 #[test]
