@@ -51,6 +51,7 @@ mod jail;
 mod lab;
 mod limit;
 mod measured;
+mod options;
 mod output;
 mod prepare;
 mod replay;
