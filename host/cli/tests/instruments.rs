@@ -132,6 +132,13 @@ fn names_say_what_is_written_and_others_are_refused_before_the_run() {
     let guest = bench.guest(HELLO);
     let output = bench.run(&guest, &["--emit=coverage=a.info", "--coverage-of=all"]);
     assert!(!stderr(&output).contains("--coverage-of"), "{}", stderr(&output));
+    assert!(!bench.path("a.info").exists());
+    // What stood there before stays.
+    std::fs::write(bench.path("kept.info"), "").expect("written");
+    let json = format!("--emit=json={}", bench.path("a.json").display());
+    let output = bench.run(&guest, &[&json, "--emit=coverage=kept.info"]);
+    assert_says(&output, 125, &["no lines of guest"]);
+    assert!(!bench.path("a.json").exists() && bench.path("kept.info").exists());
 }
 
 #[test]
