@@ -47,7 +47,7 @@ pub trait Driver {
 
 /// What a driver sees and may do.
 pub struct Scene<'a> {
-    /// The VM. It is stepped by nobody but [`Drive`].
+    /// The VM. It is stepped by nobody but [`Drive`](super::Drive).
     pub vm: &'a mut Vm,
     pub(super) breakpoints: &'a mut Breakpoints,
     pub(super) owner: Owner,
