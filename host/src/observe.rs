@@ -63,7 +63,8 @@ pub struct CallEvent<'a> {
 
 /// Sees what happens; changes nothing. A VM without observers takes no times.
 pub trait Observer: Send {
-    /// A step was done. Steps 10 and 11 are [`exit`](Self::exit)s.
+    /// A step was done. Step 10 is an [`exit`](Self::exit), and 11 the answer to it, where the run goes
+    /// on behind it.
     fn step(&mut self, step: &Step<'_>) {
         let _ = step;
     }

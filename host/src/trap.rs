@@ -34,7 +34,7 @@
 use crate::error::Error;
 use crate::exception::{self, BREAKPOINT, DEBUG};
 use crate::exit::{Exit, Io};
-use crate::layout::Gpa;
+use crate::layout::{Gpa, Gva};
 use crate::vm::{Stop, Vm};
 use abi::port;
 use kvm_bindings::kvm_regs;
@@ -78,7 +78,8 @@ impl Vm {
     ///
     /// At a breakpoint RIP is that of the INT3, on every KVM: one that goes on from there puts the
     /// instruction back first. A trap that is not the debugger's is given back by
-    /// [`refuse_trap`](Self::refuse_trap).
+    /// [`refuse_trap`](Self::refuse_trap); so is an instruction that KVM cannot emulate, which comes
+    /// back as well where there is an INT3 among the bytes that KVM has read.
     pub const fn catch_traps(&mut self, caught: bool) {
         self.traps.is_caught = caught;
     }
@@ -92,12 +93,29 @@ impl Vm {
     /// The trap that came back last was the guest's own: it is what it would have been, an end or an
     /// exit. Where the guest is in none, this is a [`step`](Self::step).
     ///
+    /// Who has breakpoints in memory takes them out first, and puts them in again behind it: an
+    /// instruction that KVM cannot emulate is shown as it is in memory by then.
+    ///
     /// # Errors
     /// The host failed.
     pub fn refuse_trap(&mut self) -> Result<Stop, Error> {
-        let Some(exit) = self.traps.current.take() else { return self.step() };
+        let Some(mut exit) = self.traps.current.take() else { return self.step() };
         self.fault = None;
+        if let Exit::InternalError(error) = &mut exit {
+            self.read_anew(&mut error.instruction)?;
+        }
         self.answered(exit, None)
+    }
+
+    /// Puts what is in memory at RIP in place of the INT3s among the bytes that KVM read there.
+    fn read_anew(&self, instruction: &mut [u8]) -> Result<(), Error> {
+        let rip = self.vcpu.registers()?.rip;
+        for (at, byte) in (rip..).zip(instruction).filter(|(_, byte)| **byte == INT3) {
+            if let Some(found) = self.translate(Gva(at))? {
+                self.memory.read(found.gpa, std::slice::from_mut(byte))?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets the general registers (KVM_SET_REGS), with which the guest goes on. After an exit
@@ -127,7 +145,8 @@ impl Vm {
         }
         let is_trap = match &exit {
             Exit::Debug => true,
-            Exit::InternalError(error) => error.instruction.first() == Some(&INT3),
+            // It stands in the place of the instruction, or of one behind it that KVM has read along.
+            Exit::InternalError(error) => error.instruction.contains(&INT3),
             Exit::Io(Io { port: port::EXCEPTION, read: false, .. }) => self.is_trapped()?,
             _ => false,
         };

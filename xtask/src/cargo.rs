@@ -200,18 +200,18 @@ fn build_program_with(
     built(target_dir().join(HOST).join("release").join(place))
 }
 
-/// Builds a file of tests of the library as a program that needs nothing beside it, and says where
+/// Builds a file of tests of a library as a program that needs nothing beside it, and says where
 /// it is: cargo puts a hash of its own into the name.
-pub(crate) fn build_test(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn build_test(package: &str, name: &str) -> Result<PathBuf, Failure> {
     let mut command = cargo("test");
-    command.args(["--no-run", "--release", "--target", HOST, "--package", "portcall"]);
+    command.args(["--no-run", "--release", "--target", HOST, "--package", package]);
     command.args(["--test", name]).env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     command.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", STATIC);
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
     let output = output.map_err(|error| cannot_start(&command, &error))?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        return Err(Failure(format!("the tests {name} of the library do not build:\n{said}")));
+        return Err(Failure(format!("the tests {name} of {package} do not build:\n{said}")));
     }
     // Executable tests/NAME.rs (PATH)
     let line = said.lines().find(|line| line.trim_start().starts_with("Executable "));

@@ -4,7 +4,7 @@
 use crate::cargo::{cannot_start, root, target_dir};
 use crate::engine::{self, Case, DEADLINE, Golden, Hosts, Image, Verdict};
 use crate::process;
-use crate::{Failure, out};
+use crate::{Failure, err, out};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -93,7 +93,11 @@ fn untrue(program: &Path, lcov: &Path) -> Result<String, Failure> {
         return Ok(String::new());
     }
     let found = fs::read_to_string(lcov).map_err(|error| Failure::file("read", lcov, error))?;
-    Ok(differences(&source, records_of(&found, program)))
+    let records = records_of(&found, program);
+    for (number, mark) in without_code(&source, records) {
+        err!("note: {}:{number} has no code, and `{mark}` says nothing", program.display());
+    }
+    Ok(differences(&source, records))
 }
 
 /// The records of one source.
@@ -101,6 +105,18 @@ fn records_of<'a>(lcov: &'a str, program: &Path) -> &'a str {
     let start = format!("SF:{}\n", program.display());
     let (_, behind) = lcov.split_once(&start).unwrap_or_default();
     behind.split("end_of_record").next().unwrap_or_default()
+}
+
+/// Lines that say what they are, and that there is no code of: their numbers and marks.
+fn without_code(source: &str, records: &str) -> Vec<(usize, &'static str)> {
+    let mark_of = |line: &str| MARKS.iter().find(|(mark, _)| line.ends_with(mark)).map(|it| it.0);
+    let has_code = |number: usize| {
+        let start = format!("DA:{number},");
+        records.lines().any(|it| it.starts_with(&start))
+    };
+    let marked =
+        (1..).zip(source.lines()).filter_map(|(number, line)| Some((number, mark_of(line)?)));
+    marked.filter(|(number, _)| !has_code(*number)).collect()
 }
 
 /// Lines that say one thing while the records say another; of each mark one has to be there.
@@ -135,6 +151,8 @@ mod tests {
         assert_eq!(differences(source, "DA:1,1\nDA:2,0\nDA:4,0\n"), "");
         assert!(differences(source, "DA:1,0\nDA:2,0\n").contains("line 1 has the count 0"));
         assert!(differences(source, "DA:1,1\nDA:3,1\n").contains("`// not reached`"));
+        assert_eq!(without_code(source, "DA:1,1\nDA:2,0\nDA:4,0\n"), [(3, "// reached")]);
+        assert_eq!(without_code(source, "DA:12,1\nDA:3,1\n").len(), 2);
         let lcov = "TN:\nSF:/a.rs\nDA:1,1\nend_of_record\nSF:/b.rs\nDA:2,0\nend_of_record\n";
         assert_eq!(records_of(lcov, Path::new("/b.rs")), "DA:2,0\n");
     }

@@ -86,12 +86,23 @@ impl Difference {
     }
 }
 
-/// Tests of the library that are run there as well, by their files in host/tests.
-const LIBRARY: [&str; 5] = ["leftovers", "mmio", "msrs", "snapshot", "trap"];
+/// A file of tests of a library: its package, and what it is called.
+pub(crate) type Tests = (&'static str, &'static str);
+
+/// Those that are run there as well.
+const LIBRARY: [Tests; 6] = [
+    ("portcall", "leftovers"),
+    ("portcall", "mmio"),
+    ("portcall", "msrs"),
+    ("portcall", "snapshot"),
+    ("portcall", "trap"),
+    // What debugger and coverage stand on: traps and steps are another thing on each KVM.
+    ("portcall-inspect", "drive"),
+];
 
 /// Those of them that are chosen, as they are called among the results.
-pub(crate) fn library(chosen: impl Fn(&str) -> bool) -> Vec<(String, &'static str)> {
-    let all = LIBRARY.into_iter().map(|name| (format!("library {name}"), name));
+pub(crate) fn library(chosen: impl Fn(&str) -> bool) -> Vec<(String, Tests)> {
+    let all = LIBRARY.into_iter().map(|tests| (format!("library {}", tests.1), tests));
     all.filter(|(label, _)| chosen(label)).collect()
 }
 
@@ -116,7 +127,7 @@ pub(crate) fn expect_differences(cases: &mut [Case]) -> Result<(), Failure> {
 pub(crate) fn run_all(
     cases: &[Case],
     hosts: &BTreeMap<Option<String>, PathBuf>,
-    library: &[(String, &str)],
+    library: &[(String, Tests)],
     mut each: impl FnMut(&str, Verdict),
 ) -> Result<(), Failure> {
     if !has_static_libc() {
@@ -140,8 +151,8 @@ pub(crate) fn run_all(
         }
         unbuilt.push(verdict);
     }
-    for (_, name) in library {
-        let mut command = Command::new(build_test(name)?);
+    for (_, (package, name)) in library {
+        let mut command = Command::new(build_test(package, name)?);
         command.args(["--test-threads=1"]).current_dir("/tmp");
         jobs.push(Job { command, input: Vec::new() });
     }

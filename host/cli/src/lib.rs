@@ -52,6 +52,7 @@ mod jail;
 mod lab;
 mod limit;
 mod measured;
+mod options;
 mod output;
 mod plain;
 mod prepare;

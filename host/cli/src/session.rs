@@ -2,12 +2,12 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Output, Settings};
-use crate::expect::{Expectation, OutputWatch, Seen};
+use crate::emit::{self, Emit, Output};
+use crate::expect::{OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
 use crate::heard::Heard;
-use crate::limit;
 use crate::measured::{self, Measured};
+pub(crate) use crate::options::Common;
 use crate::output::{self, Plain};
 use crate::report;
 use crate::signals::{self, Signals};
@@ -19,149 +19,8 @@ use portcall::sys::KvmStats;
 use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Samples a second, where nothing else is said.
-const PROFILE_RATE: u32 = 1000;
-
-/// The options of both.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct Common {
-    /// Ends a guest that runs longer (10s, 500ms, 2m); a handler of the host's that is at work by
-    /// then answers first.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    timeout: Option<Duration>,
-
-    /// Ends a guest that goes beyond: exits=1000, console=1MiB (bytes of text), calls=10, time=2s
-    /// (as --timeout). May be repeated; the least of each counts. A guest that a host half calls has
-    /// all of it for each call.
-    #[arg(long, value_name = "KEY=N", value_parser = limit::parse)]
-    limit: Vec<Limit>,
-
-    /// Checks something at the end: rax=42, exit=0, end=halted, mem.u64[SYMBOL]=42,
-    /// output=FILE, exits.port[0xe9]<=4, exits.out=1; also with != <= >= < >. May be repeated.
-    #[arg(long, value_name = "KEY=VALUE")]
-    expect: Vec<Expectation>,
-
-    /// Writes what the run came to: json (FILE "-" is stdout, as is none), core (for gdb),
-    /// log (all that the guest got from the host, for `portcall replay`), snapshot (the guest as it
-    /// is when it says that it is ready, for `portcall run FILE`), trace (every exit, call and span with
-    /// its times: .json for ui.perfetto.dev, .txt, .jsonl).
-    #[cfg_attr(
-        feature = "instruments",
-        doc = "Also profile=FILE.svg|.folded (where it spent its time) coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
-    )]
-    /// May be repeated.
-    #[arg(long, value_name = "KIND[=FILE]")]
-    emit: Vec<Emit>,
-
-    /// Samples a second for --emit profile, from 1 to 10000.
-    #[arg(long, value_name = "HZ", default_value_t = PROFILE_RATE, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    profile_rate: u32,
-
-    /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
-    /// [default: the current directory].
-    #[arg(long, value_name = "PATH|all")]
-    coverage_of: Vec<PathBuf>,
-
-    /// Shows the twelve steps as they happen, with their ioctls.
-    #[arg(long)]
-    steps: bool,
-
-    /// Shows where exits and time went.
-    #[arg(long)]
-    stats: bool,
-
-    /// Shows where the guest was also where it ended well.
-    #[arg(long)]
-    backtrace: bool,
-
-    /// Waits for gdb, with the guest held at its entry: at a free port of the loopback interface, or
-    /// at PORT, ADDRESS:PORT or unix:PATH. Time in which gdb has the guest held does not count for
-    /// --timeout.
-    #[arg(long, value_name = "PLACE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
-    gdb: Option<Gdb>,
-
-    /// Says nothing about a run that went well.
-    #[arg(long)]
-    quiet: bool,
-
-    /// Runs the guest without the jail (seccomp, Landlock, no_new_privs), with all that this
-    /// process may do: to find out whether a failure is the jail's.
-    #[arg(long)]
-    no_jail: bool,
-}
-
-impl Common {
-    /// As they are where none is given.
-    pub(crate) fn plain() -> Self {
-        Self { profile_rate: PROFILE_RATE, ..Self::default() }
-    }
-
-    /// One limit of each kind, the least that was said.
-    fn limits(&self) -> impl Iterator<Item = Limit> {
-        let timeout = self.timeout.map(Limit::Time);
-        limit::least(timeout.into_iter().chain(self.limit.iter().copied()))
-    }
-
-    /// Whether anyone asks for what an observer has to count.
-    fn counts(&self) -> bool {
-        self.stats
-            || self.emit.iter().any(Emit::counts)
-            || self.expect.iter().any(Expectation::counts)
-    }
-
-    /// Whether the image is wanted with its symbols, or to be put into a log.
-    pub(crate) fn wants_whole_image(&self) -> bool {
-        self.emit.iter().any(Emit::wants_image) || self.expect.iter().any(Expectation::symbols)
-    }
-
-    /// Whether something goes along with the run as a driver.
-    pub(crate) fn drives(&self) -> bool {
-        self.emit.iter().any(Emit::drives)
-    }
-
-    /// What outputs want to know besides.
-    fn settings(&self) -> Settings {
-        let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
-        Settings {
-            profile_rate: self.profile_rate,
-            coverage_of: (!all).then(|| self.coverage_of.clone()),
-        }
-    }
-
-    /// Whether little is to be said.
-    pub(crate) const fn is_quiet(&self) -> bool {
-        self.quiet
-    }
-
-    /// Whether the process is to be confined while the guest runs.
-    pub(crate) const fn wants_jail(&self) -> bool {
-        !self.no_jail
-    }
-
-    /// Whether a debugger is waited for.
-    pub(crate) const fn is_debugged(&self) -> bool {
-        self.gdb.is_some()
-    }
-
-    /// Whether a log is asked for.
-    pub(crate) fn records(&self) -> bool {
-        self.emit.iter().any(Emit::records)
-    }
-
-    /// Whether a snapshot is asked for.
-    pub(crate) fn keeps(&self) -> bool {
-        self.emit.iter().any(Emit::keeps)
-    }
-
-    /// What was expected and is not so, and what was found instead.
-    fn unmet(&self, seen: &Seen<'_>) -> Vec<(String, String)> {
-        let unmet = |it: &Expectation| Some((it.to_string(), it.unmet(seen)?));
-        self.expect.iter().filter_map(unmet).collect()
-    }
-}
 
 /// A run or a replay on its way.
 pub(crate) struct Session<'a> {

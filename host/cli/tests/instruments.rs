@@ -41,6 +41,18 @@ void _start(void) {
 }
 ";
 
+/// A guest with an instruction that a KVM which emulates ring 0 does not know, and lines behind it
+/// whose first bytes it reads along.
+const UNEMULATED: &str = "\
+void _start(void) {
+    int found = 0;
+    __asm__ volatile(\"lar %%ecx, %0\" : \"+r\"(found));
+    __asm__ volatile(\"nop\");
+    __asm__ volatile(\"nop\");
+    __asm__ volatile(\"ud2\");
+}
+";
+
 struct Bench(TempDir);
 
 impl Bench {
@@ -60,8 +72,12 @@ impl Bench {
 
     /// The guest in C, with its debug information.
     fn in_c(&self) -> PathBuf {
-        let (source, image) = (self.path("reads.c"), self.path("reads"));
-        std::fs::write(&source, SOURCE).expect("written");
+        self.built("reads", SOURCE)
+    }
+
+    fn built(&self, name: &str, text: &str) -> PathBuf {
+        let (source, image) = (self.path(&format!("{name}.c")), self.path(name));
+        std::fs::write(&source, text).expect("written");
         let mut cc = Command::new("cc");
         cc.args(["-static", "-nostdlib", "-ffreestanding", "-mgeneral-regs-only", "-g", "-O1"]);
         let built = cc.arg("-o").arg(&image).arg(&source).status();
@@ -112,6 +128,17 @@ fn names_say_what_is_written_and_others_are_refused_before_the_run() {
     let elsewhere = ["--emit=coverage=a.info", "--coverage-of=/nonexistent"];
     let output = bench.run(&built, &elsewhere);
     assert_says(&output, 125, &["beneath /nonexistent", "--coverage-of all"]);
+    // What is given already is no advice; and nothing is left of a run that was none.
+    let guest = bench.guest(HELLO);
+    let output = bench.run(&guest, &["--emit=coverage=a.info", "--coverage-of=all"]);
+    assert!(!stderr(&output).contains("--coverage-of"), "{}", stderr(&output));
+    assert!(!bench.path("a.info").exists());
+    // What stood there before stays.
+    std::fs::write(bench.path("kept.info"), "").expect("written");
+    let json = format!("--emit=json={}", bench.path("a.json").display());
+    let output = bench.run(&guest, &[&json, "--emit=coverage=kept.info"]);
+    assert_says(&output, 125, &["no lines of guest"]);
+    assert!(!bench.path("a.json").exists() && bench.path("kept.info").exists());
 }
 
 #[test]
@@ -142,6 +169,38 @@ fn what_the_guest_did_is_in_the_files_in_both_rings() {
         assert!(svg.contains("</svg>") && svg.contains("reads"), "{svg}");
         if ring == "--ring=0" {
             assert!(svg.contains("_start") && svg.contains("samples of"), "{svg}");
+        }
+    }
+}
+
+#[test]
+fn an_end_shows_the_guests_own_bytes_and_no_breakpoints() {
+    let bench = Bench::new();
+    let guest = bench.built("unemulated", UNEMULATED);
+    for ring in ["--ring=0", "--ring=3"] {
+        let (json, core) = (bench.path("a.json"), bench.path("a.core"));
+        let files =
+            [format!("--emit=json={}", json.display()), format!("--emit=core={}", core.display())];
+        let ended = |options: &[&str]| {
+            let output = bench.run(&guest, &[&[ring, &files[0], &files[1]], options].concat());
+            let json = bench.text("a.json");
+            let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+            let explanation = json["explanation"].clone();
+            let core = std::fs::read(&core).expect("written");
+            // Its last line has how long it took.
+            let said = stderr(&output);
+            let said = said.rsplit_once("portcall: ").map(|(words, _)| words.to_owned());
+            (json["end"].clone(), explanation, core, said)
+        };
+        let plain = ended(&[]);
+        let covered = ended(&["--emit=coverage=a.info", "--emit=report=a.html"]);
+        assert_eq!(covered.0, plain.0, "{ring}");
+        assert_eq!(covered.1, plain.1, "{ring}");
+        assert!(covered.2 == plain.2, "{ring}: the core files differ");
+        assert_eq!(covered.3, plain.3, "{ring}");
+        let page = bench.text("a.html");
+        if let Some(bytes) = plain.0["bytes"].as_str() {
+            assert!(page.contains(&format!("bytes at RIP: {bytes}")), "{ring}: {bytes}");
         }
     }
 }

@@ -1,15 +1,16 @@
 //! Where a guest spends its time: at each tick RIP and the calls that led there.
 //!
 //! A [`Profiler`] is a [`Driver`] of a VM that was [equipped](Profiler::equip) for it; the guest
-//! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by frame
-//! pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
+//! gives no help, and nothing counts in the processor. What it takes at a tick are addresses, by unwind
+//! tables and frame pointers; [`Profile::folded`] looks them up once, at the end, inlined functions as frames of
 //! their own.
 //!
-//! Guest and host are two accounts, by when KVM_RUN was called and when it returned. A tick that
+//! Guest and host are two accounts, by what KVM_RUN took and what the answers took. A tick that
 //! finds the guest at work takes a sample of it, which weighs the time that the guest has had since
 //! the one before, and no more than the vCPU's thread has had of a processor: a tick that comes late
 //! counts for all of it, and what other processes take of the machine for nothing. The host's time is
-//! added up from exit to exit. The exit at which it comes to a period has it all: its sample has the
+//! added up from answer to answer: what it takes to have ticks, and to take samples, is in neither. The
+//! exit at which it comes to a period has it all: its sample has the
 //! frame [`HOST`] on top of the guest's, which made the exit, and weighs the time by the clock,
 //! since a handler may wait. What is less than a period at the end is nobody's.
 //!
@@ -37,7 +38,7 @@ pub use folded::HOST;
 
 use crate::drive::{Driver, Scene};
 use frames::{Frames, Rules};
-use portcall::{Builder, Error, Exit, ExitEvent, Image, Observer, Stop};
+use portcall::{Builder, Error, Exit, ExitEvent, Image, Observer, Step, Stop};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -125,16 +126,23 @@ impl Profile {
 /// exit finds it where it makes one.
 const PATIENCE: u32 = 3;
 
-/// What KVM_RUN took.
+/// What KVM_RUN took, and the answers.
 #[derive(Debug)]
 struct Clock {
     /// Since the last sample of the guest.
     guest: Duration,
-    /// When it returned.
+    /// Since the last sample of the host.
+    host: Duration,
+    /// When KVM_RUN returned.
     left: Instant,
 }
 
-/// The half that hears when KVM_RUN returns, of which a driver hears only when all is answered.
+/// The number of the step in which an exit is answered.
+const ANSWER: u8 = 11;
+
+/// The half that hears when KVM_RUN returns and how long the answer took. A driver hears of an exit
+/// only behind both, when the step is over that it came in: by then the timer of the ticks is gone as
+/// well, which alone takes some microseconds, and a signal of it may have come.
 struct Watch(Arc<Mutex<Clock>>);
 
 impl Observer for Watch {
@@ -142,6 +150,12 @@ impl Observer for Watch {
         let mut clock = lock(&self.0);
         clock.guest += event.left.saturating_duration_since(event.entered);
         clock.left = event.left;
+    }
+
+    fn step(&mut self, step: &Step<'_>) {
+        if step.number == ANSWER {
+            lock(&self.0).host += step.time;
+        }
     }
 }
 
@@ -160,14 +174,13 @@ pub struct Profiler {
     last_used: Duration,
     /// When the guest's next is due.
     due: Instant,
-    /// What the host took since its last sample.
-    host: Duration,
     profile: Profile,
 }
 
 impl Profiler {
     /// So many samples a second, of [`RATES`]. `elf` is the image's whole file, for the unwind tables
-    /// in it: without them a function that was caught before it made its frame hides who called it.
+    /// in it: without them a function that was caught before it made its frame hides who called it, and one
+    /// that makes none all who did.
     #[must_use]
     pub fn new(rate: u32, image: &Image<'_>, elf: &[u8]) -> Self {
         let rate = rate.clamp(*RATES.start(), *RATES.end());
@@ -177,10 +190,13 @@ impl Profiler {
             period: Duration::from_secs(1) / rate,
             rules: Rules::read(elf, image.bias()),
             code: code.map(|it| it.virtual_range()).collect(),
-            clock: Arc::new(Mutex::new(Clock { guest: Duration::ZERO, left: now })),
+            clock: Arc::new(Mutex::new(Clock {
+                guest: Duration::ZERO,
+                host: Duration::ZERO,
+                left: now,
+            })),
             last_used: Duration::ZERO,
             due: now,
-            host: Duration::ZERO,
             profile: Profile { entry: image.entry().0, ..Profile::default() },
         }
     }
@@ -225,11 +241,13 @@ impl Profiler {
     }
 
     /// An exit was answered by now.
-    fn answered(&mut self, scene: &Scene<'_>, now: Instant) -> Result<(), Error> {
-        let left = lock(&self.clock).left;
-        self.host += now.saturating_duration_since(left);
-        if self.host >= self.period {
-            let time = std::mem::take(&mut self.host);
+    fn answered(&mut self, scene: &Scene<'_>) -> Result<(), Error> {
+        let mut clock = lock(&self.clock);
+        let left = clock.left;
+        let due = clock.host >= self.period;
+        let host = due.then(|| std::mem::take(&mut clock.host));
+        drop(clock);
+        if let Some(time) = host {
             self.sample(scene, true, time)?;
         }
         if left >= self.due + self.period * PATIENCE {
@@ -257,12 +275,11 @@ impl Driver for Profiler {
     }
 
     fn stopped(&mut self, scene: &mut Scene<'_>, stop: &Stop) -> Result<(), Error> {
-        let now = Instant::now();
         // Other ticks come as well: limits have theirs. A timer may be a little early by this clock.
         let early = self.period / 4;
         match stop {
-            Stop::Interrupted if now + early >= self.due => self.sample_guest(scene),
-            Stop::Exit(exit) if *exit != Exit::Debug => self.answered(scene, now),
+            Stop::Interrupted if Instant::now() + early >= self.due => self.sample_guest(scene),
+            Stop::Exit(exit) if *exit != Exit::Debug => self.answered(scene),
             _ => Ok(()),
         }
     }

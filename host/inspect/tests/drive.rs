@@ -279,3 +279,70 @@ fn an_end_in_a_step_has_no_flag_of_ours_in_its_registers() {
         }
     }
 }
+
+#[test]
+fn an_end_shows_the_guests_own_bytes_where_breakpoints_stood() {
+    // nop; lar eax, ecx, which a KVM that emulates ring 0 does not know; nop; nop; inc eax;
+    // out 0xf4, al
+    let code = [0x90, 0x0f, 0x02, 0xc1, 0x90, 0x90, 0xff, 0xc0, 0xe6, 0xf4];
+    for ring in RINGS {
+        let plain = vm(&code, ring).0.run().expect("runs").end;
+        for places in [&[4][..], &[5, 6], &[1, 4, 5, 6]] {
+            for pace in [Pace::Run, Pace::Step] {
+                let (mut vm, entry) = vm(&code, ring);
+                let mut drive = Drive::new(&mut vm, Vec::new());
+                for at in places {
+                    drive.scene().insert(Gva(entry + at)).expect("mapped");
+                }
+                while !matches!(drive.turn(pace).expect("well"), Turn::End(_)) {}
+                assert_eq!(drive.run().expect("well").end, plain, "{ring:?} {places:?} {pace:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_trap_flag_that_the_guest_sets_in_a_step_is_its_own() {
+    // pushf; or byte [rsp + 1], 1; popf; nop; nop; hlt
+    let popf = [0x9c, 0x80, 0x4c, 0x24, 1, 1, 0x9d, 0x90, 0x90, 0xf4].to_vec();
+    // mov rax, rsp; mov ecx, ss; push rcx; push rax; pushf; or byte [rsp + 1], 1; mov ecx, cs;
+    // push rcx; lea rax, [rip + 3]; push rax; iretq; nop; nop; hlt
+    let mut iretq = vec![0x48, 0x89, 0xe0, 0x8c, 0xd1, 0x51, 0x50];
+    iretq.extend([0x9c, 0x80, 0x4c, 0x24, 1, 1, 0x8c, 0xc9, 0x51]);
+    iretq.extend([0x48, 0x8d, 5, 3, 0, 0, 0, 0x50, 0x48, 0xcf, 0x90, 0x90, 0xf4]);
+    for (code, sets, behind) in [(popf, 6, 7), (iretq, 24, 26)] {
+        for ring in RINGS {
+            let plain = vm(&code, ring).0.run().expect("runs");
+            let End::Exception(trap) = &plain.end else { panic!("{ring:?}: {:?}", plain.end) };
+            assert_eq!(trap.vector, 1, "{ring:?}");
+            for pace in [Pace::Run, Pace::Step] {
+                for places in [&[][..], &[0], &[sets], &[behind], &[sets, behind, behind + 1]] {
+                    let (mut vm, entry) = vm(&code, ring);
+                    let mut drive = Drive::new(&mut vm, Vec::new());
+                    for at in places {
+                        drive.scene().insert(Gva(entry + at)).expect("mapped");
+                    }
+                    let what = format!("{ring:?} {pace:?} {places:?}");
+                    let mut seen = false;
+                    for _ in 0..100 {
+                        if let Turn::End(_) = drive.turn(pace).expect("well") {
+                            break;
+                        }
+                        let now = drive.vm().registers().expect("readable");
+                        if now.rip == entry + behind {
+                            assert_ne!(now.rflags & 0x100, 0, "{what}: the flag is there");
+                            seen = true;
+                        }
+                    }
+                    // A KVM that emulates ring 0 stops only behind what comes after an IRETQ.
+                    let is_passed = pace == Pace::Run || (ring, behind) == (Ring::Zero, 26);
+                    assert!(seen || is_passed, "{what}");
+                    let outcome = drive.run().expect("well");
+                    assert_eq!(outcome.end, plain.end, "{what}");
+                    assert_eq!(outcome.registers.rip, plain.registers.rip, "{what}");
+                    assert_eq!(outcome.registers.rflags, plain.registers.rflags, "{what}");
+                }
+            }
+        }
+    }
+}

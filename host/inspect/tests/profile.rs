@@ -47,6 +47,9 @@ void _start(void) {
 }
 ";
 
+/// How long a twelfth is in ring 3, and in the ring 0 that may be emulated.
+const UNITS: &str = "4000000 : 1000";
+
 /// Spins of some 100 us, and an OUT behind each.
 const SHORT: &str = "\
 static inline __attribute__((always_inline)) void spin(unsigned long turns) {
@@ -103,12 +106,17 @@ impl Ports for Busy {
 
 /// The guest's image.
 fn build(source: &str) -> Vec<u8> {
+    build_with(source, &["-fno-omit-frame-pointer"])
+}
+
+fn build_with(source: &str, options: &[&str]) -> Vec<u8> {
     let folder = TempDir::new().expect("a folder");
     let (file, image) = (folder.path().join("guest.c"), folder.path().join("guest"));
     std::fs::write(&file, source).expect("written");
     let built = Command::new("cc")
         .args(["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-mno-red-zone"])
-        .args(["-mgeneral-regs-only", "-O1", "-g", "-fno-omit-frame-pointer"])
+        .args(["-mgeneral-regs-only", "-O1", "-g"])
+        .args(options)
         .args(["-fno-ipa-icf", "-fno-optimize-sibling-calls"])
         .arg("-o")
         .arg(&image)
@@ -122,7 +130,12 @@ fn build(source: &str) -> Vec<u8> {
 
 /// Samples of a run.
 fn profiled(image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
-    let mut profiler = Profiler::new(1000, image, file);
+    profiled_at(1000, image, file, ring)
+}
+
+/// So many samples a second.
+fn profiled_at(rate: u32, image: &Image<'_>, file: &[u8], ring: Ring) -> Profile {
+    let mut profiler = Profiler::new(rate, image, file);
     let kvm = kvm();
     let builder = profiler.equip(Vm::builder(&kvm, image).ring(ring));
     let mut vm = builder.ports(0x77..=0x77, Slow).build().expect("builds");
@@ -138,9 +151,18 @@ fn folded(file: &[u8], ring: Ring) -> BTreeMap<String, u64> {
 
 #[test]
 fn shares_that_are_known_are_found_in_both_rings() {
-    let file = build(SHARES);
+    // At a low rate all takes ten times as long, so that a round has as many samples.
+    for (rate, units) in [(100, "40000000 : 10000"), (1000, UNITS), (5000, UNITS)] {
+        let file = build(&SHARES.replace(UNITS, units));
+        shares_are_found(&file, rate);
+    }
+}
+
+fn shares_are_found(file: &[u8], rate: u32) {
+    let image = Image::parse(file).expect("right");
     for ring in [Ring::Zero, Ring::Three] {
-        let lines = folded(&file, ring);
+        let profile = profiled_at(rate, &image, file, ring);
+        let lines = profile.folded(&Symbols::new(file, image.bias()));
         let with = |name: &str| {
             let has = |line: &String| line.split(';').any(|frame| frame == name);
             lines.iter().filter(|(line, _)| has(line)).map(|(_, time)| *time).sum::<u64>()
@@ -150,7 +172,10 @@ fn shares_that_are_known_are_found_in_both_rings() {
             [("six", 6), ("three", 3), ("one", 1), ("recursive", 1), ("inlined", 1), ("spin", 12)]
         {
             let (found, known) = (with(name) * 100 / in_guest, twelfths * 100 / 12);
-            assert!(found.abs_diff(known) <= 8, "{name} in {ring:?}: {found}% of {lines:#?}");
+            assert!(
+                found.abs_diff(known) <= 8,
+                "{name} in {ring:?} at {rate} Hz: {found}% of {lines:#?}"
+            );
         }
         // What the host took is on top of who asked.
         let host = Duration::from_micros(with(HOST));
@@ -163,9 +188,10 @@ fn shares_that_are_known_are_found_in_both_rings() {
     }
 }
 
-/// The shares of the host and of the guest's work in percent, where each answer takes so long; and
-/// the host's share by the handler's own clock.
-fn short_exits(file: &[u8], rate: u32, answer: Duration) -> (u64, u64, u64) {
+/// The shares of the host and of the guest's work in percent, where each answer takes so long; the
+/// host's share by the handler's own clock; and what a period is, for less than one at the end is
+/// nobody's.
+fn short_exits(file: &[u8], rate: u32, answer: Duration) -> [u64; 4] {
     let image = Image::parse(file).expect("right");
     let mut profiler = Profiler::new(rate, &image, file);
     let (kvm, busy) = (kvm(), Arc::new(AtomicU64::new(0)));
@@ -181,28 +207,26 @@ fn short_exits(file: &[u8], rate: u32, answer: Duration) -> (u64, u64, u64) {
     };
     let all = lines.values().sum::<u64>().max(1);
     let known = busy.load(Ordering::Relaxed) * 100 / all;
-    (with(HOST) * 100 / all, with("works") * 100 / all, known)
+    let lost = 100_000_000 / u64::from(rate) / all;
+    [with(HOST) * 100 / all, with("works") * 100 / all, known, lost]
 }
 
 #[test]
 fn the_host_has_what_it_took_of_short_exits_whatever_the_rate() {
     let file = build(SHORT);
     for answer in [Duration::ZERO, Duration::from_micros(100)] {
-        let mut shares = Vec::new();
         for rate in [50, 1000, 10_000] {
-            let (host, works, known) = short_exits(&file, rate, answer);
+            let [host, works, known, lost] = short_exits(&file, rate, answer);
             let found =
                 format!("{host}% host, {works}% works of {known}% at {rate} Hz, {answer:?}");
             if answer.is_zero() {
-                assert!(host <= 15 && works >= 30, "{found}");
+                // On a busy machine others have the processor in an answer too.
+                assert!(host <= 5 && works >= 30, "{found}");
             } else {
-                assert!(host >= 10 && host.abs_diff(known) <= 15, "{found}");
+                assert!(host >= 10 && host.abs_diff(known) <= 4 + lost, "{found}, {lost}% lost");
                 assert!(works >= 5, "{found}");
             }
-            shares.push(host);
         }
-        let (least, most) = (shares.iter().min(), shares.iter().max());
-        assert!(most.zip(least).is_some_and(|(most, least)| most - least <= 20), "{shares:?}");
     }
 }
 
@@ -213,6 +237,23 @@ fn more_calls_than_are_followed_are_said_to_be() {
     let deepest = lines.keys().find(|line| line.starts_with("[deeper calls];deep;deep;"));
     let deepest = deepest.unwrap_or_else(|| panic!("{lines:#?}"));
     assert_eq!(deepest.split(';').count(), 257, "{deepest}");
+}
+
+#[test]
+fn unwind_tables_lead_where_frame_pointers_do_not() {
+    // By .eh_frame, and by .debug_frame alone.
+    for more in ["-fasynchronous-unwind-tables", "-fno-asynchronous-unwind-tables"] {
+        let file = build_with(SHARES, &["-fomit-frame-pointer", more]);
+        for ring in [Ring::Zero, Ring::Three] {
+            let lines = folded(&file, ring);
+            let nine = ["recursive"; 9].join(";");
+            for line in ["around;inlined;spin", "six;spin", &format!("{nine};spin")] {
+                let line = format!("_start;{line}");
+                assert!(lines.contains_key(&line), "{line} in {ring:?} with {more}: {lines:#?}");
+            }
+            assert!(!lines.keys().any(|line| line.starts_with('[')), "{lines:#?}");
+        }
+    }
 }
 
 #[test]
@@ -265,6 +306,10 @@ fn a_symbol_is_text_whatever_its_name() {
     let svg = String::from_utf8(svg).expect("text");
     assert!(!svg.contains("<script>alert") && !svg.contains("<script>x"), "{svg}");
     assert!(svg.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;"), "{svg}");
+    // The dark form is in the one sheet that there is.
+    let sheet = svg.split_once("<style").and_then(|(_, rest)| rest.split_once("</style>"));
+    assert!(sheet.is_some_and(|(sheet, _)| sheet.contains("prefers-color-scheme: dark")), "{svg}");
+    assert_eq!(svg.matches("<style").count(), 1, "{svg}");
 }
 
 #[test]
@@ -275,4 +320,5 @@ fn no_sample_is_said_in_the_picture() {
     profile.write_svg("a<b>", &Symbols::new(&[], 0), &mut svg).expect("written");
     let svg = String::from_utf8(svg).expect("text");
     assert!(svg.contains("no samples") && svg.contains("a&lt;b&gt;"), "{svg}");
+    assert!(svg.contains("prefers-color-scheme: dark"), "{svg}");
 }

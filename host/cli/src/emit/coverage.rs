@@ -72,14 +72,7 @@ impl Output for Coverage {
             Failure::Message(format!("there are no lines of {guest} to cover: {why}"))
         })?;
         if plan.addresses().next().is_none() {
-            let names: Vec<_> =
-                places.iter().flatten().map(|it| it.display().to_string()).collect();
-            let why =
-                "name where they are, --coverage-of PATH, or take all of them, --coverage-of all";
-            let names = if names.is_empty() { "anywhere".to_owned() } else { names.join(", ") };
-            return Err(Failure::Message(format!(
-                "no source of {guest} beneath {names} has code in it; {why}"
-            )));
+            return Err(Failure::Message(nothing_to_cover(guest, places.as_deref())));
         }
         self.collector = Some(Collector::new(plan));
         Ok(builder)
@@ -115,6 +108,19 @@ impl Coverage {
             Form::Page => coverage.write_html(&guest, to),
         })
     }
+}
+
+/// Why there is not a line, of the sources beneath these places; `None` for all.
+fn nothing_to_cover(guest: &str, places: Option<&[PathBuf]>) -> String {
+    let Some(places) = places else {
+        return format!("no source of {guest} has code in it; build it with -g");
+    };
+    let names: Vec<_> = places.iter().map(|it| it.display().to_string()).collect();
+    let names = names.join(", ");
+    format!(
+        "no source of {guest} beneath {names} has code in it; name where they are, \
+         --coverage-of PATH, or take all of them, --coverage-of all"
+    )
 }
 
 /// Where the sources lie whose lines are wanted; `None` for all.

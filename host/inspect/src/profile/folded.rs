@@ -16,6 +16,19 @@ const DEEPER: &str = "[deeper calls]";
 const OTHERS: &str = "[other stacks]";
 const STUBS: &str = "[the host's exception stubs]";
 
+/// The same picture for who wants dark pages. Frames keep their colours, and dark letters on them.
+const DARK: &str = "\
+:root { color-scheme: light dark; }
+@media (prefers-color-scheme: dark) {
+:root { background: #16181c; }
+#background stop { stop-color: #16181c; }
+#plain { fill: #16181c; }
+#title, #subtitle, #details, #matched, #search, #unzoom { fill: #e8e8e8; }
+#search { opacity: 0.4; }
+#frames rect { opacity: 0.88; }
+}
+";
+
 /// What stands in a flame graph without a sample.
 const NOTHING: &str = "no samples: the guest ended before the first was due";
 
@@ -73,9 +86,21 @@ impl Profile {
         options.font_type = "monospace".to_owned();
         let lines: Vec<_> =
             lines.iter().map(|(stack, micros)| format!("{stack} {micros}")).collect();
-        flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), to)
+        let mut svg = Vec::new();
+        flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
+        // Behind inferno's own rules. Its sheet is the first; no name is written before it.
+        let sheet = svg.windows(STYLE_END.len()).position(|it| it == STYLE_END).unwrap_or(0);
+        let (head, rest) = svg.split_at(sheet);
+        to.write_all(head)?;
+        if sheet > 0 {
+            to.write_all(DARK.as_bytes())?;
+        }
+        to.write_all(rest)
     }
 }
+
+/// Where a sheet of style ends.
+const STYLE_END: &[u8] = b"</style>";
 
 /// A picture that says that there is none.
 fn write_nothing(title: &str, to: &mut dyn Write) -> io::Result<()> {
@@ -85,9 +110,10 @@ fn write_nothing(title: &str, to: &mut dyn Write) -> io::Result<()> {
         "<?xml version=\"1.0\" standalone=\"no\"?>\n\
          <svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1200\" height=\"70\" \
          font-family=\"monospace\" text-anchor=\"middle\">\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#eeeeb0\"/>\n\
-         <text x=\"600\" y=\"26\" font-size=\"17\">{title}</text>\n\
-         <text x=\"600\" y=\"52\" font-size=\"12\">{NOTHING}</text>\n</svg>"
+         <style>{DARK}</style>\n\
+         <rect id=\"plain\" width=\"100%\" height=\"100%\" fill=\"#eeeeb0\"/>\n\
+         <text id=\"title\" x=\"600\" y=\"26\" font-size=\"17\">{title}</text>\n\
+         <text id=\"subtitle\" x=\"600\" y=\"52\" font-size=\"12\">{NOTHING}</text>\n</svg>"
     )
 }
 

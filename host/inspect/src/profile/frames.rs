@@ -1,4 +1,5 @@
-//! The way up the stack, at the cost of a few reads.
+//! The way up the stack, at the cost of a few reads: by unwind tables, and by frame pointers where there
+//! are none.
 
 use super::Origin;
 use gimli::{
@@ -134,25 +135,37 @@ impl Frames<'_> {
         if !self.is_code(now.rip) {
             return (addresses, Origin::Lost);
         }
-        let mut caller = match rules.at(now.rip) {
-            Some(rule) => self.by_rule(rule, now, &mut page),
-            None => self.by_pointer(now, &mut page),
-        };
-        while let Some(found) = caller {
+        // RIP itself is not returned to: a call may be the last instruction of its function.
+        let mut probe = now.rip;
+        while let Some(found) = self.caller(rules, probe, now, &mut page) {
             if found.rip == 0 {
                 return (addresses, Origin::Start);
-            }
-            if found.rsp <= now.rsp || !self.is_code(found.rip.wrapping_sub(1)) {
-                break;
             }
             if addresses.len() == MAX_DEPTH {
                 return (addresses, Origin::Deep);
             }
             addresses.push(found.rip);
-            now = found;
-            caller = self.by_pointer(now, &mut page);
+            (now, probe) = (found, found.rip.wrapping_sub(1));
         }
         (addresses, Origin::Lost)
+    }
+
+    /// Who called: by the tables where they know the function, since one without a frame pointer
+    /// leaves in RBP whatever its caller had there, and its caller's frame would be skipped. Where they
+    /// lead nowhere, by RBP.
+    fn caller(
+        &self,
+        rules: &Rules,
+        probe: u64,
+        now: Registers,
+        page: &mut Page,
+    ) -> Option<Registers> {
+        // Up the stack, or it is no caller.
+        let leads = |it: &Registers| {
+            it.rip == 0 || it.rsp > now.rsp && self.is_code(it.rip.wrapping_sub(1))
+        };
+        let by_rule = rules.at(probe).and_then(|rule| self.by_rule(rule, now, page)).filter(leads);
+        by_rule.or_else(|| self.by_pointer(now, page).filter(leads))
     }
 
     fn is_code(&self, address: u64) -> bool {
