@@ -34,8 +34,9 @@
 use crate::error::Error;
 use crate::exception::{self, BREAKPOINT, DEBUG};
 use crate::exit::{Exit, Io};
-use crate::layout::Gpa;
+use crate::layout::{Gpa, Gva};
 use crate::vm::{Stop, Vm};
+use crate::walk::read_virtual;
 use abi::port;
 use kvm_bindings::kvm_regs;
 
@@ -78,7 +79,8 @@ impl Vm {
     ///
     /// At a breakpoint RIP is that of the INT3, on every KVM: one that goes on from there puts the
     /// instruction back first. A trap that is not the debugger's is given back by
-    /// [`refuse_trap`](Self::refuse_trap).
+    /// [`refuse_trap`](Self::refuse_trap), once the debugger's breakpoints are out of memory: so is
+    /// an instruction that KVM cannot emulate and that has an INT3 behind it, as that may be one.
     pub const fn catch_traps(&mut self, caught: bool) {
         self.traps.is_caught = caught;
     }
@@ -95,9 +97,24 @@ impl Vm {
     /// # Errors
     /// The host failed.
     pub fn refuse_trap(&mut self) -> Result<Stop, Error> {
-        let Some(exit) = self.traps.current.take() else { return self.step() };
+        let Some(mut exit) = self.traps.current.take() else { return self.step() };
         self.fault = None;
+        if let Exit::InternalError(error) = &mut exit {
+            self.read_again(&mut error.instruction)?;
+        }
         self.answered(exit, None)
+    }
+
+    /// The bytes at RIP, which KVM has read while breakpoints were in memory: as they are now.
+    fn read_again(&self, instruction: &mut [u8]) -> Result<(), Error> {
+        let (rip, cr3) = (self.vcpu.registers()?.rip, self.vcpu.system_registers()?.cr3);
+        for (i, byte) in (0..).zip(instruction).filter(|(_, byte)| **byte == INT3) {
+            let mut now = [0];
+            if read_virtual(&self.memory, cr3, Gva(rip.wrapping_add(i)), &mut now).is_ok() {
+                *byte = now[0];
+            }
+        }
+        Ok(())
     }
 
     /// Sets the general registers (KVM_SET_REGS), with which the guest goes on. After an exit
@@ -127,7 +144,8 @@ impl Vm {
         }
         let is_trap = match &exit {
             Exit::Debug => true,
-            Exit::InternalError(error) => error.instruction.first() == Some(&INT3),
+            // One that KVM cannot emulate is none, but what it says of it may have breakpoints in it.
+            Exit::InternalError(error) => error.instruction.contains(&INT3),
             Exit::Io(Io { port: port::EXCEPTION, read: false, .. }) => self.is_trapped()?,
             _ => false,
         };
@@ -162,7 +180,8 @@ impl Vm {
         let registers = self.vcpu.registers_now();
         let registers =
             registers.map_err(|it| crate::error::KvmError::ioctl("KVM_GET_REGS", it))?;
-        self.memory.write(Gpa(registers.rsp), &fault.frame())?;
+        // The guest has this from nobody: a recording must not have it, nor a replay put it back.
+        self.memory.write_unnoted(Gpa(registers.rsp), &fault.frame())?;
         let rip = exception::return_address(&self.origin.layout).0;
         Ok(self.vcpu.change_registers(|it| it.rip = rip)?)
     }

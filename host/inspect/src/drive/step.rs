@@ -155,8 +155,11 @@ impl Drive<'_> {
             self.set_debug(inject).map_err(|it| no_step(&it))?;
             return Ok(Turn::Interrupted);
         }
-        let stop = self.vm.refuse_trap()?;
-        self.what(stop, Pace::Run)
+        // What the core has of the instructions there is as the guest has them.
+        let lifted = self.breakpoints.lift_all(self.vm.memory());
+        let stop = self.vm.refuse_trap();
+        self.breakpoints.lower_all(self.vm.memory(), lifted);
+        self.what(stop?, Pace::Run)
     }
 
     /// Whether the last exit is one of KVM's for debuggers.
