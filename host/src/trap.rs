@@ -110,8 +110,8 @@ impl Vm {
     /// Puts what is in memory at RIP in place of the INT3s among the bytes that KVM read there.
     fn read_anew(&self, instruction: &mut [u8]) -> Result<(), Error> {
         let rip = self.vcpu.registers()?.rip;
-        for (at, byte) in (rip..).zip(instruction).filter(|(_, byte)| **byte == INT3) {
-            if let Some(found) = self.translate(Gva(at))? {
+        for (offset, byte) in (0..).zip(instruction).filter(|(_, byte)| **byte == INT3) {
+            if let Some(found) = self.translate(Gva(rip.wrapping_add(offset)))? {
                 self.memory.read(found.gpa, std::slice::from_mut(byte))?;
             }
         }
@@ -181,7 +181,8 @@ impl Vm {
         let registers = self.vcpu.registers_now();
         let registers =
             registers.map_err(|it| crate::error::KvmError::ioctl("KVM_GET_REGS", it))?;
-        self.memory.write(Gpa(registers.rsp), &fault.frame())?;
+        // The guest has this from nobody: a recording must not have it, nor a replay put it back.
+        self.memory.write_unnoted(Gpa(registers.rsp), &fault.frame())?;
         let rip = exception::return_address(&self.origin.layout).0;
         Ok(self.vcpu.change_registers(|it| it.rip = rip)?)
     }

@@ -106,6 +106,9 @@ pub(crate) fn stats(ended: &Ended<'_>) {
     rest.add_row(["time in the host, between exits".to_owned(), us(counts.in_host)]);
     let emulated = match instructions {
         Some(count) => count.to_string(),
+        None if stats.exits_of(ExitKind::Debug) > 0 => {
+            "not told: those for breakpoints and steps would be among them".to_owned()
+        }
         None => "not counted by this KVM".to_owned(),
     };
     rest.add_row(["instructions that KVM emulated".to_owned(), emulated]);

@@ -15,6 +15,7 @@ use crate::steps::Steps;
 use inspect::drive::{Drive, Driver, Scene};
 use inspect::{Explanation, KvmKind};
 use measures::collect::Collector;
+use portcall::exit::ExitKind;
 use portcall::sys::KvmStats;
 use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Stop, Vm};
 use std::io::{self, Write};
@@ -229,7 +230,7 @@ impl<'a> Session<'a> {
         };
         let unmet = self.common.unmet(&seen);
         let code = if unmet.is_empty() { own } else { code::EXPECTATION };
-        let instructions = ready.kvm_stats.and_then(|stats| stats.get("insn_emulation"));
+        let instructions = ready.kvm_stats.and_then(|stats| emulated(&stats, outcome));
         let explained = !outcome.end.is_normal() || self.common.backtrace;
         let symbols = self.common.emit.iter().any(Emit::wants_symbols);
         let file = if explained || symbols { whole()? } else { Vec::new() };
@@ -278,6 +279,13 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The instructions that KVM emulated for the guest: where breakpoints or steps have come, it has
+/// emulated for these as well.
+fn emulated(stats: &KvmStats, outcome: &Outcome) -> Option<u64> {
+    let is_guests = outcome.stats.exits_of(ExitKind::Debug) == 0;
+    is_guests.then(|| stats.get("insn_emulation"))?
+}
+
 /// A run that is over, and all that was found out about it.
 pub(crate) struct Ended<'a> {
     pub(crate) vm: &'a Vm,
@@ -288,7 +296,8 @@ pub(crate) struct Ended<'a> {
     /// The signal that stopped the guest, if one did.
     pub(crate) signal: Option<i32>,
     pub(crate) counts: Counts,
-    /// How many instructions KVM emulated, where it counts them.
+    /// How many instructions KVM emulated, where it counts them, and they are the guest's alone:
+    /// not under breakpoints and steps.
     pub(crate) instructions: Option<u64>,
     /// What the guest measured.
     pub(crate) measured: Measured,

@@ -323,6 +323,37 @@ fn a_replay_goes_as_recorded_with_both() {
     }
 }
 
+/// Faults, behind lines enough for a coverage.
+const FAULTS: &str = "\
+void _start(void) {
+    for (volatile int i = 0; i < 30; i++) {}
+    __asm__ volatile(\"outb %0, $0xe9\" :: \"a\"((unsigned char)'F'));
+    __asm__ volatile(\"ud2\");
+    for (;;) {}
+}
+";
+
+#[test]
+fn a_guest_that_faults_is_recorded_and_replayed_beside_a_coverage() {
+    let bench = Bench::new();
+    let guest = bench.built("faults", FAULTS);
+    let coverage = &["--emit=coverage=a.info", "--coverage-of=all"][..];
+    for ring in ["--ring=0", "--ring=3"] {
+        for more in [coverage, &[]] {
+            let options = [&[ring, "--emit=log=log", "--emit=json=a.json"], more].concat();
+            let recorded = bench.run(&guest, &options).status.code().expect("it exited");
+            // With breakpoints in it, the count is not the guest's.
+            let json: String = bench.text("a.json").split_whitespace().collect();
+            let is_left_out = json.contains("\"emulated_instructions\":null");
+            assert!(more.is_empty() || is_left_out, "{ring}: {json}");
+            for again in [coverage, &[]] {
+                let output = bench.portcall("replay", &bench.path("log"), again).output();
+                assert_says(&output.expect("starts"), recorded, &["the same as recorded"]);
+            }
+        }
+    }
+}
+
 /// Prints markup, and has a function that is named so.
 const MARKUP: &str = "\
 static inline void out(unsigned short port, unsigned char value) {

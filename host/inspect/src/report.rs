@@ -86,7 +86,8 @@ pub struct Report<'a, 'f> {
     pub profile: Option<Profile>,
     /// Which pages of this process's were touched: opened before a jail was entered.
     pub pagemap: Option<&'a Pagemap>,
-    /// The instructions that KVM emulated, where it counts them.
+    /// The instructions that KVM emulated, where it counts them; not under breakpoints and steps,
+    /// for which it emulates as well.
     pub instructions: Option<u64>,
     /// What the guest printed and logged.
     pub said: Said,

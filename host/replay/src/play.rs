@@ -3,7 +3,7 @@
 use crate::entry::{Done, Entry, Mark};
 use crate::error::LogError;
 use crate::log::Entries;
-use crate::redo::{Reached, Short, held, redo};
+use crate::redo::{Reached, Short, redo};
 use crate::words;
 use portcall::note::NotedInterface;
 use portcall::tape::{Answered, Effect, Given, Question, Tape, Text};
@@ -170,10 +170,7 @@ impl Player {
             let Some(Entry::Between(done)) = self.take() else { break };
             match redo(&done, guest, reached) {
                 Ok(()) => {}
-                Err(Short::Differs(at, size, start)) => {
-                    let now = held(guest.memory(), at, size).1;
-                    return Some((words::read(at, size, start), words::read(at, size, &now)));
-                }
+                Err(Short::Differs(piece)) => return Some(piece.told(guest.memory())),
                 Err(Short::Reached(end)) => {
                     self.end_with(end);
                     break;
@@ -290,7 +287,7 @@ impl Tape for Player {
         }
         let differs = match if same { redo(&done, guest, reached) } else { Ok(()) } {
             Ok(()) => None,
-            Err(Short::Differs(at, size, start)) => Some((at, size, start)),
+            Err(Short::Differs(piece)) => Some(piece.told(guest.memory())),
             Err(Short::Reached(end)) => {
                 self.end_with(end);
                 return Some(Given::Nothing);
@@ -299,10 +296,10 @@ impl Tape for Player {
         if !same || differs.is_some() {
             let mut expected = words::asked(&asked, &done, &self.notes);
             let mut actual = words::what(what, guest, &self.notes);
-            if let Some((at, size, start)) = differs.filter(|_| expected == actual) {
-                let now = held(guest.memory(), at, size).1;
-                expected = format!("{expected} with {}", words::read(at, size, start));
-                actual = format!("{actual} with {}", words::read(at, size, &now));
+            let differs = differs.or_else(|| words::asked_apart(&asked, what));
+            if let Some((recorded, now)) = differs.filter(|_| expected == actual) {
+                expected = format!("{expected} with {recorded}");
+                actual = format!("{actual} with {now}");
             }
             self.diverge(expected, actual);
             return Some(Given::Nothing);
@@ -348,7 +345,11 @@ impl Tape for Player {
                 self.found.set(Verdict::Diverged);
                 return End::Diverged { expected, actual };
             }
-            Some((expected, ..)) => expected.to_string(),
+            Some((expected, ..)) => {
+                self.found.set(Verdict::Diverged);
+                let (expected, actual) = words::ends(&expected, &end);
+                return End::Diverged { expected, actual };
+            }
             // The replay's own limit or stop.
             None if matches!(end, End::LimitReached(_) | End::Stopped) => return end,
             None => {

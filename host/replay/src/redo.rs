@@ -1,6 +1,7 @@
 //! What the host did to the guest, done again.
 
 use crate::entry::{Done, SHOWN};
+use crate::words;
 use portcall::{End, Gpa, Guest, Memory};
 
 /// What a stop or a limit of the replay's own asks for.
@@ -8,10 +9,40 @@ pub(crate) type Reached<'r> = &'r dyn Fn() -> Option<End>;
 
 /// Why not all is done that the host did.
 pub(crate) enum Short<'d> {
-    /// It read something else than what is there now: where, how much, and how that began.
-    Differs(Gpa, u64, &'d [u8]),
+    /// It read something else than what is there now, or wrote where there is no memory.
+    Differs(Piece<'d>),
     /// The replay is to end. What a log has the host do may take long.
     Reached(End),
+}
+
+/// A piece of memory as the log has it.
+pub(crate) struct Piece<'d> {
+    at: Gpa,
+    size: u64,
+    /// How it began.
+    start: &'d [u8],
+    /// The checksum of what was read; `None` of what was written.
+    sum: Option<u32>,
+}
+
+impl Piece<'_> {
+    /// What the log has, and what there is now.
+    pub(crate) fn told(&self, memory: &Memory) -> (String, String) {
+        let (at, size) = (self.at, self.size);
+        let (sum, now) = held(memory, at, size);
+        let (mut expected, mut actual) =
+            (words::read(at, size, self.start), words::read(at, size, &now));
+        if sum.is_none() {
+            actual.push_str(", where not all is memory");
+        } else if expected == actual
+            && let (Some(recorded), Some(sum)) = (self.sum, sum)
+        {
+            // They differ behind what is kept of them.
+            expected = format!("{expected} (CRC-32 {recorded:#010x})");
+            actual = format!("{actual} (CRC-32 {sum:#010x})");
+        }
+        (expected, actual)
+    }
 }
 
 /// Does what the host did.
@@ -27,12 +58,15 @@ pub(crate) fn redo<'d>(
         match done {
             Done::Read { at, size, sum, start } => {
                 if held(guest.memory(), *at, *size).0 != Some(*sum) {
-                    return Err(Short::Differs(*at, *size, start));
+                    let (at, size, sum) = (*at, *size, Some(*sum));
+                    return Err(Short::Differs(Piece { at, size, start, sum }));
                 }
             }
             Done::Write { at, bytes } => {
                 if guest.memory().write(*at, bytes).is_err() {
-                    return Err(Short::Differs(*at, bytes.len() as u64, &[]));
+                    let (at, size, start) =
+                        (*at, bytes.len() as u64, &bytes[..bytes.len().min(SHOWN)]);
+                    return Err(Short::Differs(Piece { at, size, start, sum: None }));
                 }
             }
             Done::Print(text) => guest.print(text),
@@ -47,7 +81,7 @@ pub(crate) fn redo<'d>(
 
 /// The checksum of a piece of memory, if it is there, and its start. The size is the log's word,
 /// so the memory is read by the page.
-pub(crate) fn held(memory: &Memory, at: Gpa, size: u64) -> (Option<u32>, Vec<u8>) {
+fn held(memory: &Memory, at: Gpa, size: u64) -> (Option<u32>, Vec<u8>) {
     let (mut sum, mut start) = (crc32fast::Hasher::new(), Vec::new());
     let mut done = 0;
     while done < size {

@@ -6,7 +6,7 @@ use abi::port;
 use portcall::exit::{Mmio, Msr};
 use portcall::note::NotedInterface;
 use portcall::tape::What;
-use portcall::{Gpa, Guest};
+use portcall::{End, Exception, Gpa, Guest};
 
 /// A recorded exit.
 pub(crate) fn asked(asked: &Asked, done: &[Done], notes: &[NotedInterface]) -> String {
@@ -54,6 +54,41 @@ pub(crate) fn what(what: &What<'_>, guest: &Guest<'_>, notes: &[NotedInterface])
         }
         other => asked(&Asked::new(other), &[], notes),
     }
+}
+
+/// Two exits by what they differ in, where that is beyond what is told of them.
+pub(crate) fn asked_apart(asked: &Asked, what: &What<'_>) -> Option<(String, String)> {
+    match (asked, Asked::new(what)) {
+        (Asked::Out { written, .. }, Asked::Out { written: now, .. }) => {
+            let (i, (old, new)) = (0..).zip(written.iter().zip(&now)).find(|(_, (a, b))| a != b)?;
+            Some((format!("byte {i} {old:#04x}"), format!("byte {i} {new:#04x}")))
+        }
+        (Asked::Call { words, .. }, Asked::Call { words: now, .. }) => {
+            let (i, (old, new)) = (0..).zip(words.iter().zip(&now)).find(|(_, (a, b))| a != b)?;
+            Some((format!("word {i} {old:#x}"), format!("word {i} {new:#x}")))
+        }
+        _ => None,
+    }
+}
+
+/// Two ends that differ; by their fields, where they read the same.
+pub(crate) fn ends(expected: &End, actual: &End) -> (String, String) {
+    let told = (expected.to_string(), actual.to_string());
+    if told.0 != told.1 {
+        return told;
+    }
+    let (End::Exception(old), End::Exception(new)) = (expected, actual) else {
+        return (format!("{expected:?}"), format!("{actual:?}"));
+    };
+    let fields = |it: &Exception| {
+        let (cs, ss) = (it.cs.into(), it.ss.into());
+        [("CS", cs), ("RFLAGS", it.rflags), ("RSP", it.rsp.0), ("SS", ss)]
+    };
+    let apart = |of: &Exception, other: &Exception| {
+        let pairs = fields(of).into_iter().zip(fields(other)).filter(|(a, b)| a != b);
+        pairs.map(|((name, value), _)| format!("{name} {value:#x}")).collect::<Vec<_>>().join(", ")
+    };
+    (format!("{} with {}", told.0, apart(old, new)), format!("{} with {}", told.1, apart(new, old)))
 }
 
 /// What a log has next.
@@ -169,10 +204,11 @@ fn arguments(
 
 #[cfg(test)]
 mod tests {
-    use super::{asked, call};
+    use super::{asked, asked_apart, call, ends};
     use crate::entry::{Asked, Done};
-    use portcall::Gpa;
     use portcall::note::NotedInterface;
+    use portcall::tape::What;
+    use portcall::{End, Exception, Gpa, Gva, Place};
 
     fn notes() -> Vec<NotedInterface> {
         let interface = &calls::store::INTERFACE;
@@ -203,6 +239,43 @@ mod tests {
         assert!(put.ends_with("07 ...)"), "{put}");
         let sum = recorded(5, &[u64::MAX, 7, 1], &[]);
         assert_eq!(sum, "Store::sum(a: -1, b: 7, c: true)");
+    }
+
+    #[test]
+    fn ends_that_read_the_same_are_told_by_their_fields() {
+        let place = |line| Some(Place { file: "a".to_owned(), line, column: 1 });
+        let fault = Exception {
+            vector: 6,
+            error_code: None,
+            rip: Gva(0x10_0000),
+            cs: 0x33,
+            rflags: 0x1_0002,
+            rsp: Gva(0x2000),
+            ss: 0x2b,
+            cr2: None,
+        };
+        let other = End::Exception(Exception { rflags: 0x102, rsp: Gva(0x1ff8), ..fault });
+        let (expected, actual) = ends(&End::Exception(fault), &other);
+        assert!(expected.ends_with("0x100000 with RFLAGS 0x10002, RSP 0x2000"), "{expected}");
+        assert!(actual.ends_with("0x100000 with RFLAGS 0x102, RSP 0x1ff8"), "{actual}");
+        let (expected, actual) = ends(&End::Exited(1), &End::Exited(2));
+        assert_eq!((expected, actual), (End::Exited(1).to_string(), End::Exited(2).to_string()));
+        let panicked = |at| End::Panicked { message: "no".to_owned(), at };
+        let (expected, actual) = ends(&panicked(place(1)), &panicked(place(2)));
+        assert_ne!(expected, actual);
+    }
+
+    #[test]
+    fn exits_that_read_the_same_are_told_by_what_is_behind_it() {
+        fn out(written: &[u8]) -> What<'_> {
+            let (port, width, count) = (0x30, 1, 64);
+            What::Port { port, width, count, written: Some(written), by_host: false }
+        }
+        let (mut old, new) = ([7; 64], [7; 64]);
+        assert!(asked_apart(&Asked::new(&out(&old)), &out(&new)).is_none());
+        old[63] = 8;
+        let told = asked_apart(&Asked::new(&out(&old)), &out(&new)).expect("they differ");
+        assert_eq!(told, ("byte 63 0x08".to_owned(), "byte 63 0x07".to_owned()));
     }
 
     #[test]

@@ -115,8 +115,10 @@ impl<'d, 'v> Target<'d, 'v> {
         }
         for (gpa, mut bytes) in pieces {
             let (vm, breakpoints) = self.drive.parts();
-            breakpoints.keep(gpa, &mut bytes);
+            // A log has what the client wrote, and no breakpoint.
             vm.memory().write(gpa, &bytes).map_err(|_| nothing())?;
+            breakpoints.keep(gpa, &mut bytes);
+            vm.memory().write_unnoted(gpa, &bytes).map_err(|_| nothing())?;
         }
         self.changed();
         Ok(())

@@ -5,6 +5,7 @@ use super::seen::{Seen, Sum};
 use super::{NAME, Report, grouped, guests, percent, time};
 use ::page::text;
 use maud::{Markup, html};
+use portcall::exit::ExitKind;
 
 /// The most lines of a step's detail, and of different exits.
 const LINES: usize = 200;
@@ -68,6 +69,10 @@ pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
             b { (time(all.host)) } " in the host's answers"
             @match report.instructions {
                 Some(count) => { "; KVM emulated " b { (grouped(count)) } " instructions." },
+                None if report.outcome.stats.exits_of(ExitKind::Debug) > 0 => {
+                    "; the instructions that KVM emulated are not told, since those for breakpoints and \
+                     steps would be among them."
+                },
                 None => { "; this KVM does not count the instructions that it emulates." },
             }
         }
