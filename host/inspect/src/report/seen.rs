@@ -50,6 +50,15 @@ impl Sum {
         self.host += host;
         self.longest = self.longest.max(host);
     }
+
+    /// Both together, under this one's name.
+    pub(crate) fn with(mut self, other: &Self) -> Self {
+        self.count += other.count;
+        self.guest += other.guest;
+        self.host += other.host;
+        self.longest = self.longest.max(other.longest);
+        self
+    }
 }
 
 /// All that is kept.

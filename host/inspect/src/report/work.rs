@@ -58,9 +58,13 @@ fn details(detail: &str) -> Markup {
 
 pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
     let sums = seen.sums();
+    let (shown, rest) = sums.split_at(sums.len().min(SUMS));
+    // Columns add up to what stands below them: what has no row of its own is one together.
+    let others = rest.iter().fold(seen.others.clone(), |sum, it| sum.with(it));
     let all = &seen.all;
-    let longest = sums.iter().map(|it| it.guest + it.host).max().unwrap_or(0);
-    let (left, made) = (sums.len().saturating_sub(SUMS), report.outcome.stats.exits());
+    let each = shown.iter().copied().chain([&others]);
+    let longest = each.map(|it| it.guest + it.host).max().unwrap_or(0);
+    let made = report.outcome.stats.exits();
     html! {
         p {
             b { (grouped(made)) } (if made == 1 { " exit" } else { " exits" }) " of the guest's; "
@@ -79,12 +83,14 @@ pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
                 th scope="col" { "host" } th scope="col" { "longest answer" } th.wide.text scope="col" { "time, drawn" }
             } }
             tbody {
-                @for sum in sums.iter().take(SUMS) { (row(sum, &sum.name, longest)) }
-                @if seen.others.count > 0 { (row(&seen.others, "others, too many to tell apart", longest)) }
+                @for sum in shown { (row(sum, &sum.name, longest)) }
+                @if others.count > 0 { (row(&others, "all others", longest)) }
                 @if sums.len() != 1 { (row(all, "all", 0)) }
             }
         } }
-        @if left > 0 { p.note { "\u{2026} and " (left) " more kinds of exits" } }
+        @if others.count > 0 { p.note {
+            "All others are " (if seen.others.count > 0 { "more than " } else { "" }) (text::count(rest.len(), "kind")) "."
+        } }
     }
 }
 
