@@ -49,6 +49,9 @@ use portcall::{Image, Outcome, Vm};
 const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/script.js");
 
+/// What stops are called that the guest did not ask for.
+const STOPS: &str = "the host's own stops";
+
 /// How long a name of the guest's is at most, in columns; and a sentence.
 const NAME: usize = 160;
 const SENTENCE: usize = 1000;

@@ -172,9 +172,15 @@ fn spans_drawn(spans: &[&Span], scale: Scale) -> Markup {
 fn table(report: &Report<'_, '_>, seen: &Seen, scale: Scale) -> Markup {
     let subject = Subject { name: report.name, symbols: report.symbols, kind: report.kind };
     let mut names = Names::new(&subject);
+    let stubs = &report.vm.layout().stubs;
     let events: Vec<(&Turn, String)> = seen
         .events()
         .map(|turn| {
+            // A breakpoint's own stub is none of the guest's places.
+            let is_stub = turn.rip.is_some_and(|rip| stubs.contains(&rip));
+            if is_stub && class_of(turn) == Class::Stop {
+                return (turn, "-".to_owned());
+            }
             let place = names.at(turn).map(|(name, offset)| format!("{name} + {offset:#x}"));
             let place = place.or_else(|| turn.rip.map(|rip| format!("{rip:#x}")));
             (turn, place.unwrap_or_else(|| "-".to_owned()))
