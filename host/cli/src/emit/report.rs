@@ -90,7 +90,7 @@ impl Output for Page {
             }
         };
         let mut report = Report::new(&guest, ended.vm, ended.image, ended.outcome, explanation);
-        let (good, verdict) = report::verdict(ended);
+        let (good, verdict) = report::verdict_on_page(ended);
         // The terminal has it for further lines to be set in.
         report.verdict = Some((good, verdict.split_whitespace().collect::<Vec<_>>().join(" ")));
         report.facts = facts(ended, rate, kind);
@@ -127,7 +127,6 @@ fn facts(ended: &Ended<'_>, rate: u32, kind: KvmKind) -> Vec<(&'static str, Stri
                 ended.time.as_secs_f64() * 1e3
             ),
         ),
-        ("process code", ended.code.to_string()),
         (
             "looked at",
             format!("by an observer, and by {rate} samples a second: a run without is faster"),
