@@ -116,7 +116,7 @@ fn nothing_runs_but_the_pages_own_script_and_nothing_is_loaded() {
     let script = html.select(&Selector::parse("script").expect("one")).next().expect("one");
     let script: String = script.text().collect();
     assert_eq!(script, include_str!("../src/report/script.js"));
-    assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-"));
+    assert!(page.contains("form-action 'none'; script-src 'sha256-"));
     let unseen =
         |c: &char| (c.is_control() && !"\n\t".contains(*c)) || matches!(c, '\u{202a}'..='\u{202e}');
     assert_eq!(page.chars().find(unseen), None);
