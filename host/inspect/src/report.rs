@@ -41,6 +41,7 @@ use crate::explain::Explanation;
 use crate::kind::KvmKind;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
+pub use ::page::sha256;
 use ::page::{Page, Section, text};
 use maud::{Markup, html};
 use portcall::sparse::Pagemap;

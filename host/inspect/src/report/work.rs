@@ -5,6 +5,7 @@ use super::seen::{Seen, Sum};
 use super::{NAME, Report, grouped, guests, percent, time};
 use ::page::text;
 use maud::{Markup, html};
+use portcall::exit::ExitKind;
 
 /// The most lines of a step's detail, and of different exits.
 const LINES: usize = 200;
@@ -70,7 +71,11 @@ pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
             b { (time(seen.in_guest())) } " in the guest (KVM_RUN) and "
             b { (time(all.host)) } " in the host's answers"
             @match report.instructions {
-                Some(count) => { "; KVM emulated " b { (grouped(count)) } " instructions." },
+                Some(count) => {
+                    "; KVM emulated " b { (grouped(count)) } " instructions"
+                    @if report.outcome.stats.exits_of(ExitKind::Debug) > 0 { ", those for breakpoints among them" }
+                    "."
+                },
                 None => { "; this KVM does not count the instructions that it emulates." },
             }
         }
