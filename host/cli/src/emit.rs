@@ -215,6 +215,11 @@ impl Emit {
         &KINDS[self.kind]
     }
 
+    /// What its kind is called.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        self.kind().name
+    }
+
     /// What people call the place that it goes to.
     fn name(&self) -> String {
         let shown = |path: &PathBuf| path.display().to_string();

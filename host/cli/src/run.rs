@@ -144,6 +144,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let saved = saved.map_err(|error| options.about_snapshot(&error))?;
     let ring = saved.as_ref().map_or(options.ring.unwrap_or_default(), Snapshot::ring);
     let mut session = Session::open(common, &image, ring, &options.image, start)?;
+    session.told(saved.as_ref().map_or(&options.args[..], Snapshot::arguments));
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let builder = match &saved {

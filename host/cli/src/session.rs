@@ -22,6 +22,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Samples a second where nothing else is said.
+const RATE: u32 = 1000;
+
 /// The options of both.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Common {
@@ -47,15 +50,16 @@ pub(crate) struct Common {
     /// its times: .json for ui.perfetto.dev, .txt, .jsonl).
     #[cfg_attr(
         feature = "instruments",
-        doc = "Also profile=FILE.svg|.folded (where it spent its time) coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
+        doc = "Also profile=FILE.svg|.folded (where it spent its time), coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
     )]
     /// May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
-    /// Samples a second for --emit profile, from 1 to 10000.
-    #[arg(long, value_name = "HZ", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    profile_rate: u32,
+    /// Samples a second for --emit profile and --emit report, from 1 to 10000
+    /// [default: 1000].
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    profile_rate: Option<u32>,
 
     /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
     /// [default: the current directory].
@@ -114,11 +118,27 @@ impl Common {
         self.emit.iter().any(Emit::drives)
     }
 
+    /// Refuses an option that would say nothing.
+    fn check(&self) -> Result<(), Failure> {
+        let has = |kinds: &[&str]| self.emit.iter().any(|it| kinds.contains(&it.kind_name()));
+        let idle = [
+            ("--profile-rate", self.profile_rate.is_some(), &["profile", "report"][..]),
+            ("--coverage-of", !self.coverage_of.is_empty(), &["coverage"]),
+        ];
+        match idle.into_iter().find(|(_, given, kinds)| *given && !has(kinds)) {
+            Some((option, _, kinds)) => Err(Failure::Message(format!(
+                "{option} is for --emit {}, which is not asked for",
+                kinds.join(" and --emit ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What outputs want to know besides.
     fn settings(&self) -> Settings {
         let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
         Settings {
-            profile_rate: self.profile_rate,
+            profile_rate: self.profile_rate.unwrap_or(RATE),
             coverage_of: (!all).then(|| self.coverage_of.clone()),
         }
     }
@@ -148,6 +168,19 @@ impl Common {
         self.emit.iter().any(Emit::keeps)
     }
 
+    /// What the run was bounded by and looked at with, as names and values for people.
+    #[cfg(feature = "instruments")]
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let limits: Vec<_> = self.limits().map(limit::name).collect();
+        let mut looked = vec!["an observer".to_owned()];
+        looked.extend(self.emit.iter().filter(|it| it.drives()).map(|it| it.kind_name().to_owned()));
+        looked.extend(self.gdb.as_ref().map(|_| "gdb".to_owned()));
+        vec![
+            ("limits", if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }),
+            ("looked at", format!("by {}: a run without is faster", looked.join(", "))),
+        ]
+    }
+
     /// What was expected and is not so, and what was found instead.
     fn unmet(&self, seen: &Seen<'_>) -> Vec<(String, String)> {
         let unmet = |it: &Expectation| Some((it.to_string(), it.unmet(seen)?));
@@ -168,6 +201,7 @@ pub(crate) struct Session<'a> {
     collector: Collector,
     debugger: Option<Debugger>,
     is_replay: bool,
+    arguments: Vec<String>,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -186,6 +220,7 @@ impl<'a> Session<'a> {
         input: &'a Path,
         start: Instant,
     ) -> Result<Self, Failure> {
+        common.check()?;
         if common.keeps() {
             signals::hold();
         }
@@ -205,12 +240,18 @@ impl<'a> Session<'a> {
             collector: Collector::new(),
             debugger,
             is_replay: false,
+            arguments: Vec::new(),
         })
     }
 
     /// What the guest measures goes there; a replay measures nothing.
     pub(crate) const fn collector(&self) -> &Collector {
         &self.collector
+    }
+
+    /// What the guest is told, for those who say what was run.
+    pub(crate) fn told(&mut self, arguments: &[String]) {
+        self.arguments = arguments.to_vec();
     }
 
     /// The run is one that was recorded.
@@ -387,6 +428,9 @@ impl<'a> Session<'a> {
             file,
             ring: self.ring,
             input: self.input,
+            arguments: self.arguments,
+            #[cfg(feature = "instruments")]
+            facts: self.common.facts(),
             time,
         };
         if self.common.stats {
@@ -434,6 +478,12 @@ pub(crate) struct Ended<'a> {
     /// The file that the run is made of.
     #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the report says it"))]
     pub(crate) input: &'a Path,
+    /// What the guest was told.
+    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the report says it"))]
+    pub(crate) arguments: Vec<String>,
+    /// What bounded it, and who looked at it.
+    #[cfg(feature = "instruments")]
+    pub(crate) facts: Vec<(&'static str, String)>,
     /// From the process's start to the end.
     pub(crate) time: Duration,
 }
