@@ -173,7 +173,8 @@ impl Common {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let limits: Vec<_> = self.limits().map(limit::name).collect();
         let mut looked = vec!["an observer".to_owned()];
-        looked.extend(self.emit.iter().filter(|it| it.drives()).map(|it| it.kind_name().to_owned()));
+        looked
+            .extend(self.emit.iter().filter(|it| it.drives()).map(|it| it.kind_name().to_owned()));
         looked.extend(self.gdb.as_ref().map(|_| "gdb".to_owned()));
         vec![
             ("limits", if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }),

@@ -130,7 +130,9 @@ mod tests {
     #[test]
     fn a_script_is_named_by_its_hash_and_without_one_none_is_allowed() {
         assert_eq!(policy(None), BASIC);
-        assert!(BASIC.starts_with("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"));
+        assert!(
+            BASIC.starts_with("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'")
+        );
         // By `printf 'alert(1)' | openssl dgst -sha256 -binary | base64`.
         let hash = "bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=";
         assert!(policy(Some("alert(1)")).ends_with(&format!("; script-src 'sha256-{hash}'")));

@@ -44,7 +44,8 @@ struct Page {
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
     let is_html = |it: &std::path::Path| {
-        it.extension().is_some_and(|it| ["html", "htm"].iter().any(|is| it.eq_ignore_ascii_case(is)))
+        it.extension()
+            .is_some_and(|it| ["html", "htm"].iter().any(|is| it.eq_ignore_ascii_case(is)))
     };
     if !place.path.as_deref().is_some_and(is_html) {
         let why = "a report is a page, FILE.html";
