@@ -2,7 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Output, Settings};
+use crate::emit::{self, Emit, Fresh, Output, Settings};
 use crate::expect::{Expectation, OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
 use crate::heard::Heard;
@@ -197,6 +197,7 @@ pub(crate) struct Session<'a> {
     input: &'a Path,
     start: Instant,
     outputs: Vec<Box<dyn Output>>,
+    fresh: Fresh,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     collector: Collector,
@@ -225,7 +226,7 @@ impl<'a> Session<'a> {
         if common.keeps() {
             signals::hold();
         }
-        let outputs = emit::open(&common.emit, input, &common.settings())?;
+        let (outputs, fresh) = emit::open(&common.emit, input, &common.settings())?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
@@ -236,6 +237,7 @@ impl<'a> Session<'a> {
             input,
             start,
             outputs,
+            fresh,
             watch,
             counter,
             collector: Collector::new(),
@@ -311,8 +313,9 @@ impl<'a> Session<'a> {
     }
 
     /// From here on signals stop the VM.
-    pub(crate) fn ready(&self, vm: &Vm) -> Result<Ready, Failure> {
+    pub(crate) fn ready(&mut self, vm: &Vm) -> Result<Ready, Failure> {
         let signals = Signals::stop(&vm.stopper())?;
+        self.fresh.keep();
         // Opened before the run: an old kernel has none, and that is no failure of the run.
         let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
         Ok(Ready { signals, kvm_stats })
