@@ -173,8 +173,8 @@ impl Common {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let limits: Vec<_> = self.limits().map(limit::name).collect();
         let mut looked = vec!["an observer".to_owned()];
-        looked
-            .extend(self.emit.iter().filter(|it| it.drives()).map(|it| it.kind_name().to_owned()));
+        let drives = self.emit.iter().filter(|it| it.drives());
+        looked.extend(drives.map(|it| format!("--emit {}", it.kind_name())));
         looked.extend(self.gdb.as_ref().map(|_| "gdb".to_owned()));
         vec![
             ("limits", if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }),
