@@ -8,6 +8,7 @@ mod new;
 mod test;
 mod check;
 mod bench;
+mod browser;
 mod lab;
 mod lab_ends;
 mod lab_rows;

@@ -3,7 +3,9 @@
 use crate::cargo::{build_host_for, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, coverage, documents, halves, kvm_amd, lab, soak};
+use crate::{
+    BAD, Failure, GOOD, LEFT_OUT, browser, coverage, documents, halves, kvm_amd, lab, soak,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
@@ -79,13 +81,14 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     let only_guests = args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
+    let browses = !only_guests && chosen(browser::LABEL);
     let tally = match only_guests {
         true => Tally::default(),
         false => host_tests(args.filter.as_deref())?,
     };
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures;
+    let nothing = nothing && !soaks && !measures && !browses;
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -114,6 +117,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if measures {
         crate::out!("\nrunning the laboratory");
         results.take(lab::LABEL, lab::smoke()?);
+    }
+    if browses {
+        crate::out!("\nrunning a browser");
+        results.take(browser::LABEL, browser::test()?);
     }
     Ok(results.conclude())
 }

@@ -215,6 +215,11 @@ impl Emit {
         &KINDS[self.kind]
     }
 
+    /// What its kind is called.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        self.kind().name
+    }
+
     /// What people call the place that it goes to.
     fn name(&self) -> String {
         let shown = |path: &PathBuf| path.display().to_string();
@@ -276,9 +281,11 @@ pub(crate) fn open(
     emit: &[Emit],
     input: &Path,
     settings: &Settings,
-) -> Result<Vec<Box<dyn Output>>, Failure> {
+) -> Result<(Vec<Box<dyn Output>>, Fresh), Failure> {
     let open = |emit: &Emit| emit.open(input, settings);
-    let outputs = emit.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let mut fresh = Fresh::default();
+    let outputs =
+        emit.iter().map(|emit| fresh.noting(emit, open)).collect::<Result<Vec<_>, _>>()?;
     let named: Vec<_> = outputs.iter().map(|it| &**it).zip(emit.iter().map(Emit::name)).collect();
     all_different(&named)?;
     if emit.iter().any(Emit::records) && emit.iter().any(Emit::keeps) {
@@ -292,7 +299,37 @@ pub(crate) fn open(
             return Err(Failure::Message(format!("--emit {}: {why}", kind.name)));
         }
     }
-    Ok(outputs)
+    Ok((outputs, fresh))
+}
+
+/// Files that were not there before they were opened. A run that is refused leaves none of them.
+#[derive(Default)]
+pub(crate) struct Fresh(Vec<PathBuf>);
+
+impl Fresh {
+    /// Opens one, and notes its file if that is new.
+    fn noting<T>(&mut self, emit: &Emit, open: impl FnOnce(&Emit) -> T) -> T {
+        let new = emit.file.clone().filter(|path| path.symlink_metadata().is_err());
+        let opened = open(emit);
+        self.0.extend(new);
+        opened
+    }
+
+    /// The guest is there: what is written of it stays, and in the jail nothing could be removed.
+    pub(crate) fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        let is_empty =
+            |it: &&PathBuf| it.symlink_metadata().is_ok_and(|it| it.is_file() && it.len() == 0);
+        for path in self.0.iter().filter(is_empty) {
+            // It is no loss if it stays.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Refuses two outputs to one file, and one to where stdout goes as well.

@@ -2,7 +2,6 @@
 
 use crate::code::Failure;
 use crate::session::Common;
-use crate::sink;
 use jail::Jail;
 use std::path::{Component, Path, PathBuf};
 
@@ -26,7 +25,6 @@ pub(crate) fn enter(
         jail = jail.traps();
     }
     let jail = source_places(input).into_iter().fold(jail, Jail::read_beneath);
-    sink::confined();
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.
         Ok(_) => Ok(()),

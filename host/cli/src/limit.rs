@@ -19,6 +19,19 @@ pub(crate) fn parse(text: &str) -> Result<Limit, String> {
     }
 }
 
+/// One as it is said on the command line.
+#[cfg(feature = "instruments")]
+pub(crate) fn name(limit: Limit) -> String {
+    match limit {
+        Limit::Time(time) => format!("time={}", humantime::format_duration(time)),
+        Limit::Exits(most) => format!("exits={most}"),
+        Limit::Console(most) => format!("console={most}"),
+        Limit::Calls(most) => format!("calls={most}"),
+        // The core may learn of others.
+        other => format!("{other:?}"),
+    }
+}
+
 /// The least of each kind.
 pub(crate) fn least(limits: impl Iterator<Item = Limit>) -> impl Iterator<Item = Limit> {
     let mut least: Vec<Limit> = Vec::new();

@@ -1,5 +1,6 @@
 //! The options that running and replaying have in common, and what they ask for together.
 
+use crate::code::Failure;
 use crate::emit::{Emit, Settings};
 use crate::expect::{Expectation, Seen};
 use crate::gdb::Gdb;
@@ -36,15 +37,16 @@ pub(crate) struct Common {
     /// its times: .json for ui.perfetto.dev, .txt, .jsonl).
     #[cfg_attr(
         feature = "instruments",
-        doc = "Also profile=FILE.svg|.folded (where it spent its time) coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
+        doc = "Also profile=FILE.svg|.folded (where it spent its time), coverage=FILE.info|.html (which lines it reached) and report=FILE.html (the run as a page)."
     )]
     /// May be repeated.
     #[arg(long, value_name = "KIND[=FILE]")]
     pub(crate) emit: Vec<Emit>,
 
-    /// Samples a second for --emit profile, from 1 to 10000.
-    #[arg(long, value_name = "HZ", default_value_t = PROFILE_RATE, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    profile_rate: u32,
+    /// Samples a second for --emit profile and --emit report, from 1 to 10000
+    /// [default: 1000].
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    profile_rate: Option<u32>,
 
     /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
     /// [default: the current directory].
@@ -80,11 +82,6 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// As they are where none is given.
-    pub(crate) fn plain() -> Self {
-        Self { profile_rate: PROFILE_RATE, ..Self::default() }
-    }
-
     /// One limit of each kind, the least that was said.
     pub(crate) fn limits(&self) -> impl Iterator<Item = Limit> {
         let timeout = self.timeout.map(Limit::Time);
@@ -108,11 +105,27 @@ impl Common {
         self.emit.iter().any(Emit::drives)
     }
 
+    /// Refuses an option that would say nothing.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let has = |kinds: &[&str]| self.emit.iter().any(|it| kinds.contains(&it.kind_name()));
+        let idle = [
+            ("--profile-rate", self.profile_rate.is_some(), &["profile", "report"][..]),
+            ("--coverage-of", !self.coverage_of.is_empty(), &["coverage"]),
+        ];
+        match idle.into_iter().find(|(_, given, kinds)| *given && !has(kinds)) {
+            Some((option, _, kinds)) => Err(Failure::Message(format!(
+                "{option} is for --emit {}, which is not asked for",
+                kinds.join(" and --emit ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// What outputs want to know besides.
     pub(crate) fn settings(&self) -> Settings {
         let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
         Settings {
-            profile_rate: self.profile_rate,
+            profile_rate: self.profile_rate.unwrap_or(PROFILE_RATE),
             coverage_of: (!all).then(|| self.coverage_of.clone()),
         }
     }
@@ -140,6 +153,20 @@ impl Common {
     /// Whether a snapshot is asked for.
     pub(crate) fn keeps(&self) -> bool {
         self.emit.iter().any(Emit::keeps)
+    }
+
+    /// What the run was bounded by and looked at with, as names and values for people.
+    #[cfg(feature = "instruments")]
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
+        let limits: Vec<_> = self.limits().map(limit::name).collect();
+        let mut looked = vec!["an observer".to_owned()];
+        let drives = self.emit.iter().filter(|it| it.drives());
+        looked.extend(drives.map(|it| format!("--emit {}", it.kind_name())));
+        looked.extend(self.gdb.as_ref().map(|_| "gdb".to_owned()));
+        vec![
+            ("limits", if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }),
+            ("looked at", format!("by {}: a run without is faster", looked.join(", "))),
+        ]
     }
 
     /// What was expected and is not so, and what was found instead.

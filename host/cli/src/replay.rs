@@ -55,6 +55,7 @@ pub(crate) fn replay(options: &Options) -> Result<u8, Failure> {
     let image = Image::parse(&file).map_err(|error| broken(&error))?;
     let mut session = Session::open(common, &image, machine.ring(), &options.log, start)?;
     session.replays();
+    session.told(&machine.arguments);
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let builder = machine

@@ -61,6 +61,17 @@ pub(crate) fn verdict(ended: &Ended<'_>) -> (bool, String) {
     (good, format!("{what} ({exits} exit{plural}, {ms:.1} ms)"))
 }
 
+/// The same for a page, whose headline has the end of a run that went well.
+#[cfg(feature = "instruments")]
+pub(crate) fn verdict_on_page(ended: &Ended<'_>) -> (bool, String) {
+    let (good, verdict) = verdict(ended);
+    let end = ended.outcome.end.to_string();
+    match verdict.strip_prefix(&end).filter(|_| ended.outcome.end.is_normal()) {
+        Some(rest) => (good, format!("process code {}{rest}", ended.code)),
+        None => (good, verdict),
+    }
+}
+
 /// What went on without ending the run, and may surprise.
 pub(crate) fn notes(outcome: &Outcome) -> Vec<String> {
     let mut notes = Vec::new();

@@ -56,7 +56,7 @@ pub(crate) struct Options {
 impl Options {
     /// Those of a command line that names a guest and nothing else.
     pub(crate) fn plain(image: PathBuf) -> Self {
-        let (allow, common) = (Allow::USUAL.to_vec(), Common::plain());
+        let (allow, common) = (Allow::USUAL.to_vec(), Common::default());
         Self { image, memory: None, ring: None, allow, common, args: Vec::new() }
     }
 
@@ -151,6 +151,7 @@ pub(crate) fn run(options: &Options, mut experiment: Experiment) -> Result<u8, F
     let saved = saved.map_err(|error| options.about_snapshot(&error))?;
     let ring = saved.as_ref().map_or(options.ring.unwrap_or_default(), Snapshot::ring);
     let mut session = Session::open(common, &image, ring, &options.image, start)?;
+    session.told(saved.as_ref().map_or(&options.args[..], Snapshot::arguments));
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
 
     let builder = match &saved {

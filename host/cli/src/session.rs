@@ -2,7 +2,7 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Output};
+use crate::emit::{self, Emit, Fresh, Output};
 use crate::expect::{OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
 use crate::heard::Heard;
@@ -31,11 +31,13 @@ pub(crate) struct Session<'a> {
     input: &'a Path,
     start: Instant,
     outputs: Vec<Box<dyn Output>>,
+    fresh: Fresh,
     watch: Option<OutputWatch>,
     counter: Option<Counter>,
     collector: Collector,
     debugger: Option<Debugger>,
     is_replay: bool,
+    arguments: Vec<String>,
 }
 
 /// A VM that is about to run, and what is looked at beside it.
@@ -54,10 +56,11 @@ impl<'a> Session<'a> {
         input: &'a Path,
         start: Instant,
     ) -> Result<Self, Failure> {
+        common.check()?;
         if common.keeps() {
             signals::hold();
         }
-        let outputs = emit::open(&common.emit, input, &common.settings())?;
+        let (outputs, fresh) = emit::open(&common.emit, input, &common.settings())?;
         let watch = OutputWatch::of(&common.expect).map_err(Failure::Message)?;
         let counter = common.counts().then(Counter::default);
         let debugger = common.gdb.as_ref().map(Gdb::open).transpose()?;
@@ -68,17 +71,24 @@ impl<'a> Session<'a> {
             input,
             start,
             outputs,
+            fresh,
             watch,
             counter,
             collector: Collector::new(),
             debugger,
             is_replay: false,
+            arguments: Vec::new(),
         })
     }
 
     /// What the guest measures goes there; a replay measures nothing.
     pub(crate) const fn collector(&self) -> &Collector {
         &self.collector
+    }
+
+    /// What the guest is told, for those who say what was run.
+    pub(crate) fn told(&mut self, arguments: &[String]) {
+        self.arguments = arguments.to_vec();
     }
 
     /// The run is one that was recorded.
@@ -137,8 +147,9 @@ impl<'a> Session<'a> {
     }
 
     /// From here on signals stop the VM.
-    pub(crate) fn ready(&self, vm: &Vm) -> Result<Ready, Failure> {
+    pub(crate) fn ready(&mut self, vm: &Vm) -> Result<Ready, Failure> {
         let signals = Signals::stop(&vm.stopper())?;
+        self.fresh.keep();
         // Opened before the run: an old kernel has none, and that is no failure of the run.
         let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
         Ok(Ready { signals, kvm_stats })
@@ -255,6 +266,9 @@ impl<'a> Session<'a> {
             file,
             ring: self.ring,
             input: self.input,
+            arguments: self.arguments,
+            #[cfg(feature = "instruments")]
+            facts: self.common.facts(),
             time,
         };
         if self.common.stats {
@@ -310,6 +324,12 @@ pub(crate) struct Ended<'a> {
     /// The file that the run is made of.
     #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the report says it"))]
     pub(crate) input: &'a Path,
+    /// What the guest was told.
+    #[cfg_attr(not(feature = "instruments"), expect(dead_code, reason = "the report says it"))]
+    pub(crate) arguments: Vec<String>,
+    /// What bounded it, and who looked at it.
+    #[cfg(feature = "instruments")]
+    pub(crate) facts: Vec<(&'static str, String)>,
     /// From the process's start to the end.
     pub(crate) time: Duration,
 }

@@ -436,6 +436,34 @@ fn a_report_that_cannot_be_written_is_said_beforehand_or_costs_no_outcome() {
 }
 
 #[test]
+fn a_run_that_is_refused_leaves_no_file_and_takes_none_away() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    std::fs::write(bench.path("older.html"), "").expect("written");
+    // It was put together by hand: there are no lines to cover.
+    for page in ["new.html", "older.html"] {
+        let options = [&format!("--emit=report={page}"), "--emit=coverage=a.info"];
+        assert_says(&bench.run(&guest, &options), 125, &["no lines of guest"]);
+    }
+    let is_there = |name: &str| bench.path(name).exists();
+    assert!(!is_there("new.html") && !is_there("a.info") && is_there("older.html"));
+    let output = bench.run(&guest, &["--emit=report=PAGE.HTML", "--", "two words"]);
+    assert_says(&output, 0, &[]);
+    let page = bench.text("PAGE.HTML");
+    assert!(page.contains("process code 0 (2 exits") && page.contains("two words"), "{page}");
+}
+
+#[test]
+fn an_option_that_nothing_heeds_is_refused() {
+    let bench = Bench::new();
+    let guest = bench.guest(HELLO);
+    let rate = bench.run(&guest, &["--profile-rate=50", "--emit=coverage=a.info"]);
+    assert_says(&rate, 125, &["--profile-rate is for --emit profile and --emit report"]);
+    let of = bench.run(&guest, &["--coverage-of=all", "--emit=report=a.html"]);
+    assert_says(&of, 125, &["--coverage-of is for --emit coverage"]);
+}
+
+#[test]
 fn a_replay_and_an_interrupted_run_have_a_report() {
     let bench = Bench::new();
     let guest = bench.guest(SPIN);

@@ -41,6 +41,7 @@ use crate::explain::Explanation;
 use crate::kind::KvmKind;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
+pub use ::page::sha256;
 use ::page::{Page, Section, text};
 use maud::{Markup, html};
 use portcall::sparse::Pagemap;
@@ -48,6 +49,9 @@ use portcall::{Image, Outcome, Vm};
 
 const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/script.js");
+
+/// What stops are called that the guest did not ask for.
+const STOPS: &str = "the host's own stops";
 
 /// How long a name of the guest's is at most, in columns; and a sentence.
 const NAME: usize = 160;
@@ -68,7 +72,8 @@ pub struct Report<'a, 'f> {
     pub outcome: &'a Outcome,
     /// The same, explained.
     pub explanation: &'a Explanation,
-    /// Whether all went well, and the sentence that says so, without line breaks.
+    /// Whether all went well, and what there is to say of that besides the explanation's headline,
+    /// without line breaks.
     pub verdict: Option<(bool, String)>,
     /// What was run, and how: names and values.
     pub facts: Vec<(&'static str, String)>,
@@ -131,11 +136,10 @@ impl<'a> Report<'a, '_> {
     pub fn page(&self) -> String {
         let mut sections = vec![
             Section::new("end", "How it ended", ending::explained(self)),
-            Section::new("registers", "Registers and page walks", ending::registers(self)),
+            Section::new("said", "What the guest said", said::all(self)),
         ];
         if let Some(recorder) = self.recorder {
             let seen = recorder.seen();
-            sections.push(Section::new("steps", "The twelve steps", work::steps(&seen)));
             sections.push(Section::new("exits", "Exits", work::exits(self, &seen)));
             sections.push(Section::new("timeline", "Timeline", timeline::all(self, &seen)));
         }
@@ -146,8 +150,16 @@ impl<'a> Report<'a, '_> {
                 flame::graph(self, profile),
             ));
         }
+        if let Some(recorder) = self.recorder {
+            let steps = work::steps(&recorder.seen());
+            sections.push(Section::new("steps", "The twelve steps", steps));
+        }
         sections.push(Section::new("memory", "Memory", map::memory(self)));
-        sections.push(Section::new("said", "What the guest said", said::all(self)));
+        sections.push(Section::new(
+            "registers",
+            "Registers and page walks",
+            ending::registers(self),
+        ));
         let title = format!("{}: a run", text::shown(self.name, NAME));
         let subtitle = self.subtitle();
         Page {
@@ -162,9 +174,11 @@ impl<'a> Report<'a, '_> {
     }
 
     fn subtitle(&self) -> Markup {
+        let good = self.verdict.as_ref().map_or(self.explanation.normal, |(good, _)| *good);
         html! {
-            @if let Some((good, sentence)) = &self.verdict {
-                p.verdict.good[*good].bad[!*good] { (guests(sentence, SENTENCE)) }
+            p.headline.good[good].bad[!good] { (block(&self.explanation.headline)) }
+            @if let Some((_, sentence)) = &self.verdict {
+                p.verdict { (guests(sentence, SENTENCE)) }
             }
             @for (wanted, found) in &self.unmet {
                 p.verdict.bad { "expected " (guests(wanted, NAME)) ", but " (guests(found, NAME)) }

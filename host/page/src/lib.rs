@@ -12,6 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest, Sha256};
 
+/// The SHA-256 of a file, as sha256sum(1) writes it.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What all pages look like.
 const STYLE: &str = include_str!("style.css");
 
@@ -48,14 +54,17 @@ pub struct Page<'a> {
     pub script: Option<&'static str>,
 }
 
+/// What no page needs: neither a base for links nor forms fall back to `default-src`.
+const BASIC: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+
 /// The policy of a page with that script (Content Security Policy Level 3, 2.3.1 and 8.3).
 fn policy(script: Option<&str>) -> String {
-    let basic = "default-src 'none'; style-src 'unsafe-inline'";
     match script {
-        None => basic.to_owned(),
+        None => BASIC.to_owned(),
         Some(script) => {
             let hash = STANDARD.encode(Sha256::digest(script.as_bytes()));
-            format!("{basic}; script-src 'sha256-{hash}'")
+            format!("{BASIC}; script-src 'sha256-{hash}'")
         }
     }
 }
@@ -109,11 +118,21 @@ fn warning(text: &str) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::policy;
+    use super::{BASIC, policy};
+
+    #[test]
+    fn a_file_has_the_hash_that_others_give_it() {
+        // By `printf abc | sha256sum`.
+        let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(super::sha256(b"abc"), hash);
+    }
 
     #[test]
     fn a_script_is_named_by_its_hash_and_without_one_none_is_allowed() {
-        assert_eq!(policy(None), "default-src 'none'; style-src 'unsafe-inline'");
+        assert_eq!(policy(None), BASIC);
+        assert!(
+            BASIC.starts_with("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'")
+        );
         // By `printf 'alert(1)' | openssl dgst -sha256 -binary | base64`.
         let hash = "bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI=";
         assert!(policy(Some("alert(1)")).ends_with(&format!("; script-src 'sha256-{hash}'")));

@@ -63,8 +63,14 @@ pub fn bytes(bytes: &[u8]) -> String {
     text
 }
 
+/// Letters and signs with nothing to see in them: Hangul fillers, the braille pattern without dots.
+const BLANK: [char; 5] = ['\u{115f}', '\u{1160}', '\u{2800}', '\u{3164}', '\u{ffa0}'];
+
 /// The standard library knows which characters print; quotes and backslashes do as well.
 fn visible(c: char) -> String {
+    if BLANK.contains(&c) {
+        return c.escape_unicode().to_string();
+    }
     let plain = c.escape_debug().len() == 1 || matches!(c, '\'' | '"' | '\\');
     if plain { c.to_string() } else { c.escape_debug().to_string() }
 }
@@ -96,6 +102,9 @@ mod tests {
         let wanted = "a\\0\\u{1b}[2J\\u{202e}\\u{200b}e\\u{301}\\n\"<b>'\\ \u{fc}\u{5d0}";
         assert_eq!(shown(text, 100), wanted);
         assert_eq!(shown("", 10), "(empty)");
+        for blank in BLANK {
+            assert_eq!(shown(&blank.to_string(), 10), blank.escape_unicode().to_string());
+        }
     }
 
     #[test]

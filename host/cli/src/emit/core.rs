@@ -3,7 +3,7 @@
 use super::{Kind, Output, Place, Wants};
 use crate::code::Failure;
 use crate::session::Ended;
-use crate::sink::{Fresh, Sink};
+use crate::sink::Sink;
 use inspect::core::AddressSpace;
 use portcall::sparse::Pagemap;
 use std::fs::File;
@@ -19,20 +19,19 @@ pub(super) const KIND: Kind = Kind {
 struct Core {
     name: String,
     file: File,
-    fresh: Fresh,
     /// In the jail it could not be opened any more.
     pagemap: Pagemap,
 }
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
     let pagemap = Pagemap::open();
-    let Sink { name, file, fresh } = Sink::open(place.name, place.path.as_deref())?;
+    let Sink { name, file } = Sink::open(place.name, place.path.as_deref())?;
     let plain = |file: &File| file.metadata().is_ok_and(|metadata| metadata.is_file());
     let Some(file) = file.filter(plain) else {
         let why = "a core file is sparse, and that is no plain file";
         return Err(Failure::Message(format!("cannot write {name}: {why}")));
     };
-    Ok(Box::new(Core { name, file, fresh, pagemap }))
+    Ok(Box::new(Core { name, file, pagemap }))
 }
 
 impl Output for Core {
@@ -41,7 +40,7 @@ impl Output for Core {
     }
 
     fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure> {
-        let Self { name, mut file, fresh: _fresh, pagemap } = *self;
+        let Self { name, mut file, pagemap } = *self;
         let space = inspect::core::write(ended.vm, ended.outcome, &pagemap, &mut file)
             .map_err(|error| Failure::Message(format!("{name}: {error}")))?;
         match space {

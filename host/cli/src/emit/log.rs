@@ -4,7 +4,7 @@ use super::{Kind, Output, Place, Wants};
 use crate::code::Failure;
 use crate::output::Patient;
 use crate::session::Ended;
-use crate::sink::{Fresh, Sink};
+use crate::sink::Sink;
 use portcall::Builder;
 use replay::Recording;
 use std::fs::File;
@@ -23,15 +23,13 @@ struct Log {
     name: String,
     /// Until it is begun.
     file: Option<File>,
-    #[expect(dead_code, reason = "it takes the file away where no run comes of it")]
-    fresh: Fresh,
     /// Once it is begun.
     recording: Option<Recording>,
 }
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
-    let Sink { name, file, fresh } = Sink::open(place.name, place.path.as_deref())?;
-    Ok(Box::new(Log { name, file, fresh, recording: None }))
+    let Sink { name, file } = Sink::open(place.name, place.path.as_deref())?;
+    Ok(Box::new(Log { name, file, recording: None }))
 }
 
 impl Log {

@@ -7,12 +7,13 @@ use crate::report;
 use crate::session::Ended;
 use crate::sink::Sink;
 use inspect::drive::Driver;
-use inspect::profile::Profiler;
+use inspect::profile::{Profile, Profiler};
 use inspect::report::{Recorder, Report, Said};
 use inspect::{KvmKind, Symbols};
 use portcall::sparse::Pagemap;
 use portcall::{Builder, Image, Ring};
 use std::fs::File;
+use std::time::SystemTime;
 
 pub(super) const KIND: Kind = Kind {
     name: "report",
@@ -32,6 +33,7 @@ pub(super) const KIND: Kind = Kind {
 struct Page {
     sink: Sink,
     rate: u32,
+    began: SystemTime,
     guest: String,
     recorder: Recorder,
     heard: Heard,
@@ -41,8 +43,10 @@ struct Page {
 }
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
-    let is_html =
-        |it: &std::path::Path| it.extension().is_some_and(|it| it == "html" || it == "htm");
+    let is_html = |it: &std::path::Path| {
+        it.extension()
+            .is_some_and(|it| ["html", "htm"].iter().any(|is| it.eq_ignore_ascii_case(is)))
+    };
     if !place.path.as_deref().is_some_and(is_html) {
         let why = "a report is a page, FILE.html";
         return Err(Failure::Message(format!("--emit report={}: {why}", place.name)));
@@ -51,6 +55,7 @@ fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
         pagemap: Pagemap::open(),
         sink: Sink::open(place.name, place.path.as_deref())?,
         rate: place.settings.profile_rate,
+        began: SystemTime::now(),
         guest: place.guest,
         recorder: Recorder::new(),
         heard: Heard::default(),
@@ -78,7 +83,7 @@ impl Output for Page {
     }
 
     fn write(self: Box<Self>, ended: &Ended<'_>) -> Result<(), Failure> {
-        let Self { sink, rate, guest, recorder, heard, profiler, pagemap } = *self;
+        let Self { sink, rate, began, guest, recorder, heard, profiler, pagemap } = *self;
         let symbols = Symbols::new(&ended.file, ended.image.bias());
         let kind = KvmKind::detect();
         let own;
@@ -90,16 +95,18 @@ impl Output for Page {
             }
         };
         let mut report = Report::new(&guest, ended.vm, ended.image, ended.outcome, explanation);
-        let (good, verdict) = report::verdict(ended);
+        let (good, verdict) = report::verdict_on_page(ended);
         // The terminal has it for further lines to be set in.
         report.verdict = Some((good, verdict.split_whitespace().collect::<Vec<_>>().join(" ")));
-        report.facts = facts(ended, rate, kind);
+        report.profile = profiler.map(Profiler::finish);
+        let taken = report.profile.as_ref().map_or(0, Profile::samples);
+        report.facts = facts(ended, began, kind);
+        report.facts.push(("samples", format!("{taken} taken; {rate} a second were asked for")));
         report.unmet.clone_from(&ended.unmet);
         report.notes = report::notes(ended.outcome);
         report.symbols = Some(&symbols);
         report.kind = kind;
         report.recorder = Some(&recorder);
-        report.profile = profiler.map(Profiler::finish);
         report.pagemap = Some(&pagemap);
         report.instructions = ended.instructions;
         report.said = said(&heard);
@@ -110,32 +117,30 @@ impl Output for Page {
 }
 
 /// What was run, and how.
-fn facts(ended: &Ended<'_>, rate: u32, kind: KvmKind) -> Vec<(&'static str, String)> {
+fn facts(ended: &Ended<'_>, began: SystemTime, kind: KvmKind) -> Vec<(&'static str, String)> {
     let memory: u64 = ended.vm.layout().ram.iter().map(|it| it.end - it.start).sum();
     let ring = if ended.ring == Ring::Three { "3" } else { "0" };
     let notes = ended.image.notes();
     let calls: Vec<_> = notes.calls.iter().map(|it| it.name.to_string()).collect();
+    let arguments = match &ended.arguments[..] {
+        [] => "none".to_owned(),
+        some => some.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>().join(" "),
+    };
+    let began = humantime::format_rfc3339_seconds(began).to_string();
+    let took = format!("{:.1} ms from there to the guest's end", ended.time.as_secs_f64() * 1e3);
     let mut facts = vec![
         ("image", ended.input.display().to_string()),
+        ("its SHA-256", inspect::report::sha256(&ended.file)),
+        ("arguments", arguments),
         ("ring", ring.to_owned()),
         ("memory", mebibytes(memory)),
         ("KVM", kvm(kind).to_owned()),
-        (
-            "time",
-            format!(
-                "{:.1} ms, from the process's start to the guest's end",
-                ended.time.as_secs_f64() * 1e3
-            ),
-        ),
-        ("process code", ended.code.to_string()),
-        (
-            "looked at",
-            format!("by an observer, and by {rate} samples a second: a run without is faster"),
-        ),
-        ("portcall", env!("CARGO_PKG_VERSION").to_owned()),
+        ("began", format!("{began}; {took}")),
     ];
+    facts.extend(ended.facts.iter().cloned());
+    facts.push(("portcall", env!("CARGO_PKG_VERSION").to_owned()));
     if !calls.is_empty() {
-        facts.insert(3, ("calls", calls.join(", ")));
+        facts.insert(4, ("calls", calls.join(", ")));
     }
     facts
 }

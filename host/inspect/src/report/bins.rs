@@ -14,13 +14,13 @@ pub(crate) enum Class {
     Console,
     Port,
     Memory,
-    Tick,
+    Stop,
     Other,
 }
 
 impl Class {
     pub(crate) const ALL: [Self; 6] =
-        [Self::Call, Self::Console, Self::Port, Self::Memory, Self::Tick, Self::Other];
+        [Self::Call, Self::Console, Self::Port, Self::Memory, Self::Stop, Self::Other];
 
     /// Its name in style and in words.
     pub(crate) const fn names(self) -> (&'static str, &'static str) {
@@ -29,7 +29,7 @@ impl Class {
             Self::Console => ("c-console", "console"),
             Self::Port => ("c-port", "other ports"),
             Self::Memory => ("c-memory", "memory-mapped I/O"),
-            Self::Tick => ("c-tick", "the host's own ticks"),
+            Self::Stop => ("c-stop", super::STOPS),
             Self::Other => ("c-other", "others"),
         }
     }

@@ -19,8 +19,8 @@ const WIDTH: usize = 160;
 pub(super) fn explained(report: &Report<'_, '_>) -> Markup {
     let it = report.explanation;
     html! {
-        p.headline.bad[!it.normal] { (block(&it.headline)) }
-        @if let Some(place) = &it.place { p.place { "at " code { (guests(&place.shown(), NAME)) } } }
+        // Where all is well that is the call by which it ended.
+        @if let Some(place) = it.place.as_ref().filter(|_| !it.normal) { p.place { "at " code { (guests(&place.shown(), NAME)) } } }
         @if let Some(instruction) = &it.instruction {
             p { "The instruction at " code { (format!("{:#x}", it.registers.rip)) } ": "
                 code { (guests(instruction, NAME)) } }
@@ -34,7 +34,8 @@ pub(super) fn explained(report: &Report<'_, '_>) -> Markup {
                 p.note { "No source lines: " (why) "." }
             }
         }
-        (backtrace(report))
+        @if it.normal { details { summary { "Where it ended" } (backtrace(report)) } }
+        @else { (backtrace(report)) }
     }
 }
 

@@ -58,12 +58,17 @@ pub(super) fn graph(report: &Report<'_, '_>, profile: &Profile) -> Markup {
     boxes.sort_by(|a, b| b.width.total_cmp(&a.width).then(a.row.cmp(&b.row)));
     boxes.truncate(BOXES);
     boxes.sort_by(|a, b| a.row.cmp(&b.row).then(a.at.total_cmp(&b.at)));
+    let samples = usize::try_from(profile.samples()).unwrap_or(usize::MAX);
     let height = (boxes.iter().map(|it| it.row).max().unwrap_or(0) + 1) * ROW;
     html! {
         p {
-            b { (profile.samples()) } " samples, which stand for "
+            b { (text::count(samples, "sample")) } ", which " (if samples == 1 { "stands" } else { "stand" }) " for "
             b { (time(all.saturating_mul(1000))) } " of the processor's time. A box is a function, as wide \
             as it took long with all that it called; below it are those that it called."
+        }
+        p.note {
+            "Samples count the time that the guest has had of a processor; the time in KVM_RUN above is by the \
+             clock. Where other processes had the processor meanwhile it is longer. The host's share here is by the clock as well."
         }
         p.controls hidden { button type="button" id="flame-all" { "all" } " "
             span.note { "click a box to see it alone" } }

@@ -3,9 +3,23 @@
   const picture = document.getElementById("timeline-picture");
   const show = (list) => { for (const it of list) it.hidden = false; };
   if (picture) {
-    const whole = 100000, least = 20;
+    const whole = 100000;
     const height = picture.viewBox.baseVal.height;
     const length = Number(picture.dataset.length);
+    // Down to 200 ns of the run, however long it is.
+    const least = Math.min(20, whole * 200 / length);
+    // A browser draws with some seven digits, which are too few for a place in a long run: what is to
+    // be seen is drawn anew from numbers of fifteen.
+    const paths = [...picture.querySelectorAll("path")].map((path) => ({
+      path, boxes: [...path.getAttribute("d").matchAll(/M(\S+) (\S+)h(\S+)v(\S+?)h/g)].map((it) => it.slice(1).map(Number)),
+    }));
+    const spans = [...picture.querySelectorAll("rect.span")].map((rect) => ({
+      rect, x: Number(rect.getAttribute("x")), width: Number(rect.getAttribute("width")),
+    }));
+    const seen = (x, wide) => {
+      const at = Math.max(-10, (x - from) / width * whole), end = Math.min(whole + 10, (x + wide - from) / width * whole);
+      return at <= end ? [at, end - at] : null;
+    };
     const marks = picture.parentNode.querySelectorAll(".axis text");
     const words = document.getElementById("timeline-words");
     const events = [...document.querySelectorAll("#events tr[data-a]")].map((row) => ({
@@ -15,12 +29,24 @@
     const time = (ns) => {
       const units = [["s", 1e9], ["ms", 1e6], ["\u00b5s", 1e3], ["ns", 1]];
       const [name, size] = units.find(([, size]) => Math.abs(ns) >= size) || units[3];
-      return `${Number((ns / size).toPrecision(width < whole ? 6 : 3))}\u00a0${name}`;
+      return `${Number((ns / size).toPrecision(Math.min(15, 3 + Math.ceil(Math.log10(whole / width)))))}\u00a0${name}`;
     };
     const draw = () => {
       width = Math.min(whole, Math.max(least, width));
       from = Math.min(whole - width, Math.max(0, from));
-      picture.setAttribute("viewBox", `${from} 0 ${width} ${height}`);
+      for (const { path, boxes } of paths) {
+        let drawn = "";
+        for (const [x, y, wide, high] of boxes) {
+          const at = seen(x, wide);
+          if (at) drawn += `M${at[0].toFixed(2)} ${y}h${at[1].toFixed(2)}v${high}h-${at[1].toFixed(2)}z`;
+        }
+        path.setAttribute("d", drawn);
+      }
+      for (const { rect, x, width } of spans) {
+        const at = seen(x, width);
+        rect.setAttribute("x", at ? at[0] : -20);
+        rect.setAttribute("width", at ? at[1] : 0);
+      }
       marks.forEach((mark, i) => {
         mark.textContent = time((from + width * i / (marks.length - 1)) / whole * length);
       });
@@ -62,8 +88,8 @@
     picture.addEventListener("pointermove", (event) => {
       const at = place(event);
       if (begun !== null) {
-        mark.setAttribute("x", Math.min(begun, at));
-        mark.setAttribute("width", Math.abs(at - begun));
+        mark.setAttribute("x", (Math.min(begun, at) - from) / width * whole);
+        mark.setAttribute("width", Math.abs(at - begun) / width * whole);
         picture.append(mark);
       }
       const ns = at / whole * length;

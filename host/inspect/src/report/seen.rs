@@ -43,12 +43,22 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, turn: &Turn) {
-        let (guest, host) = (turn.left - turn.entered, turn.until - turn.left);
+    const fn add(&mut self, guest: Time, host: Time) {
         self.count += 1;
         self.guest += guest;
         self.host += host;
-        self.longest = self.longest.max(host);
+        if host > self.longest {
+            self.longest = host;
+        }
+    }
+
+    /// Both together, under this one's name.
+    pub(crate) fn with(mut self, other: &Self) -> Self {
+        self.count += other.count;
+        self.guest += other.guest;
+        self.host += other.host;
+        self.longest = self.longest.max(other.longest);
+        self
     }
 }
 
@@ -62,7 +72,14 @@ pub(crate) struct Seen {
     sums: HashMap<Key, Sum>,
     /// Those that there was no room for.
     pub(crate) others: Sum,
+    /// All exits of the guest's own, as [`portcall::Stats::exits`] counts them.
     pub(crate) all: Sum,
+    /// Stops that the guest did not ask for: ticks, and breakpoints of whoever looks at it.
+    pub(crate) stops: Sum,
+    /// The guest's time before those, which is its next exit's.
+    before: Time,
+    /// How long it was held at them: this clock stands still for so long.
+    held: Time,
     pub(crate) bins: Bins,
     pub(crate) first: Vec<Turn>,
     pub(crate) last: VecDeque<Turn>,
@@ -82,6 +99,9 @@ impl Seen {
             sums: HashMap::new(),
             others: Sum::default(),
             all: Sum::default(),
+            stops: Sum::default(),
+            before: 0,
+            held: 0,
             bins: Bins::default(),
             first: Vec::new(),
             last: VecDeque::new(),
@@ -94,30 +114,47 @@ impl Seen {
     }
 
     fn time(&self, at: Instant) -> Time {
-        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(u64::MAX)
+        let time = at.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(time).unwrap_or(u64::MAX).saturating_sub(self.held)
     }
 
     fn answered(&mut self, until: Time) {
         let Some((mut turn, number)) = self.current.take() else { return };
         turn.until = until.max(turn.left);
-        self.busy = turn.until;
         let class = class_of(&turn);
-        self.all.add(&turn);
+        if class == Class::Stop {
+            let (guest, held) = (turn.left - turn.entered, turn.until - turn.left);
+            self.stops.add(0, held);
+            self.before += guest;
+            self.held += held;
+            turn.until = turn.left;
+            self.busy = turn.until;
+            self.bins.add(&turn, class);
+            return self.keep(turn);
+        }
+        self.busy = turn.until;
         self.bins.add(&turn, class);
+        let guest = std::mem::take(&mut self.before) + (turn.left - turn.entered);
+        let host = turn.until - turn.left;
+        self.all.add(guest, host);
         let key = match (&turn.exit, number) {
             (_, Some(number)) => Key::Call(number),
             (Exit::Io(io), None) => Key::Port(io.port, io.read),
             (exit, None) => Key::Kind(exit.kind()),
         };
         if let Some(sum) = self.sums.get_mut(&key) {
-            sum.add(&turn);
+            sum.add(guest, host);
         } else if self.sums.len() < KINDS {
             let mut sum = Sum { name: title(&turn), ..Sum::default() };
-            sum.add(&turn);
+            sum.add(guest, host);
             self.sums.insert(key, sum);
         } else {
-            self.others.add(&turn);
+            self.others.add(guest, host);
         }
+        self.keep(turn);
+    }
+
+    fn keep(&mut self, turn: Turn) {
         if self.first.len() < EVENTS {
             return self.first.push(turn);
         }
@@ -154,7 +191,17 @@ impl Seen {
 
     /// How many exits there were between the first and the last.
     pub(crate) fn between(&self) -> u64 {
-        self.all.count - (self.first.len() + self.last.len()) as u64
+        self.all.count + self.stops.count - (self.first.len() + self.last.len()) as u64
+    }
+
+    /// The guest's time, of all KVM_RUNs.
+    pub(crate) const fn in_guest(&self) -> Time {
+        self.all.guest + self.before
+    }
+
+    /// That behind its last exit, up to a stop that was its end.
+    pub(crate) const fn behind(&self) -> Time {
+        self.before
     }
 
     /// From the first KVM_RUN to the end.
@@ -172,13 +219,14 @@ pub(crate) fn class_of(turn: &Turn) -> Class {
         Exit::Io(_) => Class::Port,
         exit => match exit.kind() {
             ExitKind::Mmio => Class::Memory,
-            ExitKind::Interrupted | ExitKind::Debug => Class::Tick,
+            ExitKind::Interrupted | ExitKind::Debug => Class::Stop,
             _ => Class::Other,
         },
     }
 }
 
-/// An observer that keeps what a report says; clones share it. Time begins with it.
+/// An observer that keeps what a report says; clones share it. Time begins with it, and stands still
+/// where the guest is held at a stop that it did not ask for: a sample's, a breakpoint's.
 #[derive(Clone, Debug)]
 pub struct Recorder(Arc<Mutex<Seen>>);
 
@@ -233,8 +281,9 @@ impl Observer for Recorder {
 
     fn exit(&mut self, event: &ExitEvent<'_>) {
         let mut seen = self.seen();
+        let answered = seen.time(event.entered);
+        seen.answered(answered);
         let (entered, left) = (seen.time(event.entered), seen.time(event.left));
-        seen.answered(entered);
         seen.spans.entered(entered);
         seen.current = Some((Turn::of(event, entered, left), None));
     }
@@ -255,8 +304,8 @@ impl Observer for Recorder {
     fn end(&mut self, end: &End) {
         let now = Instant::now();
         let mut seen = self.seen();
-        let now = seen.time(now);
-        seen.answered(now);
-        seen.end = Some((end.name(), now));
+        let answered = seen.time(now);
+        seen.answered(answered);
+        seen.end = Some((end.name(), seen.time(now)));
     }
 }

@@ -1,5 +1,5 @@
 //! The run in time: exits in bins, and the first and last of them one by one. A picture in which one
-//! unit of its width is a hundred-thousandth of the run: the page's script zooms by showing less of it.
+//! unit of its width is a hundred-thousandth of the run: the page's script zooms by drawing a part of it anew.
 
 use super::bins::Class;
 use super::picture::key;
@@ -105,7 +105,7 @@ pub(super) fn all(report: &Report<'_, '_>, seen: &Seen) -> Markup {
 /// A rectangle as a piece of a path.
 fn rectangle(path: &mut String, (x, width): (f64, f64), (y, height): (f64, f64)) {
     // Writing to a String does not fail.
-    let _ = write!(path, "M{x:.2} {y:.1}h{width:.2}v{height:.1}h-{width:.2}z");
+    let _ = write!(path, "M{x:.5} {y:.1}h{width:.5}v{height:.1}h-{width:.5}z");
 }
 
 /// Bins: how many exits, above each other by class, and whose the time was.
@@ -148,7 +148,7 @@ fn each(seen: &Seen, scale: Scale) -> Markup {
     for turn in seen.events() {
         let [from, left, until] = [turn.entered, turn.left, turn.until].map(|at| scale.place(at));
         rectangle(&mut guest, (from, left - from), EACH);
-        rectangle(&mut paths[class_of(turn) as usize], (left, (until - left).max(0.01)), EACH);
+        rectangle(&mut paths[class_of(turn) as usize], (left, until - left), EACH);
     }
     html! {
         path.guest d=(guest) {}
@@ -163,7 +163,7 @@ fn spans_drawn(spans: &[&Span], scale: Scale) -> Markup {
         @for span in spans.iter().filter(|it| it.depth < DEEPEST) {
             @let (from, until) = (scale.place(span.begun), scale.place(span.ended));
             @let y = SPANS + f64::from(u8::try_from(span.depth).unwrap_or(8)) * SPAN;
-            rect.span x=(format!("{from:.2}")) width=(format!("{:.2}", (until - from).max(0.01)))
+            rect.span x=(format!("{from:.5}")) width=(format!("{:.5}", until - from))
                 y=(y) height=(SPAN - 2.0) { title { (text::shown(&span.name, 48)) ", " (time(span.ended - span.begun)) } }
         }
     }
@@ -172,9 +172,15 @@ fn spans_drawn(spans: &[&Span], scale: Scale) -> Markup {
 fn table(report: &Report<'_, '_>, seen: &Seen, scale: Scale) -> Markup {
     let subject = Subject { name: report.name, symbols: report.symbols, kind: report.kind };
     let mut names = Names::new(&subject);
+    let stubs = &report.vm.layout().stubs;
     let events: Vec<(&Turn, String)> = seen
         .events()
         .map(|turn| {
+            // A breakpoint's own stub is none of the guest's places.
+            let is_stub = turn.rip.is_some_and(|rip| stubs.contains(&rip));
+            if is_stub && class_of(turn) == Class::Stop {
+                return (turn, "-".to_owned());
+            }
             let place = names.at(turn).map(|(name, offset)| format!("{name} + {offset:#x}"));
             let place = place.or_else(|| turn.rip.map(|rip| format!("{rip:#x}")));
             (turn, place.unwrap_or_else(|| "-".to_owned()))

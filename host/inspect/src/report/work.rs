@@ -17,12 +17,11 @@ pub(super) fn steps(seen: &Seen) -> Markup {
         .iter()
         .map(|it| (it.number, it.what.to_string(), it.detail.to_string(), it.until - it.at))
         .collect();
-    let runs = seen.all.count;
-    let s = if runs == 1 { "" } else { "s" };
     let at = rows.iter().position(|it| it.0 > 10).unwrap_or(rows.len());
-    let run = format!("{runs} time{s}, until an exit each");
-    let answers = format!("{runs} exit{s} answered, the host's own ticks among them");
-    rows.insert(at, (10, "KVM_RUN".to_owned(), run, seen.all.guest));
+    let of = |number: u64, noun: &str| format!("{} {noun}{}", grouped(number), s(number));
+    let run = of(seen.all.count + seen.stops.count, "time") + ", until an exit or a stop each";
+    let answers = of(seen.all.count, "exit") + " answered";
+    rows.insert(at, (10, "KVM_RUN".to_owned(), run, seen.in_guest()));
     rows.insert(at + 1, (11, "the host's answers".to_owned(), answers, seen.all.host));
     let longest = rows.iter().map(|it| it.3).max().unwrap_or(0);
     html! {
@@ -59,13 +58,17 @@ fn details(detail: &str) -> Markup {
 
 pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
     let sums = seen.sums();
+    let (shown, rest) = sums.split_at(sums.len().min(SUMS));
+    // Columns add up to what stands below them: what has no row of its own is one together.
+    let others = rest.iter().fold(seen.others.clone(), |sum, it| sum.with(it));
     let all = &seen.all;
-    let longest = sums.iter().map(|it| it.guest + it.host).max().unwrap_or(0);
-    let (left, made) = (sums.len().saturating_sub(SUMS), report.outcome.stats.exits());
+    let each = shown.iter().copied().chain([&others]);
+    let longest = each.map(|it| it.guest + it.host).max().unwrap_or(0);
+    let made = report.outcome.stats.exits();
     html! {
         p {
-            b { (grouped(made)) } (if made == 1 { " exit" } else { " exits" }) " of the guest's; "
-            b { (time(all.guest)) } " in the guest (KVM_RUN) and "
+            b { (grouped(made)) } " exit" (s(made)) " of the guest's; "
+            b { (time(seen.in_guest())) } " in the guest (KVM_RUN) and "
             b { (time(all.host)) } " in the host's answers"
             @match report.instructions {
                 Some(count) => { "; KVM emulated " b { (grouped(count)) } " instructions." },
@@ -76,6 +79,11 @@ pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
                 None => { "; this KVM does not count the instructions that it emulates." },
             }
         }
+        @if seen.stops.count > 0 { p {
+            b { (grouped(seen.stops.count)) } " times it was " b { "stopped by the host itself" }
+            ", for samples, breakpoints and to show its text, and held for " b { (time(seen.stops.host)) }
+            ". That is nobody's time here: the clock of this page stands still in it."
+        } }
         p.legend { (key("guest", "in the guest, before the exit")) (key("host", "in the host, to answer it")) }
         div.scroll { table {
             caption { "By what they were, those that took longest first" }
@@ -84,13 +92,23 @@ pub(super) fn exits(report: &Report<'_, '_>, seen: &Seen) -> Markup {
                 th scope="col" { "host" } th scope="col" { "longest answer" } th.wide.text scope="col" { "time, drawn" }
             } }
             tbody {
-                @for sum in sums.iter().take(SUMS) { (row(sum, &sum.name, longest)) }
-                @if seen.others.count > 0 { (row(&seen.others, "others, too many to tell apart", longest)) }
-                @if sums.len() != 1 { (row(all, "all", 0)) }
+                @for sum in shown { (row(sum, &sum.name, longest)) }
+                @if others.count > 0 { (row(&others, "all others", longest)) }
+                (row(all, "all", 0))
             }
+            @if seen.stops.count > 0 { tbody.apart {
+                @let stops = Sum { guest: seen.behind(), ..seen.stops.clone() };
+                (row(&stops, super::STOPS, 0))
+            } }
         } }
-        @if left > 0 { p.note { "\u{2026} and " (left) " more kinds of exits" } }
+        @if others.count > 0 { p.note {
+            "All others are " (if seen.others.count > 0 { "more than " } else { "" }) (text::count(rest.len(), "kind")) "."
+        } }
     }
+}
+
+const fn s(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 fn row(sum: &Sum, name: &str, longest: u64) -> Markup {
