@@ -3,11 +3,13 @@
 use crate::cargo::{build_host_for, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, coverage, documents, halves, kvm_amd, lab, soak};
+use crate::{
+    BAD, Failure, GOOD, LEFT_OUT, coverage, documents, exercise, halves, kvm_amd, lab, soak,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -30,8 +32,15 @@ It must print what NAME.out beside it holds, and nothing without that file; and 
 once more when a recorded run of it is replayed. A block of C or
 assembly in the documentation with a `build` is a guest too; the next block is its output.")]
 pub(crate) struct Args {
-    /// Only tests and guests with this in their names
+    /// Only tests and guests with this in their names; a path to a folder, with a `/` in it, grades
+    /// the exercises there
     filter: Option<String>,
+    /// Who solved the exercises: a folder with their programs, of which only the code is taken
+    #[arg(long, value_name = "DIR", requires = "filter")]
+    submission: Option<PathBuf>,
+    /// The score of exercises as JSON
+    #[arg(long, value_name = "json[=FILE]", requires = "filter")]
+    emit: Vec<String>,
     /// Only guests: the host's tests are not even built
     #[arg(long)]
     guests: bool,
@@ -62,6 +71,15 @@ struct Tally {
 pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if args.soak {
         return soak::long();
+    }
+    if let Some(folder) = args.filter.as_deref().filter(|it| exercise::is_folder(it)) {
+        let submission = args.submission.as_deref();
+        return exercise::grade(Path::new(folder), submission, &args.emit, args.overwrite);
+    }
+    if args.submission.is_some() || !args.emit.is_empty() {
+        return Err(Failure::new(
+            "--submission and --emit are for exercises: name their folder, with a `/` in its path",
+        ));
     }
     let chosen = |label: &str| args.filter.as_ref().is_none_or(|it| label.contains(it.as_str()));
     // All headers are read, chosen or not, before anything is built.
