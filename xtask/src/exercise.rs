@@ -161,6 +161,7 @@ impl Exercise<'_> {
         fs::write(&source, solution).map_err(|error| Failure::file("write", &source, error))?;
         let compiled = if is_rust {
             let shown = self.submission.unwrap_or(self.folder).join(&self.file);
+            let shown = std::path::absolute(&shown).unwrap_or(shown);
             single::compile_guest(
                 &source,
                 &image,

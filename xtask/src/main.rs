@@ -21,6 +21,8 @@ mod name;
 mod template;
 mod directives;
 mod documents;
+mod book;
+mod transcript;
 mod compile;
 mod single;
 mod exercise;

@@ -126,13 +126,18 @@ fn rustc(
         }
     };
     command.current_dir(root()).args(["--edition=2024", "--crate-type=bin", "-Copt-level=3"]);
-    command.args(["-Cdebuginfo=line-tables-only", "--color=never", "--emit=link,dep-info"]);
+    command.args(["-Cdebuginfo=line-tables-only", "--color=never"]);
+    for (kind, to) in [("link", image), ("dep-info", &read)] {
+        let mut word = OsString::from(format!("--emit={kind}="));
+        word.push(to);
+        command.arg(word);
+    }
     command.arg(format!("--crate-name={}", crate_name(shown))).args(words);
     let mut remap = OsString::from("--remap-path-prefix=");
     remap.push(file);
     remap.push("=");
     remap.push(shown);
-    command.arg(remap).arg("-o").arg(image).arg("--").arg(file);
+    command.arg(remap).arg("--").arg(file);
     let ran = process::run(&mut command, Vec::new(), DEADLINE)
         .map_err(|error| cannot_start(&command, &error))?;
     let said = String::from_utf8_lossy(&ran.stderr).into_owned();

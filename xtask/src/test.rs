@@ -4,7 +4,7 @@ use crate::cargo::{build_host_for, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
 use crate::{
-    BAD, Failure, GOOD, LEFT_OUT, coverage, documents, exercise, halves, kvm_amd, lab, soak,
+    BAD, Failure, GOOD, LEFT_OUT, book, coverage, documents, exercise, halves, kvm_amd, lab, soak,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -94,7 +94,13 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         kvm_amd::expect_differences(&mut cases)?;
     }
 
-    let only_guests = args.guests || args.kvm_amd || args.coverage;
+    let all_pages = book::pages()?;
+    // Nobody who works on a page waits for the host's tests.
+    let is_book = args.filter.as_ref().is_some_and(|it| it.starts_with("book"));
+    let is_plain = !(args.guests || args.kvm_amd || args.coverage);
+    let mut pages = if is_plain { all_pages } else { Vec::new() };
+    pages.retain(|page| chosen(&page.label));
+    let only_guests = is_book || args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
     let tally = match only_guests {
@@ -103,7 +109,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     };
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures;
+    let nothing = nothing && !soaks && !measures && pages.is_empty();
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -125,6 +131,9 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
             run_all(&cases, &hosts, &mut results, |_, case, by| engine::run(case, by, overwrite));
         }
     }
+    if !pages.is_empty() {
+        read(&pages, &mut results);
+    }
     if soaks {
         crate::out!("\nrunning many VMs in one process");
         results.take(soak::LABEL, soak::short()?);
@@ -134,6 +143,20 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         results.take(lab::LABEL, lab::smoke()?);
     }
     Ok(results.conclude())
+}
+
+/// Does what the book's pages tell their readers to do, and says which blocks nobody runs.
+fn read(pages: &[book::Page], results: &mut Results) {
+    crate::out!("\nrunning {} pages of the book", pages.len());
+    for page in pages {
+        results.take(&page.label, page.run());
+    }
+    let checked: usize = pages.iter().map(book::Page::checked).sum();
+    let unchecked: Vec<&String> = pages.iter().flat_map(|page| &page.unchecked).collect();
+    crate::out!("{checked} blocks were run, {} say that they are not", unchecked.len());
+    for place in unchecked {
+        crate::out!("  {place}");
+    }
 }
 
 /// Runs the cases with a note of what they reach.

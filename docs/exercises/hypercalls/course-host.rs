@@ -87,5 +87,8 @@ fn high(address: Option<u64>) -> u32 {
 }
 
 fn main() -> ExitCode {
-    cli::Experiment::new().vm(|vm| vm.ports(0x300..=0x309, Course::default())).main()
+    cli::Experiment::new()
+        .vm(|vm| vm.ports(0x300..=0x309, Course::default()))
+        .jail(cli::Jail::new())
+        .main()
 }
