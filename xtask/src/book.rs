@@ -79,6 +79,13 @@ pub(crate) fn pages() -> Result<Vec<Page>, Failure> {
 
 impl Page {
     fn read(file: &str, name: &str, text: &str) -> Result<Self, Failure> {
+        if let Some(line) = text.lines().position(|it| it.contains("](../")) {
+            let line = line + 1;
+            return Err(Failure(format!(
+                "{file}:{line}: a link out of {PAGES}, which is all that a built book has; write the \
+                 file's path as code"
+            )));
+        }
         let fences = fences(text);
         let mut page = Self {
             label: format!("{LABEL}{}", name.trim_end_matches(".md")),
@@ -291,6 +298,7 @@ mod tests {
                 "```rust\n{{#include ../../guest/examples/hello.rs:no}}\n```\n",
                 "no lines `ANCHOR: no`",
             ),
+            ("see [this](../../README.md)\n", "a link out of docs/src"),
             ("```toml\n{{#include ../../Cargo.toml}}\n```\n", "is not built by the tests"),
         ] {
             let message = read(text).expect_err(text);

@@ -12,6 +12,7 @@ mod lab;
 mod lab_rows;
 mod fuzz;
 mod gdb;
+mod mdbook;
 mod doctor;
 
 mod programs;
@@ -97,6 +98,8 @@ enum Command {
     Lab(lab::Args),
     /// Give the fuzz targets inputs without end, and say which one fails
     Fuzz(fuzz::Args),
+    /// Build the book's pages, target/book/index.html (installs mdbook below target/ first)
+    Book,
     /// Say whether this machine can build and run guests, and what to do if not
     Doctor,
 }
@@ -131,6 +134,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Lab(args) => lab::lab(&args, &guest_args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Book => mdbook::book(),
         Command::Doctor => doctor::doctor(),
     };
     result.unwrap_or_else(|Failure(message)| {
