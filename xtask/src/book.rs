@@ -198,7 +198,7 @@ fn included(line: &str, page: &Path) -> Result<(), String> {
     }
     let text = fs::read_to_string(root().join(&file)).map_err(|it| format!("{name}: {it}"))?;
     let has = |mark: &str| text.lines().any(|it| it.trim().ends_with(&format!("{mark}: {anchor}")));
-    if !anchor.is_empty() && !(has("ANCHOR") && has("ANCHOR_END")) {
+    if !(anchor.is_empty() || has("ANCHOR") && has("ANCHOR_END")) {
         return Err(format!("{name} has no lines `ANCHOR: {anchor}` and `ANCHOR_END: {anchor}`"));
     }
     Ok(())

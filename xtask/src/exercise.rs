@@ -11,6 +11,7 @@ use crate::score::{Emit, Graded, Score};
 use crate::single::{self, Trust};
 use crate::{Failure, halves, process};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Read;
@@ -57,11 +58,15 @@ pub(crate) fn grade(
     let mut score = Score::new(folder, submission, emit);
     let whose = submission.unwrap_or(folder);
     let place = single::place_for(&std::path::absolute(whose).unwrap_or_else(|_| whose.into()));
+    // Of this grading alone: another one may be at work on the same submission.
+    let place = place.join(std::process::id().to_string());
     for (index, file) in files.into_iter().enumerate() {
         let place = place.join(format!("exercise-{index}"));
         let exercise = Exercise { folder, submission, file, place };
         score.take(exercise.graded(&mut hosts, overwrite));
     }
+    // What was built is of no use to anyone; if it cannot be removed, it is no harm either.
+    let _ = fs::remove_dir_all(&place);
     score.conclude()
 }
 
@@ -275,9 +280,8 @@ struct Hosts {
 impl Hosts {
     /// `portcall` itself, or a host half of host/examples.
     fn build(&mut self, half: Option<&str>) -> Result<(), Failure> {
-        let key = half.map(str::to_owned);
-        if !self.built.contains_key(&key) {
-            self.built.insert(key, build_host(half)?);
+        if let Entry::Vacant(place) = self.built.entry(half.map(str::to_owned)) {
+            place.insert(build_host(half)?);
         }
         Ok(())
     }

@@ -150,12 +150,12 @@ fn rustc(
         }
         _ => return Ok(Compiled::Failed(format!("it does not build:\n{said}"))),
     }
-    if trust != Trust::Own {
-        if let Some(other) = other_file(&read, file)? {
-            return Ok(Compiled::Failed(format!(
-                "it reads the file {other} into itself; a submission is one file\n"
-            )));
-        }
+    if trust != Trust::Own
+        && let Some(other) = other_file(&read, file)?
+    {
+        return Ok(Compiled::Failed(format!(
+            "it reads the file {other} into itself; a submission is one file\n"
+        )));
     }
     Ok(Compiled::Done(said))
 }
