@@ -340,3 +340,42 @@ fn text_of(path: &Path) -> Result<String, Failure> {
 pub(crate) fn is_folder(word: &str) -> bool {
     (word.contains('/') || word == "." || word == "..") && Path::new(word).is_dir()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_measurement_is_there_has_samples_and_is_plausible() {
+        let row = |name: &str, samples: Vec<f64>| json!({"name": name, "samples_ns": samples});
+        let said = |rows: serde_json::Value| {
+            let report = json!({"measured": {"sampled": rows}}).to_string();
+            unmeasured(&report, &["an OUT".to_owned()])
+        };
+        assert_eq!(said(json!([row("other", vec![]), row("an OUT", vec![9000.0; 50])])), "");
+        for (rows, wrong) in [
+            (
+                json!([row("an OUTs", vec![9000.0; 50])]),
+                "measures no `an OUT`. Did you mean an OUTs?",
+            ),
+            (json!([row("an OUT", vec![9000.0; 49])]), "has 49 samples"),
+            (json!([row("an OUT", vec![-1.0; 50])]), "which cannot be"),
+            (json!([row("an OUT", vec![2e9; 50])]), "which cannot be"),
+            (json!(null), "measures no `an OUT`"),
+        ] {
+            assert!(said(rows).contains(wrong), "{wrong}");
+        }
+        // A run that left no report behind.
+        assert!(!unmeasured("", &["an OUT".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn only_paths_are_folders_and_host_halves_are_no_exercises() {
+        assert!(is_folder("/") && is_folder("."));
+        assert!(!is_folder("hello") && !is_folder("no/such/folder"));
+        let program = |name: &str| is_program(OsStr::new(name));
+        assert!(program("a.rs") && program("a.c"));
+        assert!(!program("a-host.rs") && !program("a.out") && !program("README.md"));
+    }
+}

@@ -28,9 +28,12 @@ A guest program's header says how it is run and what is expected of it:
   //@ stderr: text           something that portcall must say
   //@ output: ignored        what it prints is not compared
   //@ replay: no             it asks its processor for what is another in every run
+and in a folder of exercises (docs/exercises/README.md says all of it)
+  //@ title: Words   //@ points: 3   //@ measures: NAME of a guest::measure
 It must print what NAME.out beside it holds, and nothing without that file; and the same
 once more when a recorded run of it is replayed. A block of C or
-assembly in the documentation with a `build` is a guest too; the next block is its output.")]
+assembly in the documentation with a `build` is a guest too; the next block is its output. `book` and `book PAGE` are
+the pages of docs/src, of which every block is run.")]
 pub(crate) struct Args {
     /// Only tests and guests with this in their names; a path to a folder, with a `/` in it, grades
     /// the exercises there
@@ -72,14 +75,8 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if args.soak {
         return soak::long();
     }
-    if let Some(folder) = args.filter.as_deref().filter(|it| exercise::is_folder(it)) {
-        let submission = args.submission.as_deref();
-        return exercise::grade(Path::new(folder), submission, &args.emit, args.overwrite);
-    }
-    if args.submission.is_some() || !args.emit.is_empty() {
-        return Err(Failure::new(
-            "--submission and --emit are for exercises: name their folder, with a `/` in its path",
-        ));
+    if let Some(code) = graded(args)? {
+        return Ok(code);
     }
     let chosen = |label: &str| args.filter.as_ref().is_none_or(|it| label.contains(it.as_str()));
     // All headers are read, chosen or not, before anything is built.
@@ -94,12 +91,11 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         kvm_amd::expect_differences(&mut cases)?;
     }
 
-    let all_pages = book::pages()?;
+    // All pages are read, chosen or not, as headers are.
+    let mut pages = book::pages()?;
+    pages.retain(|it| !(args.guests || args.kvm_amd || args.coverage) && chosen(&it.label));
     // Nobody who works on a page waits for the host's tests.
     let is_book = args.filter.as_ref().is_some_and(|it| it.starts_with("book"));
-    let is_plain = !(args.guests || args.kvm_amd || args.coverage);
-    let mut pages = if is_plain { all_pages } else { Vec::new() };
-    pages.retain(|page| chosen(&page.label));
     let only_guests = is_book || args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
@@ -143,6 +139,21 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         results.take(lab::LABEL, lab::smoke()?);
     }
     Ok(results.conclude())
+}
+
+/// Grades, if it is a folder that is named.
+fn graded(args: &Args) -> Result<Option<ExitCode>, Failure> {
+    if let Some(folder) = args.filter.as_deref().filter(|it| exercise::is_folder(it)) {
+        let submission = args.submission.as_deref();
+        return exercise::grade(Path::new(folder), submission, &args.emit, args.overwrite)
+            .map(Some);
+    }
+    if args.submission.is_none() && args.emit.is_empty() {
+        return Ok(None);
+    }
+    Err(Failure::new(
+        "--submission and --emit are for exercises: name their folder, with a `/` in its path",
+    ))
 }
 
 /// Does what the book's pages tell their readers to do, and says which blocks nobody runs.

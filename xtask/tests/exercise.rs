@@ -66,17 +66,10 @@ fn program(body: &str) -> String {
     format!("{HEAD}fn main(_: &Boot) {{ {body} }}\n")
 }
 
-#[test]
-fn what_means_no_good_fails_alone() {
-    let home = scratch("hostile-submission");
-    let (asked, given) = (home.join("asked it's \"1\""), home.join("given $(x) `y`"));
-    fs::create_dir_all(&asked).expect("created");
-    fs::create_dir_all(&given).expect("created");
-    let secret = home.join("secret");
-    fs::write(&secret, "fine\n").expect("written");
-    let included = format!("print!(include_str!({:?})); let _ = guest::print!(\"\");", secret);
-    let included = included.replace("print!(inc", "guest::print!(\"{}\", inc");
-    let programs = [
+/// Files of a submission, their programs, and what is said of each; nothing of those that are right.
+fn programs(secret: &Path) -> Vec<(&'static str, String, &'static str)> {
+    let included = format!("println!(\"{{}}\", include_str!({secret:?}));");
+    vec![
         ("right.rs", program("println!(\"fine\");"), ""),
         ("wrong.rs", program("println!(\"bad\");"), "the output is not that of wrong.out"),
         (
@@ -102,7 +95,18 @@ fn what_means_no_good_fails_alone() {
         ),
         ("odd \u{1b}[2J\u{e9}\n.rs", program("println!(\"fine\");"), ""),
         ("make.c", "#include \"/dev/zero\"\n".to_owned(), "it "),
-    ];
+    ]
+}
+
+#[test]
+fn what_means_no_good_fails_alone() {
+    let home = scratch("hostile-submission");
+    let (asked, given) = (home.join("asked it's \"1\""), home.join("given $(x) `y`"));
+    fs::create_dir_all(&asked).expect("created");
+    fs::create_dir_all(&given).expect("created");
+    let secret = home.join("secret");
+    fs::write(&secret, "fine\n").expect("written");
+    let programs = programs(&secret);
     for (file, text, _) in &programs {
         let build = if file.ends_with(".c") { "//@ build: cc -nostdlib -o $OUT $IN\n" } else { "" };
         fs::write(asked.join(file), format!("//@ timeout: 2s\n{build}")).expect("written");
