@@ -71,6 +71,7 @@ extern "C" fn page_fault() {
     )
 }
 
+// ANCHOR: mend
 /// Maps the page around `address`, with tables on the way where there are none.
 extern "C" fn mend(address: u64) {
     assert!((ON_DEMAND..ON_DEMAND + 16 * PAGE).contains(&address), "{address:#x} is not for us");
@@ -91,6 +92,7 @@ extern "C" fn mend(address: u64) {
         table = value & 0x000f_ffff_ffff_f000;
     }
 }
+// ANCHOR_END: mend
 
 /// The host's interrupt table, with two gates of our own: all other exceptions still reach the
 /// host and are explained.

@@ -33,6 +33,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A VM in the making.
+///
+/// ```
+/// use portcall::{Capture, End, Image, Kvm, Limit, Ring, Vm};
+/// use std::time::Duration;
+///
+/// // mov al, 'A'; out 0xe9, al; hlt
+/// let image = Image::flat(&[0xb0, b'A', 0xe6, 0xe9, 0xf4])?;
+/// let (kvm, text) = (Kvm::open()?, Capture::new());
+/// let mut vm = Vm::builder(&kvm, &image)
+///     .memory(2 << 20)
+///     .ring(Ring::Three)
+///     .limit(Limit::Time(Duration::from_secs(10)))
+///     .console(text.clone())
+///     .build()?;
+/// assert_eq!(vm.run()?.end, End::Halted);
+/// assert_eq!(text.text(), "A");
+/// # Ok::<(), portcall::Error>(())
+/// ```
 pub struct Builder<'a> {
     kvm: &'a Kvm,
     source: Source<'a>,

@@ -18,6 +18,27 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Why a call of the host's has no result.
+///
+/// ```
+/// use portcall::{CallError, End, Image, Kvm, Vm};
+///
+/// abi::hypercalls! {
+///     /// Doubles numbers.
+///     pub trait Double {
+///         /// Twice as much.
+///         fn double(&mut self, number: u64) -> u64;
+///     }
+/// }
+///
+/// // hlt: a guest that answers nothing.
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xf4])?);
+/// let mut vm = Vm::builder(&kvm, &image).build()?;
+/// match Client(vm.door()).double(4) {
+///     Err(CallError::Ended(End::Halted) | CallError::Interface(_)) => {}
+///     other => unreachable!("{other:?}"),
+/// }
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -47,6 +68,25 @@ const _: () = assert!(WORDS == NUMBER + 8);
 ///
 /// A guest that has not run yet runs its `main` first. A function that panics, faults or runs
 /// too long ends the guest for good: every later call gives that end.
+///
+/// ```
+/// use portcall::{CallError, Vm};
+/// use std::time::Duration;
+///
+/// abi::hypercalls! {
+///     /// Doubles numbers, in the guest.
+///     pub trait Double {
+///         /// Twice as much.
+///         fn double(&mut self, number: u64) -> u64;
+///     }
+/// }
+///
+/// /// Asks a guest that was built with `serves = [double: ...]`.
+/// fn ask(vm: &mut Vm) -> Result<u64, CallError> {
+///     let four = Client(vm.door()).double(2)?;
+///     Client(vm.door().within(Duration::from_millis(10))).double(four)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Door<'v> {
     vm: &'v mut Vm,

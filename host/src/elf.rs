@@ -35,6 +35,15 @@ pub struct Symbol {
 }
 
 /// A guest program, ready to be loaded into any number of VMs.
+///
+/// ```
+/// use portcall::Image;
+///
+/// let flat = Image::flat(&[0xf4])?;
+/// assert!(Image::parse(b"no ELF file").is_err());
+/// # let _ = flat;
+/// # Ok::<(), portcall::error::ImageError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Image<'a> {
     bytes: &'a [u8],

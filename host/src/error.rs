@@ -9,6 +9,18 @@ use std::io;
 use std::path::PathBuf;
 
 /// Any failure of the host's.
+///
+/// ```
+/// use portcall::{Error, Image, Kvm, Vm};
+///
+/// fn run(bytes: &[u8]) -> Result<String, Error> {
+///     let (kvm, image) = (Kvm::open()?, Image::parse(bytes)?);
+///     Ok(Vm::builder(&kvm, &image).build()?.run()?.end.to_string())
+/// }
+///
+/// let error = run(b"#!/bin/sh").expect_err("this is no image");
+/// assert!(matches!(error, Error::Image(_)), "{error}");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -171,6 +171,18 @@ fn stubs() -> Vec<u8> {
 }
 
 /// An exception as the processor delivered it.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Vm};
+///
+/// // ud2
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0x0f, 0x0b])?);
+/// let outcome = Vm::builder(&kvm, &image).build()?.run()?;
+/// let End::Exception(exception) = outcome.end else { unreachable!("{}", outcome.end) };
+/// assert_eq!((exception.vector, exception.error_code), (6, None));
+/// assert_eq!(exception.rip.0, outcome.registers.rip);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {
     /// The vector, below [`VECTORS`].

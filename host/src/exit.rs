@@ -77,6 +77,15 @@ pub struct InternalError {
 }
 
 /// Why KVM_RUN returned.
+///
+/// ```
+/// use portcall::{End, Exit};
+///
+/// // What an exit is where nobody handles it.
+/// assert_eq!(Exit::Hlt.end(), Some(End::Halted));
+/// assert_eq!(Exit::Shutdown.end(), Some(End::TripleFault));
+/// assert_eq!(Exit::Interrupted.end(), None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exit {

@@ -11,6 +11,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The KVM device, from which any number of VMs are made.
+///
+/// ```
+/// use portcall::{Image, Kvm, Vm};
+///
+/// let kvm = Kvm::open()?;
+/// let image = Image::flat(&[0xf4])?; // hlt
+/// let (mut one, mut other) =
+///     (Vm::builder(&kvm, &image).build()?, Vm::builder(&kvm, &image).build()?);
+/// assert_eq!(one.run()?.end, other.run()?.end);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Kvm {
     // First, so that all that it has to give back is given back while the spare is there.

@@ -20,10 +20,33 @@ use std::fmt;
 use std::ops::Range;
 
 /// A guest-physical address: an offset into what the guest's hardware calls memory.
+///
+/// ```
+/// use portcall::{Gpa, Image, Kvm, Vm};
+///
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xf4])?);
+/// let vm = Vm::builder(&kvm, &image).build()?;
+/// // A flat image lies at 1 MiB.
+/// let mut byte = [0];
+/// vm.memory().read(Gpa(0x10_0000), &mut byte)?;
+/// assert_eq!(byte, [0xf4]);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Gpa(pub u64);
 
 /// A guest-virtual address: what the guest's instructions use, before its page tables.
+///
+/// ```
+/// use portcall::{Gpa, Gva, Image, Kvm, Vm};
+///
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xf4])?);
+/// let vm = Vm::builder(&kvm, &image).build()?;
+/// // The host maps memory one to one, but for the null page.
+/// assert_eq!(vm.translate(Gva(0x10_0000))?.map(|it| it.gpa), Some(Gpa(0x10_0000)));
+/// assert!(vm.translate(Gva(0))?.is_none());
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Gva(pub u64);
 

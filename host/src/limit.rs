@@ -8,6 +8,16 @@ use std::time::Duration;
 /// All are looked at where the guest exits, and those of time and text at the ticks of a timer
 /// besides. A limit that is met to the last unit is not reached: the end comes with the first unit
 /// beyond it, which is not answered.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Limit, Vm};
+///
+/// // out 0x80, al; jmp to it
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xe6, 0x80, 0xeb, 0xfc])?);
+/// let mut vm = Vm::builder(&kvm, &image).limit(Limit::Exits(3)).build()?;
+/// assert_eq!(vm.run()?.end, End::LimitReached(Limit::Exits(3)));
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {

@@ -19,6 +19,21 @@ use vm_memory::{
 
 /// A guest's RAM. Every access is checked and copies: the guest may change its memory at any
 /// moment, so there is never a Rust reference into it.
+///
+/// ```
+/// use portcall::{Gpa, Image, Kvm, Vm};
+///
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xf4])?);
+/// let vm = Vm::builder(&kvm, &image).memory(2 << 20).build()?;
+/// let memory = vm.memory();
+/// memory.write(Gpa(0x2000), b"text")?;
+/// let mut back = [0; 4];
+/// memory.read(Gpa(0x2000), &mut back)?;
+/// assert_eq!(&back, b"text");
+/// // Behind its end, as everywhere else: an error, never a panic.
+/// assert!(memory.read(Gpa(2 << 20), &mut back).is_err());
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Memory {
     /// Notes the pages that the host writes: KVM's own log has only those of the guest.

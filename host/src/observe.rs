@@ -10,6 +10,18 @@ use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 /// One of the twelve steps, done.
+///
+/// ```
+/// use portcall::{Observer, Step};
+///
+/// struct Numbers;
+///
+/// impl Observer for Numbers {
+///     fn step(&mut self, step: &Step<'_>) {
+///         eprintln!("{:2} {} {} ({:?})", step.number, step.what, step.detail, step.time);
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Step<'a> {
@@ -24,6 +36,20 @@ pub struct Step<'a> {
 }
 
 /// One return of KVM_RUN, before it is handled.
+///
+/// ```
+/// use portcall::{ExitEvent, Observer};
+/// use std::time::Duration;
+///
+/// /// How long the guest ran between its exits.
+/// struct Guest(Duration);
+///
+/// impl Observer for Guest {
+///     fn exit(&mut self, event: &ExitEvent<'_>) {
+///         self.0 += event.left - event.entered;
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ExitEvent<'a> {
@@ -42,6 +68,18 @@ pub struct ExitEvent<'a> {
 }
 
 /// A typed hypercall that was answered.
+///
+/// ```
+/// use portcall::{CallEvent, Observer};
+///
+/// struct Calls;
+///
+/// impl Observer for Calls {
+///     fn call(&mut self, event: &CallEvent<'_>) {
+///         eprintln!("{} = {}", event.call, event.result);
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {
@@ -62,6 +100,27 @@ pub struct CallEvent<'a> {
 }
 
 /// Sees what happens; changes nothing. A VM without observers takes no times.
+///
+/// ```
+/// use portcall::{ExitEvent, Image, Kvm, Observer, Vm};
+/// use std::sync::mpsc::{Sender, channel};
+///
+/// struct Exits(Sender<String>);
+///
+/// impl Observer for Exits {
+///     fn exit(&mut self, event: &ExitEvent<'_>) {
+///         let _ = self.0.send(format!("{:?}", event.exit.kind()));
+///     }
+/// }
+///
+/// // out 0x80, al; hlt
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xe6, 0x80, 0xf4])?);
+/// let (sender, exits) = channel();
+/// let mut vm = Vm::builder(&kvm, &image).observe(Exits(sender)).build()?;
+/// vm.run()?;
+/// assert_eq!(exits.try_iter().collect::<Vec<_>>(), ["Out", "Hlt"]);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 pub trait Observer: Send {
     /// A step was done. Step 10 is an [`exit`](Self::exit), and 11 the answer to it, where the run goes
     /// on behind it.

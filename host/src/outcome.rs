@@ -10,6 +10,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// What a run came to.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Vm};
+///
+/// // mov eax, 42; hlt
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xb8, 42, 0, 0, 0, 0xf4])?);
+/// let outcome = Vm::builder(&kvm, &image).build()?.run()?;
+/// assert_eq!((outcome.end, outcome.registers.rax), (End::Halted, 42));
+/// assert_eq!(outcome.stats.exits(), 1);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -25,6 +36,11 @@ pub struct Outcome {
 
 /// Keys and values that a run leaves behind ([`Guest::annotate`](crate::Guest::annotate)), in
 /// the order they came. At most 1,024 of them, and 64 KiB: a guest decides what they are.
+///
+/// ```
+/// let none = portcall::Annotations::default();
+/// assert_eq!((none.get("seed"), none.iter().count()), (None, 0));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     entries: Vec<(String, String)>,
@@ -58,6 +74,14 @@ impl Annotations {
 }
 
 /// How a run ended.
+///
+/// ```
+/// use portcall::End;
+///
+/// assert!(End::Exited(3).is_normal() && End::Halted.is_normal());
+/// assert!(!End::TripleFault.is_normal());
+/// assert_eq!(End::Exited(3).to_string(), "exited with code 3");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
@@ -136,6 +160,12 @@ pub enum End {
 }
 
 /// A place in the guest's source.
+///
+/// ```
+/// let at = portcall::Place { file: "src/main.rs".to_owned(), line: 3, column: 7 };
+/// let end = portcall::End::Panicked { message: "no".to_owned(), at: Some(at) };
+/// assert!(end.to_string().contains("src/main.rs:3:7"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file as the compiler was given it.
@@ -250,6 +280,19 @@ impl fmt::Display for End {
 }
 
 /// What a VM counts as it runs.
+///
+/// ```
+/// use portcall::exit::ExitKind;
+/// use portcall::{Image, Kvm, Vm};
+///
+/// // in al, 0x60; hlt
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xe4, 0x60, 0xf4])?);
+/// let stats = Vm::builder(&kvm, &image).build()?.run()?.stats;
+/// assert_eq!((stats.exits(), stats.exits_of(ExitKind::In)), (2, 1));
+/// // Nobody answered: one read.
+/// assert_eq!(stats.unanswered[&0x60], (1, 0));
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     exits: [u64; ExitKind::ALL.len()],

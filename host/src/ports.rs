@@ -21,6 +21,25 @@ use std::ops::RangeInclusive;
 ///
 /// A string instruction (INS, OUTS) comes as one call an element, in order. `Err` ends the run
 /// with that [`End`]; for a failure of the handler's own that is [`End::HandlerFailed`].
+///
+/// ```
+/// use portcall::{End, Guest, Image, Kvm, Ports, Vm};
+///
+/// struct Dice;
+///
+/// impl Ports for Dice {
+///     fn read(&mut self, _: &mut Guest<'_>, _port: u16, _width: u8) -> Result<u32, End> {
+///         Ok(4)
+///     }
+/// }
+///
+/// // xor eax, eax; mov edx, 0x300; in al, dx; hlt
+/// let code = [0x31, 0xc0, 0xba, 0x00, 0x03, 0, 0, 0xec, 0xf4];
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&code)?);
+/// let mut vm = Vm::builder(&kvm, &image).ports(0x300..=0x300, Dice).build()?;
+/// assert_eq!(vm.run()?.registers.rax, 4);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 pub trait Ports: Send {
     /// The guest reads `width` bytes (1, 2 or 4) from `port`; the value's low bytes are what it
     /// gets. All ones, like a port that nobody answers, unless it is overridden.
@@ -61,6 +80,23 @@ impl fmt::Debug for Log {
 }
 
 /// What a handler sees of the guest while it waits for the answer.
+///
+/// ```
+/// use portcall::{End, Guest, Gva, Ports};
+///
+/// /// Prints the four bytes at an address that the guest names: a claim, which is checked.
+/// struct Peek;
+///
+/// impl Ports for Peek {
+///     fn write(&mut self, guest: &mut Guest<'_>, _: u16, _: u8, value: u32) -> Result<(), End> {
+///         let mut bytes = [0; 4];
+///         if guest.read_virtual(Gva(value.into()), &mut bytes)? {
+///             guest.print(format!("{bytes:x?} after {} exits\n", guest.stats().exits()));
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Guest<'a> {
     pub(crate) memory: &'a Memory,

@@ -6,6 +6,18 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs};
 use x86_64::registers::control::{Cr0Flags, Cr4Flags, EferFlags};
 
 /// The privilege level that a guest starts in.
+///
+/// ```
+/// use portcall::{Image, Kvm, Ring, Vm};
+///
+/// // mov eax, cs; and eax, 3; hlt
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0x8c, 0xc8, 0x83, 0xe0, 0x03, 0xf4])?);
+/// for (ring, number) in [(Ring::Zero, 0), (Ring::Three, 3)] {
+///     let mut vm = Vm::builder(&kvm, &image).ring(ring).build()?;
+///     assert_eq!(vm.run()?.registers.rax, number);
+/// }
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Ring {
     /// All that the processor can do.

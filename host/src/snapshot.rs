@@ -89,6 +89,22 @@ impl Origin {
 }
 
 /// A VM at one moment. Clones are the same snapshot.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Vm};
+///
+/// // inc eax; hlt; jmp to the first
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xff, 0xc0, 0xf4, 0xeb, 0xfb])?);
+/// let mut vm = Vm::builder(&kvm, &image).build()?;
+/// let fresh = vm.snapshot()?;
+/// let first = vm.run()?;
+/// assert_eq!(first.end, End::Halted);
+/// vm.restore(&fresh)?;
+/// assert_eq!(vm.run()?.registers.rax, first.registers.rax);
+/// // And another VM that begins there.
+/// assert_eq!(Vm::from_snapshot(&kvm, &fresh).build()?.run()?.registers.rax, first.registers.rax);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot(pub(crate) Arc<Inner>);
 

@@ -50,6 +50,23 @@ thread_local! {
 
 /// Stops a VM from any thread, or from a signal handler: the run ends as
 /// [`End::Stopped`](crate::End::Stopped), and so does every later run of that VM.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Vm};
+/// use std::thread;
+/// use std::time::Duration;
+///
+/// // jmp to itself
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xeb, 0xfe])?);
+/// let mut vm = Vm::builder(&kvm, &image).build()?;
+/// let stopper = vm.stopper();
+/// thread::spawn(move || {
+///     thread::sleep(Duration::from_millis(20));
+///     stopper.stop();
+/// });
+/// assert_eq!(vm.run()?.end, End::Stopped);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stopper(Arc<Protocol>);
 

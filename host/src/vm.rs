@@ -36,6 +36,24 @@ use std::time::{Duration, Instant};
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What [`Vm::step`] came back with.
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Stop, Vm};
+///
+/// // out 0x80, al; hlt
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xe6, 0x80, 0xf4])?);
+/// let mut vm = Vm::builder(&kvm, &image).build()?;
+/// let mut exits = 0;
+/// let end = loop {
+///     match vm.step()? {
+///         Stop::Exit(_) => exits += 1,
+///         Stop::End(end) => break end,
+///         _ => {}
+///     }
+/// };
+/// assert_eq!((exits, end), (1, End::Halted));
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stop {
@@ -51,6 +69,18 @@ pub enum Stop {
 ///
 /// Dropping it closes the machine and gives its memory back: at once, or on the thread of
 /// [`Kvm::for_many`].
+///
+/// ```
+/// use portcall::{End, Image, Kvm, Vm};
+///
+/// // mov al, 7; out 0xf4, al
+/// let (kvm, image) = (Kvm::open()?, Image::flat(&[0xb0, 7, 0xe6, 0xf4])?);
+/// let mut vm = Vm::builder(&kvm, &image).build()?;
+/// assert_eq!(vm.run()?.end, End::Exited(7));
+/// // What it left behind can be looked at.
+/// assert_eq!(vm.stats().exits(), 1);
+/// # Ok::<(), portcall::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Vm {
     // These three end together, in `drop`.

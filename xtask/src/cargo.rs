@@ -63,7 +63,7 @@ fn is_outer_cargos(name: &OsStr) -> bool {
 
 /// The host that `portcall` is built for. Named to cargo, so that the flags below are for the
 /// binary alone and not for build scripts and macros.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// Static, at a fixed address: half of the time from start to exit of a small guest is the
 /// dynamic linker's otherwise (2.0 ms against 1.7 ms, where bare C takes 1.6 ms).
@@ -200,6 +200,16 @@ fn build_program_with(
     built(target_dir().join(HOST).join("release").join(place))
 }
 
+/// Builds the libraries of host halves, and says where they are and with which flags.
+pub(crate) fn build_host_libraries() -> Result<(PathBuf, &'static str), Failure> {
+    let packages = ["portcall", "portcall-cli", "portcall-calls", "portcall-abi"];
+    let mut what = vec!["--lib"];
+    packages.iter().for_each(|it| what.extend(["--package", it]));
+    let library = build_program_with(&what, "libportcall.rlib", "the host's libraries", |_| {})?;
+    let place = library.parent().unwrap_or(&library).to_owned();
+    Ok((place, if has_static_libc() { STATIC } else { "" }))
+}
+
 /// Builds a file of tests of a library as a program that needs nothing beside it, and says where
 /// it is: cargo puts a hash of its own into the name.
 pub(crate) fn build_test(package: &str, name: &str) -> Result<PathBuf, Failure> {
@@ -258,7 +268,7 @@ pub(crate) fn build_examples(
 
 /// Runs a build. Its progress goes to a terminal, its messages always to stderr: stdout belongs
 /// to guests, and stdin too.
-fn finish(mut command: Command, failed: &str) -> Result<(), Failure> {
+pub(crate) fn finish(mut command: Command, failed: &str) -> Result<(), Failure> {
     if !io::stderr().is_terminal() {
         command.arg("--quiet");
     }

@@ -1,11 +1,16 @@
 //! Guests that cargo does not build: in C or assembly, each by the command in its header.
 
 use crate::Failure;
-use crate::cargo::root;
+use crate::cargo::{cannot_start, root};
+use crate::process;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+/// When a compiler has hung.
+const DEADLINE: Duration = Duration::from_secs(120);
 
 /// What came of it.
 #[derive(Debug, PartialEq)]
@@ -38,20 +43,23 @@ pub(crate) fn compile(source: &Path, image: &Path, words: &[String]) -> Result<C
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::new("its build command is empty"));
     };
-    let output = match Command::new(program).args(arguments).current_dir(root()).output() {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    let ran = match process::run(&mut command, Vec::new(), DEADLINE) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(Compiled::NoCompiler(match program.as_str() {
                 "cc" => "no C compiler (cc)".to_owned(),
                 _ => format!("no {program} on PATH"),
             }));
         }
-        output => output.map_err(|error| Failure(format!("cannot start {program}: {error}")))?,
+        ran => ran.map_err(|error| cannot_start(&command, &error))?,
     };
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if output.status.success() && image.is_file() {
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    if ran.code == Some(0) && image.is_file() {
         return Ok(Compiled::Done(said));
     }
-    Ok(Compiled::Failed(format!("it does not build: {}\n{said}", words.join(" "))))
+    let why = if ran.code.is_none() { "did not end, and was killed" } else { "does not build" };
+    Ok(Compiled::Failed(format!("it {why}: {}\n{said}", words.join(" "))))
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ pub(crate) struct Directives {
     pub(crate) build: Vec<String>,
     /// `stderr: text`: what portcall must say, among other things.
     pub(crate) stderr: Vec<String>,
+    /// `title: What to do`: an exercise's, in the table of a grading.
+    pub(crate) title: Option<String>,
+    /// `points: 3`: what an exercise is worth; 1 if it does not say.
+    pub(crate) points: Option<u32>,
+    /// `measures: NAME`: an exercise's guest must measure an operation of that name.
+    pub(crate) measures: Vec<String>,
 }
 
 /// A line that is not a directive, though it looks like one.
@@ -40,8 +46,11 @@ pub(crate) struct Wrong {
     pub(crate) message: String,
 }
 
-const KEYS: &str =
-    "args, stdin, expect, memory, timeout, ring, options, host, output, replay, build, stderr";
+const KEYS: &str = "args, stdin, expect, memory, timeout, ring, options, host, output, replay, \
+                    build, stderr; title, points, measures of exercises";
+
+/// The most points of one exercise, so that a sum of many has room.
+const POINTS_MAX: u32 = 1000;
 
 impl Directives {
     /// Reads the directives in a program's leading comments.
@@ -96,6 +105,10 @@ impl Directives {
             "replay" if value.trim() == "no" => self.no_replay = true,
             "replay" => return Err("`replay` can only be `no`; it is done otherwise".to_owned()),
             "stderr" => self.stderr.push(value.trim().to_owned()),
+            "title" => once(&mut self.title, key, value)?,
+            "measures" => self.measures.push(value.trim().to_owned()),
+            "points" if self.points.is_none() => self.points = Some(points(value.trim())?),
+            "points" => return Err("a second `points`; say all of them in one".to_owned()),
             _ => return Err(format!("there is no directive `{key}`; there are {KEYS}")),
         }
         Ok(())
@@ -120,6 +133,11 @@ impl Directives {
         }
         Ok(())
     }
+}
+
+fn points(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|it| (1..=POINTS_MAX).contains(it));
+    number.ok_or_else(|| format!("`points: {text}`: write a whole number from 1 to {POINTS_MAX}"))
 }
 
 fn words(text: &str) -> impl Iterator<Item = String> {
@@ -204,6 +222,9 @@ mod tests {
 //@ build: cc -o $OUT $IN
 //@ stderr: a page fault: at 0x0
 //@ stderr: hello.rs:3
+//@ title: Two  words
+//@ points: 3
+//@ measures: an OUT
 
 #![no_std]
 ";
@@ -220,6 +241,8 @@ mod tests {
         assert!(is.no_replay);
         assert_eq!(is.build, ["cc", "-o", "$OUT", "$IN"]);
         assert_eq!(is.stderr, ["a page fault: at 0x0", "hello.rs:3"]);
+        assert_eq!((is.title.as_deref(), is.points), (Some("Two  words"), Some(3)));
+        assert_eq!(is.measures, ["an OUT"]);
         assert_eq!(is.code(), 101);
     }
 
@@ -263,6 +286,10 @@ mod tests {
             "//@ expect: exit=256",
             "//@ expect: exit!=0",
             "//@ expect: exit=",
+            "//@ points: 0",
+            "//@ points: 1001",
+            "//@ points: -1",
+            "//@ points: many",
         ] {
             assert_eq!(wrong(source).0, 1, "{source}");
         }
@@ -270,6 +297,7 @@ mod tests {
             "//@ memory: 1MiB\n//@ memory: 2MiB",
             "//@ build: cc\n//@ build: cc",
             "//@ expect: exit=0\n//@ expect: exit=1",
+            "//@ points: 1\n//@ points: 2",
         ] {
             assert_eq!(wrong(source).0, 2, "{source}");
         }

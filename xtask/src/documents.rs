@@ -1,4 +1,4 @@
-//! Guests in the documentation: fenced blocks of C or assembly that say how they are built,
+//! Guests in the documentation beside the book: fenced blocks of C or assembly that say how they are built,
 //! each followed by what it prints.
 
 use crate::cargo::{root, target_dir};
@@ -8,25 +8,25 @@ use crate::{Failure, halves};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use std::path::{Path, PathBuf};
 
-/// Where guests are looked for, beside docs/.
+/// Where guests are looked for.
 const PLACES: [&str; 3] = ["ARCHITECTURE.md", "README.md", "guest/abi/README.md"];
 
 /// A fenced block.
 #[derive(Debug, PartialEq)]
-struct Fence {
+pub(crate) struct Fence {
     /// The first word of what stands after the fence's opening.
-    language: String,
-    text: String,
+    pub(crate) language: String,
+    /// All that stands there.
+    pub(crate) info: String,
+    pub(crate) text: String,
     /// The line of the text's begin, from 1.
-    line: usize,
+    pub(crate) line: usize,
 }
 
 /// The guests of all documents, in their order.
 pub(crate) fn cases() -> Result<Vec<Case>, Failure> {
     let mut files: Vec<PathBuf> = PLACES.iter().map(|it| root().join(it)).collect();
     files.retain(|it| it.is_file());
-    markdown_under(&root().join("docs"), &mut files)?;
-    files.sort();
     let mut cases = Vec::new();
     for file in files {
         let text =
@@ -38,7 +38,7 @@ pub(crate) fn cases() -> Result<Vec<Case>, Failure> {
 }
 
 /// Adds the Markdown files of a directory that need not exist, at any depth.
-fn markdown_under(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+pub(crate) fn markdown_under(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
     if !directory.is_dir() {
         return Ok(());
     }
@@ -111,16 +111,20 @@ fn output(fence: &Fence) -> Option<String> {
     }
 }
 
-/// All fenced blocks of a document.
-fn fences(text: &str) -> Vec<Fence> {
+/// All blocks of code of a document; one that is indented has no language.
+pub(crate) fn fences(text: &str) -> Vec<Fence> {
     let mut fences = Vec::new();
     let mut open: Option<Fence> = None;
     for (event, range) in Parser::new(text).into_offset_iter() {
         match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => {
+            Event::Start(Tag::CodeBlock(kind)) => {
+                let (info, before) = match kind {
+                    CodeBlockKind::Fenced(info) => (info.to_string(), 2),
+                    CodeBlockKind::Indented => (String::new(), 1),
+                };
                 let language = info.split([' ', ',']).next().unwrap_or("").to_owned();
-                let line = text[..range.start].matches('\n').count() + 2;
-                open = Some(Fence { language, text: String::new(), line });
+                let line = text[..range.start].matches('\n').count() + before;
+                open = Some(Fence { language, info, text: String::new(), line });
             }
             Event::Text(piece) => {
                 if let Some(fence) = &mut open {

@@ -84,6 +84,8 @@ impl Case {
 pub(crate) enum Golden {
     /// The file's bytes; nothing if there is no such file.
     File(PathBuf),
+    /// The same of an exercise, which is not for who solves it to change.
+    Exercise(PathBuf),
     /// A document's text, which always ends in a line feed.
     Document(String),
     /// Anything.
@@ -252,7 +254,7 @@ impl Golden {
     /// The bytes that a guest which printed `printed` should have printed.
     fn expected(&self, printed: &[u8]) -> Result<Vec<u8>, Failure> {
         match self {
-            Self::File(path) => match fs::read(path) {
+            Self::File(path) | Self::Exercise(path) => match fs::read(path) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
                 read => read.map_err(|error| Failure::file("read", path, error)),
             },
@@ -275,6 +277,10 @@ impl Golden {
             Self::File(path) => {
                 let path = path.strip_prefix(root()).unwrap_or(path).display();
                 format!("the output is not {path}'s (--overwrite accepts it)")
+            }
+            Self::Exercise(path) => {
+                let name = path.file_name().unwrap_or_default().display().to_string();
+                format!("the output is not that of {name}")
             }
             Self::Document(_) | Self::Ignored => {
                 "the output is not that of the block behind it".to_owned()

@@ -14,6 +14,7 @@ mod lab_ends;
 mod lab_rows;
 mod fuzz;
 mod gdb;
+mod mdbook;
 mod doctor;
 
 mod programs;
@@ -23,7 +24,12 @@ mod name;
 mod template;
 mod directives;
 mod documents;
+mod book;
+mod transcript;
 mod compile;
+mod single;
+mod exercise;
+mod score;
 mod engine;
 mod again;
 mod coverage;
@@ -94,6 +100,8 @@ enum Command {
     Lab(lab::Args),
     /// Give the fuzz targets inputs without end, and say which one fails
     Fuzz(fuzz::Args),
+    /// Build the book's pages, target/book/index.html (installs mdbook below target/ first)
+    Book,
     /// Say whether this machine can build and run guests, and what to do if not
     Doctor,
 }
@@ -128,6 +136,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Lab(args) => lab::lab(&args, &guest_args),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Book => mdbook::book(),
         Command::Doctor => doctor::doctor(),
     };
     result.unwrap_or_else(|Failure(message)| {

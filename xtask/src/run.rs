@@ -2,10 +2,14 @@
 //! `portcall run`.
 
 use crate::cargo::{build_host_for, cannot_start};
-use crate::programs::{self, Profile};
+use crate::compile::{Compiled, compile};
+use crate::directives::{Directives, Wrong};
+use crate::programs::{self, Profile, is_rust};
+use crate::single::{self, Trust};
 use crate::{Failure, gdb, halves};
 use clap::ValueEnum;
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -18,7 +22,8 @@ use std::process::{Command, ExitCode};
 NAME is guest/examples/NAME.rs, NAME.c or guest/hostile/examples/NAME.rs; `hello` if none is given.
 Where there is a host/examples/NAME.rs, that runs the guest, in place of `portcall`.
 Of the directives in its header, `host` and `memory` hold here as well.
-FILE, a path with a `/`, is what `cargo xtask run NAME --emit snapshot=FILE` wrote: `portcall` goes on
+FILE.rs or FILE.c, a path, is a program of your own, with FILE-host.rs beside it if it needs a host half;
+one in Rust has the crates guest, abi and calls. Any other FILE, a path with a `/`, is what `cargo xtask run NAME --emit snapshot=FILE` wrote: `portcall` goes on
 from it, with the guest that is in it.
 --profile PROFILE is how a guest in Rust is built: release (the default) or dev.
 OPTIONS are those of `portcall run`, such as --steps, --memory 8MiB, --timeout 2s, --expect
@@ -47,6 +52,9 @@ struct Plan {
 /// Runs a guest; comes back only if that failed.
 pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
     let plan = plan(&args.words)?;
+    if is_source(&plan.name) {
+        return single_file(&plan, guest_args);
+    }
     // A snapshot has its guest in it, and no program's name has a slash.
     if plan.name.contains('/') {
         let mut command = Command::new(build_host_for(None, &plan.options)?);
@@ -64,6 +72,64 @@ pub(crate) fn run(args: &Args, guest_args: &[OsString]) -> Result<ExitCode, Fail
     let mut command = Command::new(host);
     command.arg("run").arg(&image).args(memory(header.memory.as_deref(), &plan.options));
     goes_on(command, &plan.options, Some(&image), guest_args)
+}
+
+/// Whether the name is that of a file with a program of its own.
+fn is_source(name: &str) -> bool {
+    let path = Path::new(name);
+    path.extension().is_some_and(|it| it == "rs" || it == "c") && path.is_file()
+}
+
+/// Builds a program in one file, and its host half if NAME-host.rs is beside it, and runs it.
+fn single_file(plan: &Plan, guest_args: &[OsString]) -> Result<ExitCode, Failure> {
+    let failed = |error| Failure::file("read", Path::new(&plan.name), error);
+    let file = Path::new(&plan.name).canonicalize().map_err(failed)?;
+    let text = fs::read_to_string(&file).map_err(failed)?;
+    let header = Directives::parse(&text)
+        .map_err(|Wrong { line, message }| Failure(format!("{}:{line}: {message}", plan.name)))?;
+    let place = single::place_for(&file);
+    let stem = file.file_stem().unwrap_or_default().display().to_string();
+    let image = place.join(&stem);
+    let compiled = if is_rust(&file) {
+        single::build_libraries()?;
+        single::compile_guest(&file, &image, &file, Trust::Own)?
+    } else {
+        compile(&file, &image, &header.build)?
+    };
+    must_be_built(compiled, &plan.name)?;
+    let half = file.with_file_name(format!("{}-host.rs", header.host.as_deref().unwrap_or(&stem)));
+    let host = if half.is_file() {
+        let program = place.join("host").join(&stem);
+        let shown = half.display().to_string();
+        must_be_built(single::compile_half(&half, &program)?, &shown)?;
+        program
+    } else {
+        let half = header.host.as_deref().map(|it| halves::of(&stem, Some(it))).transpose()?;
+        build_host_for(half.flatten().as_deref(), &plan.options)?
+    };
+    let mut command = Command::new(host);
+    command.arg("run").arg(&image).args(memory(header.memory.as_deref(), &plan.options));
+    goes_on(command, &plan.options, Some(&image), guest_args)
+}
+
+/// Says what the compiler said; a failure if nothing was built.
+fn must_be_built(compiled: Compiled, what: &str) -> Result<(), Failure> {
+    match compiled {
+        Compiled::Done(said) => {
+            if !said.is_empty() {
+                crate::err!("{}", from_here(said.trim_end()));
+            }
+            Ok(())
+        }
+        Compiled::NoCompiler(what) => Err(Failure(format!("there is {what} here; install it"))),
+        Compiled::Failed(how) => Err(Failure(format!("{what}: {}", from_here(how.trim_end())))),
+    }
+}
+
+/// A compiler's words with paths as the user would write them.
+fn from_here(said: &str) -> String {
+    let here = std::env::current_dir().map(|it| format!("{}/", it.display()));
+    here.map_or_else(|_| said.to_owned(), |here| said.replace(&here, ""))
 }
 
 /// Goes on as that command with those options; or beside gdb, where someone at a terminal wants it.

@@ -4,12 +4,13 @@ use crate::cargo::{build_host_for, cannot_start, cargo};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
 use crate::{
-    BAD, Failure, GOOD, LEFT_OUT, browser, coverage, documents, halves, kvm_amd, lab, soak,
+    BAD, Failure, GOOD, LEFT_OUT, book, browser, coverage, documents, exercise, halves, kvm_amd, lab,
+    soak,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -28,12 +29,22 @@ A guest program's header says how it is run and what is expected of it:
   //@ stderr: text           something that portcall must say
   //@ output: ignored        what it prints is not compared
   //@ replay: no             it asks its processor for what is another in every run
+and in a folder of exercises (docs/exercises/README.md says all of it)
+  //@ title: Words   //@ points: 3   //@ measures: NAME of a guest::measure
 It must print what NAME.out beside it holds, and nothing without that file; and the same
 once more when a recorded run of it is replayed. A block of C or
-assembly in the documentation with a `build` is a guest too; the next block is its output.")]
+assembly in the documentation with a `build` is a guest too; the next block is its output. `book` and `book PAGE` are
+the pages of docs/src, of which every block is run.")]
 pub(crate) struct Args {
-    /// Only tests and guests with this in their names
+    /// Only tests and guests with this in their names; a path to a folder, with a `/` in it, grades
+    /// the exercises there
     filter: Option<String>,
+    /// Who solved the exercises: a folder with their programs, of which only the code is taken
+    #[arg(long, value_name = "DIR", requires = "filter")]
+    submission: Option<PathBuf>,
+    /// The score of exercises as JSON
+    #[arg(long, value_name = "json[=FILE]", requires = "filter")]
+    emit: Vec<String>,
     /// Only guests: the host's tests are not even built
     #[arg(long)]
     guests: bool,
@@ -65,6 +76,9 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if args.soak {
         return soak::long();
     }
+    if let Some(code) = graded(args)? {
+        return Ok(code);
+    }
     let chosen = |label: &str| args.filter.as_ref().is_none_or(|it| label.contains(it.as_str()));
     // All headers are read, chosen or not, before anything is built.
     let mut programs = programs::all()?;
@@ -78,7 +92,12 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         kvm_amd::expect_differences(&mut cases)?;
     }
 
-    let only_guests = args.guests || args.kvm_amd || args.coverage;
+    // All pages are read, chosen or not, as headers are.
+    let mut pages = book::pages()?;
+    pages.retain(|it| !(args.guests || args.kvm_amd || args.coverage) && chosen(&it.label));
+    // Nobody who works on a page waits for the host's tests.
+    let is_book = args.filter.as_ref().is_some_and(|it| it.starts_with("book"));
+    let only_guests = is_book || args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
     let browses = !only_guests && chosen(browser::LABEL);
@@ -88,7 +107,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     };
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures && !browses;
+    let nothing = nothing && !soaks && !measures && !browses && pages.is_empty();
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -110,6 +129,9 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
             run_all(&cases, &hosts, &mut results, |_, case, by| engine::run(case, by, overwrite));
         }
     }
+    if !pages.is_empty() {
+        read(&pages, &mut results);
+    }
     if soaks {
         crate::out!("\nrunning many VMs in one process");
         results.take(soak::LABEL, soak::short()?);
@@ -123,6 +145,35 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         results.take(browser::LABEL, browser::test()?);
     }
     Ok(results.conclude())
+}
+
+/// Grades, if it is a folder that is named.
+fn graded(args: &Args) -> Result<Option<ExitCode>, Failure> {
+    if let Some(folder) = args.filter.as_deref().filter(|it| exercise::is_folder(it)) {
+        let submission = args.submission.as_deref();
+        return exercise::grade(Path::new(folder), submission, &args.emit, args.overwrite)
+            .map(Some);
+    }
+    if args.submission.is_none() && args.emit.is_empty() {
+        return Ok(None);
+    }
+    Err(Failure::new(
+        "--submission and --emit are for exercises: name their folder, with a `/` in its path",
+    ))
+}
+
+/// Does what the book's pages tell their readers to do, and says which blocks nobody runs.
+fn read(pages: &[book::Page], results: &mut Results) {
+    crate::out!("\nrunning {} pages of the book", pages.len());
+    for page in pages {
+        results.take(&page.label, page.run());
+    }
+    let checked: usize = pages.iter().map(book::Page::checked).sum();
+    let unchecked: Vec<&String> = pages.iter().flat_map(|page| &page.unchecked).collect();
+    crate::out!("{checked} blocks were run, {} say that they are not", unchecked.len());
+    for place in unchecked {
+        crate::out!("  {place}");
+    }
 }
 
 /// Runs the cases with a note of what they reach.
