@@ -1,6 +1,9 @@
 //! `portcall test`: the tests in a guest's image, on libtest's command line.
 
 use crate::code::{self, Failure};
+use crate::emit::without_instruments;
+#[cfg(feature = "instruments")]
+use crate::emit::{Settings, coverage::OfTests};
 use crate::image_file::ImageFile;
 use crate::{jail, output, run};
 use ::jail::Jail;
@@ -9,10 +12,14 @@ use portcall::layout::MEMORY_DEFAULT;
 use portcall::{Image, Kvm, Ring};
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
+#[cfg(feature = "instruments")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
-use testing::{Choice, Form, Ignored, Machine, MachineError, RunError, Show, Style};
+use testing::{
+    By, Choice, Chosen, Form, Ignored, Machine, MachineError, NotReady, RunError, Show, Style,
+};
 
 /// As libtest ends where a test failed.
 const FAILED: u8 = 101;
@@ -94,9 +101,27 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     timeout: Duration,
 
+    /// Writes which lines of source the tests reach, all together: coverage=FILE.info or FILE.html. They
+    /// run one after the other then.
+    #[arg(long, value_name = "coverage=FILE", value_parser = emit)]
+    emit: Option<PathBuf>,
+
+    /// Whose lines --emit coverage tells of: sources beneath PATH, or all. May be repeated
+    /// [default: the current directory].
+    #[arg(long, value_name = "PATH|all")]
+    coverage_of: Vec<PathBuf>,
+
     /// Runs the guest without the jail.
     #[arg(long)]
     no_jail: bool,
+}
+
+fn emit(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("coverage=") {
+        None | Some("") => Err("of tests there is coverage=FILE alone".to_owned()),
+        Some(_) if cfg!(not(feature = "instruments")) => Err(without_instruments("coverage")),
+        Some(file) => Ok(file.into()),
+    }
 }
 
 fn form(text: &str) -> Result<Form, String> {
@@ -159,6 +184,14 @@ impl Options {
         self.no_capture || is_set("RUST_TEST_NOCAPTURE")
     }
 
+    #[cfg(feature = "instruments")]
+    fn coverage(&self, file: &Path, elf: &[u8]) -> Result<OfTests, Failure> {
+        let all = self.coverage_of.iter().any(|it| it.as_os_str() == "all");
+        let coverage_of = (!all).then(|| self.coverage_of.clone());
+        let guest = self.image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        OfTests::open(file, guest, &Settings { profile_rate: 1, coverage_of }, elf)
+    }
+
     fn machine(&self) -> testing::Options {
         let (memory, ring, timeout) = (self.memory, self.ring, self.timeout);
         testing::Options { memory, ring, timeout, at_once: self.at_once() }
@@ -179,9 +212,11 @@ pub(crate) fn test(options: &Options, jail: Jail) -> Result<u8, Failure> {
     let tests = testing::list(&image).map_err(|error| about(&error))?;
     let mut chosen = options.choice().of(tests);
     if options.bench {
-        chosen.filtered_out += std::mem::take(&mut chosen.tests).len();
+        // As libtest has it.
+        chosen.tests.iter_mut().for_each(|it| _ = it.ignored.get_or_insert_default());
     }
     let threads = options.threads()?.min(chosen.tests.len());
+    let threads = if options.emit.is_some() { 1 } else { threads };
     let mut show = Show::new(Box::new(io::stdout()), options.style(threads < 2));
     if options.list {
         return match show.list(&chosen.tests) {
@@ -192,25 +227,52 @@ pub(crate) fn test(options: &Options, jail: Jail) -> Result<u8, Failure> {
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
     let machine = Machine::new(kvm, &image, &bytes, options.machine());
     let machine = machine.map_err(|error| about(&error))?;
+    #[cfg_attr(not(feature = "instruments"), expect(unused_mut, reason = "they set it"))]
+    let mut by = By::Threads(threads);
+    #[cfg(feature = "instruments")]
+    let mut coverage =
+        options.emit.as_ref().map(|file| options.coverage(file, &bytes)).transpose()?;
+    #[cfg(feature = "instruments")]
+    if let Some(coverage) = &mut coverage {
+        by = By::Driver(&mut coverage.collector);
+    }
     if !options.no_jail {
         jail::enter_for_many(jail, &options.image)?;
     }
-    let ready = match machine.set_up() {
-        Ok(ready) => ready,
-        Err(MachineError::NotReady(it)) => {
-            output::say(&String::from_utf8_lossy(&it.printed));
-            output::say(&it.explanation.render(Explained { colour: true }));
-            let why = "the guest did not come to its tests; what is before them all failed";
-            say!("portcall: {why}");
-            // Whatever it was, no test has passed.
-            return Ok(code::of(&it.end, None).max(1));
-        }
-        Err(error) => return Err(about(&error)),
+    let code = run_all(machine, &chosen, by, &mut show)?;
+    #[cfg(feature = "instruments")]
+    coverage.map_or(Ok(()), OfTests::save)?;
+    Ok(code)
+}
+
+/// From the VM that has not run yet to the process code.
+fn run_all(
+    machine: Machine<'_>,
+    chosen: &Chosen,
+    mut by: By<'_>,
+    show: &mut Show,
+) -> Result<u8, Failure> {
+    let driver = match &mut by {
+        By::Driver(driver) => Some(&mut **driver),
+        By::Threads(_) => None,
     };
-    match testing::run(&ready, &chosen, threads, &mut show) {
+    let ready = match machine.set_up(driver) {
+        Ok(ready) => ready,
+        Err(MachineError::NotReady(it)) => return Ok(say_not_ready(&it)),
+        Err(error) => return Err(Failure::Message(error.to_string())),
+    };
+    match testing::run(&ready, chosen, by, show) {
         Ok(true) => Ok(0),
         Ok(false) => Ok(FAILED),
         Err(RunError::Show(error)) => Err(Failure::writing("the results to stdout", &error)),
         Err(error) => Err(Failure::Message(error.to_string())),
     }
+}
+
+/// What is before all tests failed: none has passed.
+fn say_not_ready(it: &NotReady) -> u8 {
+    output::say(&String::from_utf8_lossy(&it.printed));
+    output::say(&it.explanation.render(Explained { colour: true }));
+    say!("portcall: the guest did not come to its tests; what is before them all failed");
+    code::of(&it.end, None).max(1)
 }

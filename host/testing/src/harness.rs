@@ -5,6 +5,7 @@ use crate::list::Test;
 use crate::machine::Ready;
 use crate::show::Show;
 use crate::worker::{Report, Worker};
+use inspect::drive::Driver;
 use portcall::Error;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,37 +25,54 @@ pub enum RunError {
     Show(#[from] io::Error),
 }
 
-/// Runs what was chosen, with so many threads at a time, and shows it; whether all passed.
+/// Who runs them.
+pub enum By<'d> {
+    /// So many threads.
+    Threads(usize),
+    /// This one, with a driver that goes along.
+    Driver(&'d mut (dyn Driver + 'static)),
+}
+
+/// Runs what was chosen, and shows it; whether all passed.
 ///
 /// # Errors
 /// The host failed, or the results cannot be written.
 pub fn run(
     ready: &Ready<'_>,
     chosen: &Chosen,
-    threads: usize,
+    by: By<'_>,
     show: &mut Show,
 ) -> Result<bool, RunError> {
     let start = Instant::now();
     show.begin(chosen.tests.len())?;
     let (ignored, wanted): (Vec<&Test>, Vec<&Test>) =
         chosen.tests.iter().partition(|it| it.ignored.is_some());
-    // In the order of the list, where one thread comes to all of them.
-    if threads.min(wanted.len()) < 2 {
-        let mut worker = Worker::new(ready, show.explained());
-        for test in &chosen.tests {
-            if test.ignored.is_some() {
-                show.ignored(test)?;
-                continue;
-            }
-            show.starts(test)?;
-            let report = worker.run(test)?;
-            show.ended(test, report)?;
+    let worker = Worker::new(ready, show.explained());
+    match by {
+        // In the order of the list, where one thread comes to all of them.
+        By::Threads(threads) if threads.min(wanted.len()) < 2 => one_by_one(worker, chosen, show)?,
+        By::Driver(driver) => {
+            one_by_one(worker.driven_by(driver), chosen, show)?;
         }
-    } else {
-        ignored.into_iter().try_for_each(|test| show.ignored(test))?;
-        in_parallel(ready, &wanted, threads, show)?;
+        By::Threads(threads) => {
+            ignored.into_iter().try_for_each(|test| show.ignored(test))?;
+            in_parallel(ready, &wanted, threads, show)?;
+        }
     }
     Ok(show.conclude(chosen.filtered_out, start.elapsed())?)
+}
+
+fn one_by_one(mut worker: Worker<'_>, chosen: &Chosen, show: &mut Show) -> Result<(), RunError> {
+    for test in &chosen.tests {
+        if test.ignored.is_some() {
+            show.ignored(test)?;
+            continue;
+        }
+        show.starts(test)?;
+        let report = worker.run(test)?;
+        show.ended(test, report)?;
+    }
+    Ok(())
 }
 
 fn in_parallel(

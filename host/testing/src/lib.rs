@@ -10,15 +10,15 @@
 //!
 //! ```no_run
 //! use portcall::{Image, Kvm};
-//! use testing::{Choice, Machine, Options, Show};
+//! use testing::{By, Choice, Machine, Options, Show};
 //!
 //! let file = std::fs::read("target/x86_64-unknown-none/debug/deps/queue-0123")?;
 //! let image = Image::parse(&file)?;
 //! let chosen = Choice::default().of(testing::list(&image)?);
 //! let machine = Machine::new(Kvm::open()?, &image, &file, Options::default())?;
 //! let mut show = Show::new(Box::new(std::io::stdout()), Default::default());
-//! let ready = machine.set_up()?;
-//! let passed = testing::run(&ready, &chosen, 2, &mut show)?;
+//! let ready = machine.set_up(None)?;
+//! let passed = testing::run(&ready, &chosen, By::Threads(2), &mut show)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -32,9 +32,9 @@ mod text;
 mod worker;
 
 pub use choice::{Choice, Chosen, Ignored};
-pub use harness::{RunError, run};
+pub use harness::{By, RunError, run};
 pub use judge::Verdict;
 pub use list::{ListError, Test, list};
-pub use machine::{Machine, MachineError, Options, Ready};
+pub use machine::{Machine, MachineError, NotReady, Options, Ready};
 pub use show::{Form, Show, Style};
 pub use worker::{Report, Worker};

@@ -2,6 +2,7 @@
 
 use crate::text::Text;
 use abi::host::Level;
+use inspect::drive::{self, Driver};
 use inspect::{Explanation, KvmKind, printable};
 use portcall::sparse::Pagemap;
 use portcall::stock::{Stock, StockSpans};
@@ -101,12 +102,18 @@ impl<'a> Machine<'a> {
         Ok(Self { kvm, image, elf, options, vm, text, pagemap: Pagemap::open() })
     }
 
-    /// Runs the guest to where it waits for calls.
+    /// Runs the guest to where it waits for calls; `driver` goes along.
     ///
     /// # Errors
     /// It ends in another way; the host failed.
-    pub fn set_up(mut self) -> Result<Ready<'a>, MachineError> {
-        let outcome = self.vm.run()?;
+    pub fn set_up(
+        mut self,
+        driver: Option<&mut (dyn Driver + 'static)>,
+    ) -> Result<Ready<'a>, MachineError> {
+        let outcome = match driver {
+            Some(driver) => drive::run(&mut self.vm, vec![driver])?,
+            None => self.vm.run()?,
+        };
         let kind = KvmKind::detect();
         if outcome.end != End::Serving {
             return Err(MachineError::NotReady(Box::new(self.not_ready(&outcome, kind)?)));

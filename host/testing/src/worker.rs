@@ -5,7 +5,8 @@ use crate::list::Test;
 use crate::machine::Ready;
 use crate::text::Text;
 use abi::tests::Client;
-use inspect::Style;
+use inspect::drive::{self, Driver};
+use inspect::{Frame, Style};
 use portcall::{Error, Vm};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -29,13 +30,22 @@ pub struct Worker<'a> {
     vm: Option<Vm>,
     text: Text,
     style: Style,
+    /// Goes along with each test.
+    driver: Option<&'a mut (dyn Driver + 'static)>,
 }
 
 impl<'a> Worker<'a> {
     /// One without a VM yet: its thread makes it.
     #[must_use]
     pub fn new(ready: &'a Ready<'a>, style: Style) -> Self {
-        Self { ready, vm: None, text: Text::default(), style }
+        Self { ready, vm: None, text: Text::default(), style, driver: None }
+    }
+
+    /// The same with a driver that goes along with each test.
+    #[must_use]
+    pub fn driven_by(mut self, driver: &'a mut (dyn Driver + 'static)) -> Self {
+        self.driver = Some(driver);
+        self
     }
 
     /// Runs a test.
@@ -46,7 +56,13 @@ impl<'a> Worker<'a> {
         let start = Instant::now();
         let mut vm = self.fresh()?;
         let limit = test.timeout.unwrap_or(self.ready.options.timeout);
-        let called = Client(vm.door().within(limit)).run(test.entry.0);
+        let called = match &mut self.driver {
+            None => Client(vm.door().within(limit)).run(test.entry.0),
+            Some(driver) => {
+                let mut by = |vm: &mut Vm| Ok(drive::run(vm, vec![&mut **driver])?.end);
+                Client(vm.door().within(limit).by(&mut by)).run(test.entry.0)
+            }
+        };
         let time = start.elapsed();
         let verdict = judge(test, called)?;
         let why = match verdict {
@@ -85,7 +101,11 @@ impl<'a> Worker<'a> {
         let mut text = String::new();
         if explain && let Some(outcome) = vm.outcome()? {
             let Ready { image, elf, kind, .. } = self.ready;
-            let explanation = inspect::explain(vm, image, &outcome, elf, *kind)?;
+            let mut explanation = inspect::explain(vm, image, &outcome, elf, *kind)?;
+            // What has called the test is the same for all.
+            let runtime = explanation.backtrace.iter().position(is_runtime);
+            explanation.show_registers &= !explanation.normal;
+            explanation.backtrace.truncate(runtime.unwrap_or(usize::MAX).max(1));
             text = explanation.render(self.style);
         }
         if !why.is_empty() {
@@ -94,4 +114,9 @@ impl<'a> Worker<'a> {
         }
         Ok(text)
     }
+}
+
+/// Whether a frame is of what the guest library calls tests by.
+fn is_runtime(frame: &Frame) -> bool {
+    frame.source.as_ref().is_some_and(|it| it.file.ends_with("guest/src/tests.rs"))
 }
