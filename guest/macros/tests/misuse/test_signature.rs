@@ -1,5 +1,5 @@
 #[guest::test]
-fn with_arguments(a: u32) {}
+fn with_arguments(_: u32) {}
 
 #[guest::test]
 async fn in_the_future() {}
