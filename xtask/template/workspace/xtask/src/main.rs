@@ -27,9 +27,7 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["run"] => build().and_then(|()| run()),
         ["build"] => build(),
-        ["test"] => build_guest()
-            .and_then(|()| succeed(cargo("test")))
-            .and_then(|()| test_guest()),
+        ["test"] => build_guest().and_then(|()| succeed(cargo("test"))).and_then(|()| test_guest()),
         ["runner", ref words @ ..] => runner(words),
         [] | ["help" | "-h" | "--help"] => {
             println!("{HELP}");
