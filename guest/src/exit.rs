@@ -17,12 +17,17 @@ impl Exit {
     pub const fn code(code: u32) -> Self {
         Self(code)
     }
+
+    /// The code.
+    pub(crate) const fn to_code(self) -> u32 {
+        self.0
+    }
 }
 
-/// What a guest's `main` may return: nothing, an [`Exit`], or a `Result` of these.
+/// What a guest's `main`, and a test of it, may return: nothing, an [`Exit`], or a `Result` of these.
 #[diagnostic::on_unimplemented(
-    message = "a guest's main returns nothing, an `Exit`, or a `Result` of these, not `{Self}`",
-    label = "this main returns `{Self}`"
+    message = "a guest's main, or a test, returns nothing, an `Exit`, or a `Result` of these, not `{Self}`",
+    label = "this returns `{Self}`"
 )]
 pub trait Termination {
     /// The exit it stands for.

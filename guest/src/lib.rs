@@ -42,12 +42,14 @@ pub mod rt;
 #[doc(hidden)]
 pub mod serve;
 mod span;
+pub mod tests;
 mod text;
 
 pub use abi;
 pub use boot::Boot;
 pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
+pub use macros::test;
 pub use measure::{absent, measure, measure_batches};
 pub use ready::ready;
 pub use span::Span;

@@ -15,6 +15,7 @@ use abi::calls::{
 };
 use abi::mailbox::{ANSWERED, BYTES, NUMBER, SIZE, WORDS};
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 /// Why a call of the host's has no result.
@@ -63,6 +64,9 @@ pub enum CallError {
 
 const _: () = assert!(WORDS == NUMBER + 8);
 
+/// What runs a VM to its end, in place of [`Vm::run`].
+type Runner<'v> = dyn FnMut(&mut Vm) -> Result<End, Error> + 'v;
+
 /// The way into a guest, for the `Client`s that [`hypercalls!`](abi::hypercalls) makes:
 /// `calc::Client(vm.door()).add(2, 3)?`.
 ///
@@ -87,10 +91,10 @@ const _: () = assert!(WORDS == NUMBER + 8);
 ///     Client(vm.door().within(Duration::from_millis(10))).double(four)
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Door<'v> {
     vm: &'v mut Vm,
     limit: Option<Duration>,
+    runner: Option<&'v mut Runner<'v>>,
     /// The arguments' bytes, as they will stand in the mailbox, and where in it the next go.
     bytes: Vec<u8>,
     free: u64,
@@ -111,6 +115,7 @@ impl Vm {
         Door {
             vm: self,
             limit: None,
+            runner: None,
             bytes: Vec::new(),
             free: BYTES,
             lent: VecDeque::new(),
@@ -122,13 +127,41 @@ impl Vm {
     }
 }
 
-impl Door<'_> {
+impl fmt::Debug for Door<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("vm", &self.vm)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'v> Door<'v> {
     /// Gives each call this long; if it is not said, the VM's own
     /// [limit](crate::Limit::Time), afresh.
     #[must_use]
     pub const fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self
+    }
+
+    /// Has `runner` run the guest in each call, up to where it waits again or ends: for those who drive
+    /// a VM by [`Vm::step`], for a debugger or a coverage. It gives the end that it came to.
+    #[must_use]
+    pub fn by(mut self, runner: &'v mut (dyn FnMut(&mut Vm) -> Result<End, Error> + 'v)) -> Self {
+        self.runner = Some(runner);
+        self
+    }
+
+    /// Lets the guest go on.
+    fn resume(&mut self) -> Result<End, Error> {
+        match &mut self.runner {
+            Some(runner) => {
+                self.vm.begin_afresh(self.limit);
+                runner(self.vm)
+            }
+            None => self.vm.resume(self.limit),
+        }
     }
 
     /// Room for so many bytes, if there is.
@@ -173,7 +206,7 @@ impl Door<'_> {
         // Without an interface to answer, an image has no mailbox: nothing is written before this.
         self.vm.check_serves(request.interface())?;
         if self.vm.end.is_none() {
-            self.vm.resume(self.limit)?;
+            self.resume()?;
         }
         match &self.vm.end {
             Some(End::Serving) => {}
@@ -190,7 +223,7 @@ impl Door<'_> {
         if !self.bytes.is_empty() {
             self.write(BYTES, &self.bytes)?;
         }
-        match self.vm.resume(self.limit)? {
+        match self.resume()? {
             End::Serving if self.vm.answered == ANSWERED => {}
             End::Serving => {
                 let code = u64::from(self.vm.answered);

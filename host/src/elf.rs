@@ -6,7 +6,7 @@
 
 use crate::error::ImageError;
 use crate::layout::{Gpa, Gva, PAGE, PIE_BASE};
-use crate::note::Notes;
+use crate::note::{self, Notes};
 use crate::relocate::{self, Relocation};
 use crate::sections::Sections;
 use crate::segment::{Permissions, Segment};
@@ -52,6 +52,8 @@ pub struct Image<'a> {
     segments: Vec<Segment>,
     relocations: Vec<Relocation>,
     notes: Notes,
+    /// Where the notes lie, in memory and in the file, and their alignment.
+    note_segments: Vec<(Gva, Range<usize>, u64)>,
 }
 
 impl<'a> Image<'a> {
@@ -88,16 +90,18 @@ impl<'a> Image<'a> {
         let entry = Gva(header.e_entry.wrapping_add(bias));
         check_entry(&segments, entry, header.e_entry)?;
         let mut notes = Notes::default();
+        let mut note_segments = Vec::new();
         for h in headers.iter().filter(|h| h.p_type == ph::PT_NOTE).take(MAX_NOTES) {
-            let data = &bytes[file_range(bytes, "the note", h.p_offset, h.p_filesz)?];
-            notes.read(data, h.p_align)?;
+            let range = file_range(bytes, "the note", h.p_offset, h.p_filesz)?;
+            notes.read(&bytes[range.clone()], h.p_align)?;
+            note_segments.push((Gva(h.p_vaddr.wrapping_add(bias)), range, h.p_align));
         }
         let mut relocations = Vec::new();
         if let Some(h) = headers.iter().find(|h| h.p_type == ph::PT_DYNAMIC) {
             let table = file_range(bytes, "the dynamic table", h.p_offset, h.p_filesz)?;
             relocations = relocate::parse(bytes, &bytes[table], &segments, bias)?;
         }
-        Ok(Self { bytes, entry, bias, segments, relocations, notes })
+        Ok(Self { bytes, entry, bias, segments, relocations, notes, note_segments })
     }
 
     /// Takes raw machine code for an image: one segment at 1 MiB that may be read, written and
@@ -123,6 +127,7 @@ impl<'a> Image<'a> {
             segments: vec![segment],
             relocations: Vec::new(),
             notes: Notes::default(),
+            note_segments: Vec::new(),
         })
     }
 
@@ -148,6 +153,16 @@ impl<'a> Image<'a> {
     #[must_use]
     pub const fn notes(&self) -> &Notes {
         &self.notes
+    }
+
+    /// The contract's notes of a type, `abi::note::TYPE_*`: where in memory each one's descriptor
+    /// is, and what the file has there. Both are claims.
+    pub fn notes_of(&self, kind: u32) -> impl Iterator<Item = (Gva, &'a [u8])> {
+        self.note_segments.iter().flat_map(move |(start, range, align)| {
+            let found =
+                note::of_type(self.bytes.get(range.clone()).unwrap_or_default(), *align, kind);
+            found.map(|(at, descriptor)| (Gva(start.0.wrapping_add(at)), descriptor))
+        })
     }
 
     /// What was added to the addresses in the file, modulo 2^64: not 0 for a position-independent

@@ -105,10 +105,8 @@ pub struct Notes {
 impl Notes {
     /// Reads a segment of notes; another owner's are no business of ours.
     pub(crate) fn read(&mut self, data: &[u8], align: u64) -> Result<(), ImageError> {
-        let ctx = (if align == 8 { 8 } else { 4 }, CONTEXT);
-        let notes = NoteDataIterator { data, size: data.len(), offset: 0, ctx };
-        let name = note::NAME.strip_suffix(b"\0").unwrap_or(note::NAME);
-        for found in notes {
+        let name = name();
+        for found in iterate(data, align) {
             let Ok(found) = found else {
                 // Another owner's damage is no business of ours, either.
                 let ours = data.windows(note::NAME.len()).any(|it| it == note::NAME);
@@ -132,6 +130,28 @@ impl Notes {
         }
         Ok(())
     }
+}
+
+/// Our notes' name.
+fn name() -> &'static [u8] {
+    note::NAME.strip_suffix(b"\0").unwrap_or(note::NAME)
+}
+
+const fn iterate(data: &[u8], align: u64) -> NoteDataIterator<'_> {
+    let ctx = (if align == 8 { 8 } else { 4 }, CONTEXT);
+    NoteDataIterator { data, size: data.len(), offset: 0, ctx }
+}
+
+/// Those of ours of a type, as the offset and the bytes of each one's descriptor.
+pub(crate) fn of_type(
+    data: &[u8],
+    align: u64,
+    kind: u32,
+) -> impl Iterator<Item = (u64, &[u8])> + use<'_> {
+    // Behind what is damaged nobody knows where the next one begins.
+    let readable = iterate(data, align).map_while(Result::ok);
+    let ours = readable.filter(move |it| it.n_type == kind && it.name.as_bytes() == name());
+    ours.map(|it| ((it.desc.as_ptr().addr() - data.as_ptr().addr()) as u64, it.desc))
 }
 
 fn check_version(descriptor: &[u8]) -> Result<(), ImageError> {

@@ -178,10 +178,15 @@ impl Vm {
     /// Lets a guest that waits for a call go on, until it waits again or ends; in `limit`, or in
     /// the VM's own time limit afresh.
     pub(crate) fn resume(&mut self, limit: Option<Duration>) -> Result<End, Error> {
+        self.begin_afresh(limit);
+        self.run_on()
+    }
+
+    /// What comes is a run of its own, with limits of its own.
+    pub(crate) fn begin_afresh(&mut self, limit: Option<Duration>) {
         self.end = None;
         self.bounds.start_afresh(limit);
         self.console.start_afresh();
-        self.run_on()
     }
 
     /// Runs the guest up to its next exit and answers that: one turn of [`run`](Self::run),

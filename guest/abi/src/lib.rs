@@ -15,6 +15,7 @@ pub mod mailbox;
 pub mod note;
 pub mod port;
 pub mod span;
+pub mod tests;
 
 /// The version of this contract. A guest states the one it was built against in its
 /// [`note`]; a host loads no other.

@@ -21,8 +21,11 @@ pub const TYPE_CALLS: u32 = 2;
 /// The same, for an interface that the image answers.
 pub const TYPE_SERVES: u32 = 3;
 
+/// The descriptor is a function that the host may call: [its address, and what it is](crate::tests).
+pub const TYPE_ENTRY: u32 = 4;
+
 /// Bytes before the descriptor.
-const HEAD: usize = 12 + NAME.len().next_multiple_of(4);
+pub const HEAD: usize = 12 + NAME.len().next_multiple_of(4);
 
 /// Bytes of a whole note with a descriptor of `descriptor` bytes.
 #[must_use]
@@ -30,18 +33,26 @@ pub const fn size(descriptor: usize) -> usize {
     HEAD + descriptor.next_multiple_of(4)
 }
 
-/// A note of this type; `N` is its [`size`].
+/// What stands before a descriptor of `descriptor` bytes, of a note of this type.
 #[must_use]
-pub const fn to_bytes<const N: usize>(kind: u32, descriptor: &[u8]) -> [u8; N] {
-    let mut bytes = [0; N];
-    #[expect(clippy::cast_possible_truncation, reason = "a descriptor has some hundred bytes")]
-    let words = [NAME.len() as u32, descriptor.len() as u32, kind];
+pub const fn head(kind: u32, descriptor: usize) -> [u8; HEAD] {
+    let mut bytes = [0; HEAD];
+    #[expect(clippy::cast_possible_truncation, reason = "a descriptor has some thousand bytes")]
+    let words = [NAME.len() as u32, descriptor as u32, kind];
     let mut i = 0;
     while i < 12 {
         bytes[i] = words[i / 4].to_le_bytes()[i % 4];
         i += 1;
     }
     copy(NAME, &mut bytes, 12);
+    bytes
+}
+
+/// A note of this type; `N` is its [`size`].
+#[must_use]
+pub const fn to_bytes<const N: usize>(kind: u32, descriptor: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    copy(&head(kind, descriptor.len()), &mut bytes, 0);
     copy(descriptor, &mut bytes, HEAD);
     bytes
 }

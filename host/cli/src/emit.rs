@@ -5,7 +5,7 @@
 
 mod core;
 #[cfg(feature = "instruments")]
-mod coverage;
+pub(crate) mod coverage;
 mod json;
 mod log;
 #[cfg(feature = "instruments")]

@@ -24,6 +24,25 @@ pub(crate) fn enter(
     if common.drives() {
         jail = jail.traps();
     }
+    confine(jail, input)
+}
+
+/// The same for a process that runs guests in many VMs, which it makes in the jail: with all requests
+/// to what is open, /dev/kvm among it, and with threads.
+pub(crate) fn enter_for_many(jail: Jail, input: &Path) -> Result<(), Failure> {
+    let calls = [
+        // KVM_CREATE_VM and on: that of making VMs and restoring them.
+        libc::SYS_ioctl,
+        libc::SYS_clone3,
+        libc::SYS_clone,
+        libc::SYS_set_robust_list,
+        libc::SYS_rseq,
+        libc::SYS_sched_getaffinity,
+    ];
+    confine(calls.into_iter().fold(jail.snapshots(), Jail::also), input)
+}
+
+fn confine(jail: Jail, input: &Path) -> Result<(), Failure> {
     let jail = source_places(input).into_iter().fold(jail, Jail::read_beneath);
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.

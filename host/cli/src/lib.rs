@@ -63,6 +63,7 @@ mod session;
 mod signals;
 mod sink;
 mod steps;
+mod test;
 
 #[cfg(test)]
 #[path = "../../tests/common/elf.rs"]
@@ -85,6 +86,8 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 enum Stock {
     /// Runs a guest: a static x86-64 ELF file.
     Run(run::Options),
+    /// Runs the tests that are in a guest, each in a VM of its own.
+    Test(test::Options),
     /// Runs a recorded guest again, with no handlers, and reports the first difference.
     Replay(replay::Options),
     /// Measures what each way out of a guest costs on this machine.
@@ -107,6 +110,7 @@ enum Stock {
 pub fn main() -> u8 {
     start(std::env::args_os(), Stock::Run, |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
+        Stock::Test(options) => test::test(&options, Jail::new()),
         Stock::Replay(options) => replay::replay(&options),
         #[cfg(feature = "lab")]
         Stock::Lab(options) => lab::lab(&options),

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
 
 /// The two that there are.
 #[derive(Clone, Copy)]
-enum Form {
+pub(crate) enum Form {
     Lcov,
     Page,
 }
@@ -36,15 +36,7 @@ struct Coverage {
 }
 
 fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
-    let ending = place.path.as_ref().and_then(|path| path.extension()?.to_str());
-    let form = match ending {
-        Some("info" | "lcov") => Form::Lcov,
-        Some("html") => Form::Page,
-        _ => {
-            let why = "coverage is lcov, FILE.info or FILE.lcov, or a page, FILE.html";
-            return Err(Failure::Message(format!("--emit coverage={}: {why}", place.name)));
-        }
-    };
+    let form = Form::of(place.path.as_deref(), &place.name)?;
     let (guest, settings) = (place.guest.clone(), place.settings.clone());
     Ok(Box::new(Coverage {
         sink: Sink::open(place.name, place.path.as_deref())?,
@@ -55,26 +47,55 @@ fn open(place: Place) -> Result<Box<dyn Output>, Failure> {
     }))
 }
 
+impl Form {
+    /// By the file's name.
+    fn of(path: Option<&Path>, name: &str) -> Result<Self, Failure> {
+        match path.and_then(|path| path.extension()?.to_str()) {
+            Some("info" | "lcov") => Ok(Self::Lcov),
+            Some("html") => Ok(Self::Page),
+            _ => {
+                let why = "coverage is lcov, FILE.info or FILE.lcov, or a page, FILE.html";
+                Err(Failure::Message(format!("--emit coverage={name}: {why}")))
+            }
+        }
+    }
+}
+
+/// A coverage of many runs of a guest, one after the other.
+pub(crate) struct OfTests {
+    pub(crate) collector: Collector,
+    sink: Sink,
+    form: Form,
+    guest: String,
+}
+
+impl OfTests {
+    /// To that file, of lines as `settings` has them; `elf` is the image's whole file.
+    pub(crate) fn open(
+        path: &Path,
+        guest: String,
+        settings: &Settings,
+        elf: &[u8],
+    ) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let form = Form::of(Some(path), &name)?;
+        let sink = Sink::open(name, Some(path))?;
+        Ok(Self { collector: collector(elf, &guest, settings)?, sink, form, guest })
+    }
+
+    pub(crate) fn save(self) -> Result<(), Failure> {
+        let Self { collector, sink, form, guest } = self;
+        save(collector, sink, form, &guest)
+    }
+}
+
 impl Output for Coverage {
     fn file(&self) -> Option<&File> {
         self.sink.file.as_ref()
     }
 
     fn equip<'b>(&mut self, builder: Builder<'b>, file: &[u8]) -> Result<Builder<'b>, Failure> {
-        let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
-        let guest = &self.guest;
-        let places = places(&self.settings);
-        let wanted = |path: &Path| match &places {
-            Some(places) => places.iter().any(|place| path.starts_with(place)),
-            None => true,
-        };
-        let plan = Plan::of(&image, file, wanted).map_err(|why| {
-            Failure::Message(format!("there are no lines of {guest} to cover: {why}"))
-        })?;
-        if plan.addresses().next().is_none() {
-            return Err(Failure::Message(nothing_to_cover(guest, places.as_deref())));
-        }
-        self.collector = Some(Collector::new(plan));
+        self.collector = Some(collector(file, &self.guest, &self.settings)?);
         Ok(builder)
     }
 
@@ -96,17 +117,7 @@ impl Coverage {
     fn save(self) -> Result<(), Failure> {
         let Self { sink, form, guest, collector, .. } = self;
         let Some(collector) = collector else { return Ok(()) };
-        let left_out = collector.left_out();
-        if left_out > 0 {
-            say!(
-                "  note: {left_out} places of the line table are none of the guest's instructions"
-            );
-        }
-        let coverage = collector.finish();
-        sink.write(|to| match form {
-            Form::Lcov => coverage.write_lcov(&guest, to),
-            Form::Page => coverage.write_html(&guest, to),
-        })
+        save(collector, sink, form, &guest)
     }
 }
 
@@ -121,6 +132,35 @@ fn nothing_to_cover(guest: &str, places: Option<&[PathBuf]>) -> String {
         "no source of {guest} beneath {names} has code in it; name where they are, \
          --coverage-of PATH, or take all of them, --coverage-of all"
     )
+}
+
+fn save(collector: Collector, sink: Sink, form: Form, guest: &str) -> Result<(), Failure> {
+    let left_out = collector.left_out();
+    if left_out > 0 {
+        say!("  note: {left_out} places of the line table are none of the guest's instructions");
+    }
+    let coverage = collector.finish();
+    sink.write(|to| match form {
+        Form::Lcov => coverage.write_lcov(guest, to),
+        Form::Page => coverage.write_html(guest, to),
+    })
+}
+
+/// What looks for the lines that are wanted of an image.
+fn collector(file: &[u8], guest: &str, settings: &Settings) -> Result<Collector, Failure> {
+    let image = Image::parse(file).map_err(|error| Failure::Message(error.to_string()))?;
+    let places = places(settings);
+    let wanted = |path: &Path| match &places {
+        Some(places) => places.iter().any(|place| path.starts_with(place)),
+        None => true,
+    };
+    let plan = Plan::of(&image, file, wanted).map_err(|why| {
+        Failure::Message(format!("there are no lines of {guest} to cover: {why}"))
+    })?;
+    if plan.addresses().next().is_none() {
+        return Err(Failure::Message(nothing_to_cover(guest, places.as_deref())));
+    }
+    Ok(Collector::new(plan))
 }
 
 /// Where the sources lie whose lines are wanted; `None` for all.
