@@ -216,16 +216,19 @@ fn the_host_has_what_it_took_of_short_exits_whatever_the_rate() {
     let file = build(SHORT);
     for answer in [Duration::ZERO, Duration::from_micros(100)] {
         for rate in [50, 1000, 10_000] {
-            let [host, works, known, lost] = short_exits(&file, rate, answer);
-            let found =
-                format!("{host}% host, {works}% works of {known}% at {rate} Hz, {answer:?}");
-            if answer.is_zero() {
-                // On a busy machine others have the processor in an answer too.
-                assert!(host <= 5 && works >= 30, "{found}");
-            } else {
-                assert!(host >= 10 && host.abs_diff(known) <= 4 + lost, "{found}, {lost}% lost");
-                assert!(works >= 5, "{found}");
-            }
+            // On a busy machine others have the processor in an answer too, now and then; what is
+            // charged wrongly is so each time.
+            let mut found = Vec::new();
+            let right = (0..4).any(|_| {
+                let [host, works, known, lost] = short_exits(&file, rate, answer);
+                found.push(format!("{host}% host, {works}% works of {known}%, {lost}% lost"));
+                if answer.is_zero() {
+                    host <= 5 && works >= 30
+                } else {
+                    host >= 10 && host.abs_diff(known) <= 4 + lost && works >= 5
+                }
+            });
+            assert!(right, "{answer:?} at {rate} Hz: {found:#?}");
         }
     }
 }
