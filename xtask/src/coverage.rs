@@ -33,6 +33,11 @@ impl Place {
         Ok(Self(place))
     }
 
+    /// What the tests in guests reach.
+    pub(crate) fn tests(&self) -> PathBuf {
+        self.0.join("runs/tests.info")
+    }
+
     fn run(&self, index: usize) -> PathBuf {
         self.0.join("runs").join(format!("{index}.info"))
     }
@@ -64,8 +69,8 @@ impl Place {
 
     /// Puts all runs together, and says what they have reached.
     pub(crate) fn conclude(&self, portcall: &Path, runs: usize) -> Result<(), Failure> {
-        let files: Vec<_> =
-            (0..runs).map(|index| self.run(index)).filter(|it| it.is_file()).collect();
+        let runs = (0..runs).map(|index| self.run(index)).chain([self.tests()]);
+        let files: Vec<_> = runs.filter(|it| it.is_file()).collect();
         if files.is_empty() {
             return Err(Failure("no guest has left anything to put together".to_owned()));
         }

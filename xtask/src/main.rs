@@ -3,6 +3,7 @@
 
 mod run;
 mod replay;
+mod runner;
 mod build;
 mod new;
 mod test;
@@ -23,6 +24,7 @@ mod directives;
 mod documents;
 mod compile;
 mod engine;
+mod guest_tests;
 mod again;
 mod coverage;
 mod soak;
@@ -78,6 +80,8 @@ enum Command {
     Run(run::Args),
     /// Run a recorded guest again (`cargo xtask run NAME --emit log=FILE` records one)
     Replay(replay::Args),
+    /// Run the tests in a guest: what cargo's configuration starts them by
+    Runner(runner::Args),
     /// Build guest programs and print where their images are
     Build(build::Args),
     /// Make a guest, its interface and its host half; with --at in a workspace of its own
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(args) => run::run(&args, &guest_args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Runner(args) => runner::runner(&args),
         Command::Build(args) => build::build(&args),
         Command::New(args) => new::new(&args),
         Command::Test(args) => test::test(&args),

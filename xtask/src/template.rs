@@ -51,6 +51,11 @@ pub(crate) fn workspace(name: &Name, portcall: &str, lock: String) -> Vec<Made> 
     let mut files: Vec<Made> = [
         ("guest/src/main.rs", "the guest program", GUEST),
         ("guest/main.out", "what it must print", OUTPUT),
+        (
+            "guest/tests/guest.rs",
+            "the guest's own tests, each in a VM",
+            template!("workspace/guest/tests.rs"),
+        ),
         (&*interface, "the interface of both sides", CALLS),
         (
             "host/src/main.rs",

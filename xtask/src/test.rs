@@ -1,14 +1,16 @@
 //! `cargo xtask test`: the host's tests by cargo, then every guest by the directive engine.
 
-use crate::cargo::{build_host_for, cannot_start, cargo};
+use crate::cargo::{build_host_for, cannot_start, cargo, root};
 use crate::engine::{self, Case, Golden, Hosts, Image, Verdict};
 use crate::programs::{self, Profile, Program};
-use crate::{BAD, Failure, GOOD, LEFT_OUT, coverage, documents, halves, kvm_amd, lab, soak};
+use crate::{
+    BAD, Failure, GOOD, LEFT_OUT, coverage, documents, guest_tests, halves, kvm_amd, lab, soak,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::PathBuf;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -79,13 +81,20 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     let only_guests = args.guests || args.kvm_amd || args.coverage;
     let soaks = !only_guests && chosen(soak::LABEL);
     let measures = !only_guests && chosen(lab::LABEL);
-    let tally = match only_guests {
+    let filter = args.filter.as_deref();
+    let mut tally = match only_guests {
         true => Tally::default(),
-        false => host_tests(args.filter.as_deref())?,
+        false => host_tests(filter)?,
     };
+    // A machine under QEMU gets programs one by one, and no cargo.
+    let tests_in_guests = !args.kvm_amd && !args.coverage;
+    if tests_in_guests && !args.overwrite {
+        tally.add(&guest_tests(filter)?);
+    }
+    let ends = tests_in_guests && chosen(guest_tests::ENDS_LABEL);
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures;
+    let nothing = nothing && !soaks && !measures && !ends;
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -95,7 +104,7 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if !cases.is_empty() || !library.is_empty() {
         programs::build(&programs, Profile::Release)?;
         if args.coverage {
-            return cover(&cases);
+            return cover(&cases, filter);
         }
         let hosts = hosts(&cases, &[])?;
         if args.kvm_amd {
@@ -106,6 +115,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
             let overwrite = args.overwrite;
             run_all(&cases, &hosts, &mut results, |_, case, by| engine::run(case, by, overwrite));
         }
+    }
+    if ends {
+        let verdict = guest_tests::ends(&build_host_for(None, &[])?, args.overwrite)?;
+        results.take(guest_tests::ENDS_LABEL, verdict);
     }
     if soaks {
         crate::out!("\nrunning many VMs in one process");
@@ -119,12 +132,18 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// Runs the cases with a note of what they reach.
-fn cover(cases: &[Case]) -> Result<ExitCode, Failure> {
+fn cover(cases: &[Case], filter: Option<&str>) -> Result<ExitCode, Failure> {
     let hosts = hosts(cases, &coverage::words())?;
     let place = coverage::Place::new()?;
     crate::out!("\nrunning {} guests for what they reach", cases.len());
     let mut results = Results { tally: Tally::default(), failures: Vec::new() };
     run_all(cases, &hosts, &mut results, |index, case, by| place.cover(index, case, by));
+    crate::out!("\nrunning the tests in guests for what they reach");
+    let file = place.tests().display().to_string();
+    let words =
+        ["--emit", &format!("coverage={file}"), "--coverage-of", &root().display().to_string()];
+    let command = guest_tests::command(&hosts[&None], &words, filter)?;
+    results.tally.add(&cargo_tests(command, "guests")?);
     place.conclude(&hosts[&None], cases.len())?;
     Ok(results.conclude())
 }
@@ -156,11 +175,28 @@ fn case_of(program: &Program) -> Result<Case, Failure> {
     })
 }
 
-/// Runs the host's tests, passing on what they print.
+/// Runs the host's tests.
 fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
     let mut command = cargo("test");
     // With all that is built in only when it is asked for.
     command.args(["--features", "portcall-cli/instruments", "--no-fail-fast"]).args(filter);
+    cargo_tests(command, "host")
+}
+
+/// Runs the tests in guests, in both rings.
+fn guest_tests(filter: Option<&str>) -> Result<Tally, Failure> {
+    let portcall = build_host_for(None, &[])?;
+    let mut tally = Tally::default();
+    for ring in ["0", "3"] {
+        crate::out!("\nrunning the tests in guests, in ring {ring}");
+        let command = guest_tests::command(&portcall, &["--ring", ring], filter)?;
+        tally.add(&cargo_tests(command, "guests")?);
+    }
+    Ok(tally)
+}
+
+/// Runs tests by cargo, passing on what they print.
+fn cargo_tests(mut command: Command, what: &str) -> Result<Tally, Failure> {
     if io::stdout().is_terminal() {
         command.args(["--", "--color", "always"]);
     }
@@ -182,12 +218,18 @@ fn host_tests(filter: Option<&str>) -> Result<Tally, Failure> {
     if !status.success() && tally.failed == 0 {
         // They did not build, or one took its process with it; either is a failure.
         tally.failed = 1;
-        crate::out!("test host ... {BAD}FAILED{BAD:#}, cargo test says why");
+        crate::out!("test {what} ... {BAD}FAILED{BAD:#}, cargo test says why");
     }
     Ok(tally)
 }
 
 impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+
     /// Takes in libtest's line `test result: ok. 3 passed; 0 failed; ...`.
     fn add_result_of(&mut self, line: &str) {
         let Some((_, numbers)) =

@@ -32,6 +32,7 @@ fn a_workspace_of_its_own_is_complete() {
     assert_eq!(succeed(cargo(&home, "xtask").arg("run")), OUTPUT);
     let tests = succeed(cargo(&home, "xtask").arg("test"));
     assert!(tests.contains("the_guest_prints_what_it_should ... ok"), "{tests}");
+    assert!(tests.contains("test text_is_formatted_without_a_heap ... ok"), "{tests}");
     succeed(cargo(&home, "fmt").args(["--all", "--check"]));
     let guest = format!("--package={name}-guest");
     let bare = ["--release", "--target=x86_64-unknown-none", &guest, "--", "-Dwarnings"];

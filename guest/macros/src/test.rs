@@ -30,15 +30,21 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
         check(&function)?;
         Ok((options, found(&mut function)?))
     });
-    let line = match read {
-        Ok((options, found)) => entry(&function, &options, &found),
-        Err(error) => error.to_compile_error(),
-    };
-    quote! {
-        #[cfg(test)]
-        #function
-        #[cfg(test)]
-        #line
+    match read {
+        Ok((options, found)) => {
+            let line = entry(&function, &options, &found);
+            quote! {
+                #[cfg(test)]
+                #function
+                #[cfg(test)]
+                #line
+            }
+        }
+        // Said wherever it is compiled, and not for tests alone.
+        Err(error) => {
+            let error = error.to_compile_error();
+            quote!(#[allow(dead_code, reason = "its test is not there")] #function #error)
+        }
     }
 }
 

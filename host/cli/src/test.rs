@@ -128,9 +128,9 @@ fn form(text: &str) -> Result<Form, String> {
     match text {
         "pretty" => Ok(Form::Pretty),
         "terse" => Ok(Form::Terse),
-        "json" | "junit" => {
-            Err(format!("{text} is not stable in libtest; cargo nextest writes JUnit"))
-        }
+        "json" | "junit" => Err(format!(
+            "there are pretty and terse; {text} is not stable in libtest, and cargo-nextest writes JUnit"
+        )),
         _ => Err("there are pretty and terse".to_owned()),
     }
 }

@@ -1,5 +1,7 @@
 //! ELF files: read, laid out and loaded as for a VM, but for the KVM.
 
+use portcall::abi::note::TYPE_ENTRY;
+use portcall::abi::tests::Entry;
 use portcall::address_space::address_space;
 use portcall::layout::{GIB, Gva, Layout, MIB, PAGE};
 use portcall::paging::{Tables, tables_bound};
@@ -28,6 +30,7 @@ pub fn target(data: &[u8]) {
     sections(data);
     let Ok(image) = Image::parse(data) else { return };
     parsed_holds(&image, data);
+    entries(&image);
     let flags = data.get(E_FLAGS).copied().unwrap_or_default();
     let memory = SIZES[usize::from(flags >> 1) % SIZES.len()];
     let ring = if flags & 1 == 0 { Ring::Zero } else { Ring::Three };
@@ -35,6 +38,14 @@ pub fn target(data: &[u8]) {
     // Most wanted is memory that all of it fits.
     if memory != 16 * MIB {
         loaded(&image, 16 * MIB, ring);
+    }
+}
+
+/// What a list of tests is made of.
+fn entries(image: &Image<'_>) {
+    for (_, descriptor) in image.notes_of(TYPE_ENTRY) {
+        let Some(entry) = Entry::from_bytes(descriptor) else { continue };
+        assert!(entry.name.len() + entry.reason.len() + entry.expected.len() <= descriptor.len());
     }
 }
 

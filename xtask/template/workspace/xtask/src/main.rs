@@ -8,10 +8,15 @@ use std::process::{Command, ExitCode};
 const HELP: &str = "\
 cargo xtask run     builds guest and host, and runs them
 cargo xtask build   only builds them
-cargo xtask test    builds the guest, and runs the host's tests with it";
+cargo xtask test    builds the guest, and runs the host's tests with it, and the guest's own
+cargo xtask runner  runs a guest's tests: what .cargo/config.toml starts them by";
 
 const GUEST: &str = "{{name}}-guest";
 const HOST: &str = "{{name}}";
+
+/// The checkout of Portcall, which has the program that runs a guest's tests.
+#[rustfmt::skip]
+const PORTCALL: &str = "{{portcall}}";
 
 /// What guests are built for.
 const BARE_METAL: &str = "x86_64-unknown-none";
@@ -22,7 +27,10 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["run"] => build().and_then(|()| run()),
         ["build"] => build(),
-        ["test"] => build_guest().and_then(|()| succeed(cargo("test"))),
+        ["test"] => build_guest()
+            .and_then(|()| succeed(cargo("test")))
+            .and_then(|()| test_guest()),
+        ["runner", ref words @ ..] => runner(words),
         [] | ["help" | "-h" | "--help"] => {
             println!("{HELP}");
             Ok(())
@@ -56,6 +64,31 @@ fn run() -> Result<(), String> {
     let mut host = Command::new(root().join("target/debug").join(HOST));
     let error = host.exec();
     Err(cannot_start(&host, &error))
+}
+
+/// The guest's own tests, each in a VM.
+fn test_guest() -> Result<(), String> {
+    let mut command = cargo("test");
+    command.args(["--release", "--package", GUEST, "--target", BARE_METAL]);
+    succeed(command)
+}
+
+/// Becomes `portcall test`, for a program of tests and options for it. cargo-nextest starts this for
+/// each test, and has listed them before: what was built then will do.
+fn runner(words: &[&str]) -> Result<(), String> {
+    let target = root().join("target/portcall");
+    let portcall = target.join("release/portcall");
+    if std::env::var_os("NEXTEST_EXECUTION_MODE").is_none() || !portcall.is_file() {
+        let mut build = Command::new("cargo");
+        build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        build.args(["build", "--quiet", "--release", "--package", "portcall-cli"]);
+        build.arg("--manifest-path").arg(Path::new(PORTCALL).join("Cargo.toml"));
+        build.arg("--target-dir").arg(&target);
+        succeed(build)?;
+    }
+    let mut tests = Command::new(portcall);
+    let error = tests.arg("test").args(words).exec();
+    Err(cannot_start(&tests, &error))
 }
 
 /// Adds what Rust needs to build for bare metal, where it is missing.
