@@ -12,6 +12,7 @@ mod bench;
 mod lab;
 mod lab_rows;
 mod fuzz;
+mod snapfuzz;
 mod gdb;
 mod doctor;
 
@@ -94,7 +95,7 @@ enum Command {
     Bench(bench::Args),
     /// Measure what each way out of a guest costs on this machine
     Lab(lab::Args),
-    /// Give the fuzz targets inputs without end, and say which one fails
+    /// Give the fuzz targets, or a guest, inputs without end, and say which one fails
     Fuzz(fuzz::Args),
     /// Say whether this machine can build and run guests, and what to do if not
     Doctor,

@@ -9,16 +9,18 @@ use libafl::feedbacks::{Feedback, StateInitializer};
 use libafl::inputs::{BytesInput, HasTargetBytes};
 use libafl::mutators::{HavocScheduledMutator, Tokens, havoc_mutations, tokens_mutations};
 use libafl::schedulers::QueueScheduler;
-use libafl::stages::StdMutationalStage;
+use libafl::stages::{RetryCountRestartHelper, StdMutationalStage};
 use libafl::state::{HasCorpus, HasMaxSize, StdState};
 use libafl::{Error, Evaluator, Fuzzer, HasMetadata, StdFuzzer};
 use libafl_bolts::rands::StdRand;
+use libafl_bolts::serdeany::RegistryBuilder;
 use libafl_bolts::tuples::{Merge, RefIndexable, tuple_list};
 use libafl_bolts::{AsSlice, Named};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Once;
 use std::time::SystemTime;
 
 /// What is run before anything is mutated, besides what was given: something of each length that a
@@ -54,6 +56,7 @@ fn turn(
     let (corpus, none) = (InMemoryCorpus::<BytesInput>::new(), InMemoryCorpus::new());
     let mut state = StdState::new(StdRand::with_seed(seed), corpus, none, &mut feedback, &mut ())?;
     state.set_max_size(max_len);
+    register();
     let mut tokens = Tokens::new();
     for word in &words {
         tokens.add_token(word);
@@ -81,6 +84,18 @@ fn turn(
     loop {
         fuzzer.fuzz_one(&mut stages, executor, &mut state, &mut manager)?;
     }
+}
+
+/// Tells LibAFL of the types that are kept with its state: they could be read from a file.
+fn register() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: nothing else registers a type, and types are looked up only behind this, which one
+        // thread does and the others wait for.
+        unsafe { RegistryBuilder::register::<Tokens>() };
+        // SAFETY: as above.
+        unsafe { RegistryBuilder::register::<RetryCountRestartHelper>() };
+    });
 }
 
 /// Has inputs run from a snapshot.
