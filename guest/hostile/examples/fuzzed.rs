@@ -53,7 +53,7 @@ fn prints_for_ever(_: &[u8]) {
 }
 
 /// Ends in another way for each first byte that it knows.
-#[guest::fuzz(timeout = "100ms")]
+#[guest::fuzz(timeout = "500ms")]
 fn ends(data: &[u8]) {
     match data {
         [b'a', ..] => panic!("the first place"),

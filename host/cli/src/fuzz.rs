@@ -302,7 +302,7 @@ fn line(status: &Status) -> String {
     let Status { executions, elapsed, rate, reached, blocks, kept, findings, ended } = status;
     format!(
         "{:.1} s: {executions} executions, {rate:.0}/s; {reached} of {blocks} blocks, {kept} inputs \
-         kept; {findings} findings in {ended} ends",
+         kept; {ended} ended the guest, {findings} in different ways",
         elapsed.as_secs_f64()
     )
 }
