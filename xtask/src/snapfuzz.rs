@@ -17,7 +17,10 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// A guest program, or a package with tests in VMs, by its name; nothing where there is none.
-    pub(crate) fn find(name: &str, fuzzer: impl FnOnce() -> Result<PathBuf, Failure>) -> Result<Option<(Self, PathBuf)>, Failure> {
+    pub(crate) fn find(
+        name: &str,
+        fuzzer: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<Option<(Self, PathBuf)>, Failure> {
         let guest = |image: PathBuf| Self { name: name.to_owned(), image };
         if let Some(program) = programs::all()?.into_iter().find(|it| it.name == name) {
             let image = program.image(Profile::Release);

@@ -316,8 +316,7 @@ fn conclude(summary: &Summary, crashes: &Path) -> u8 {
         );
     }
     let found = summary.findings.len();
-    let (colour, code) =
-        if found == 0 { (AnsiColor::Green, 0) } else { (AnsiColor::Red, FOUND) };
+    let (colour, code) = if found == 0 { (AnsiColor::Green, 0) } else { (AnsiColor::Red, FOUND) };
     let style = colour.on_default().bold();
     say!("{style}portcall{style:#}: {}", line(&summary.status));
     if found > 0 {

@@ -35,7 +35,8 @@ pub(crate) fn fuzz(
 ) -> Result<(), MachineError> {
     let is_new = Rc::new(Cell::new(false));
     let (seed, max_len) = (run.settings().seed, run.settings().max_len);
-    let mut executor = Snapshots { run, is_new: Rc::clone(&is_new), came_back: None, failed: None, none: () };
+    let mut executor =
+        Snapshots { run, is_new: Rc::clone(&is_new), came_back: None, failed: None, none: () };
     let result = turn(&mut executor, IsNew(is_new), seed, max_len, inputs, words);
     match (executor.failed, result) {
         (Some(error), _) => Err(error),

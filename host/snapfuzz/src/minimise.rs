@@ -59,7 +59,7 @@ mod tests {
         let is_bad = |it: &[u8]| it.contains(&77) && it.contains(&200);
         assert_eq!(least(&input, 10_000, is_bad).0, [77, 200]);
         assert_eq!(least(&input, 10_000, |it| it.len() >= 3).0, [0, 0, 0]);
-        assert_eq!(least(&input, 10_000, |_| true).0, []);
+        assert_eq!(least(&input, 10_000, |_| true).0, Vec::<u8>::new());
         assert_eq!(least(&[], 10_000, |_| true), (vec![], 0));
     }
 
