@@ -132,13 +132,24 @@ fn settled(text: &str) -> String {
         }
         let line = match line.split_once("; finished in ") {
             Some((sums, _)) => sums.to_owned(),
-            None => line.to_owned(),
+            None => without_addresses(line),
         };
         if settled.last() != Some(&line) || line.is_empty() {
             settled.push(line);
         }
     }
     settled.join("\n") + "\n"
+}
+
+/// Addresses, which are where the linker has put things, as `0x_`.
+fn without_addresses(line: &str) -> String {
+    let mut pieces = line.split("0x");
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        text += "0x_";
+        text += piece.trim_start_matches(|it: char| it.is_ascii_hexdigit());
+    }
+    text
 }
 
 /// A piece of the line that is printed on and on: where its middle was left out, or it was ended.
@@ -154,13 +165,13 @@ mod tests {
 
     #[test]
     fn what_differs_from_run_to_run_is_left_out() {
-        let text = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nx\nx\nerror: y\n   = at 0x10: \
+        let text = "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nx\nx\nerror: y at 0xf00\n   = at 0x10: \
                     ud2\nbacktrace:\n   0: a (inlined)\n        at guest/hostile/tests/ends.rs:1:2\n   \
                     1: core::b\n        at library/core/b.rs:3:4\nregisters:\n     rax 0x1\nthe end\n\
                     test result: FAILED. 0 passed; finished in 0.5s\n";
         assert_eq!(
             settled(text),
-            "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nx\nerror: y\nbacktrace:\n        at \
+            "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\nx\nerror: y at 0x_\nbacktrace:\n        at \
              guest/hostile/tests/ends.rs:1:2\nthe end\ntest result: FAILED. 0 passed\n"
         );
         assert_eq!(results(&settled(text)), "test a ... FAILED\n");

@@ -158,8 +158,8 @@ fn block(guide: &str, start: &str) -> String {
     let blocks = || guide.split("\n```").skip(1).step_by(2).filter_map(|it| it.split_once('\n'));
     let whole = blocks().find(|(_, text)| *text == start);
     let found = whole.or_else(|| blocks().find(|(_, text)| text.starts_with(start)));
-    let (_, text) = found.unwrap_or_else(|| panic!("no block of the guide begins with {start}"));
-    format!("{text}\n")
+    assert!(found.is_some(), "no block of the guide begins with {start}");
+    found.map_or_else(String::new, |(_, text)| format!("{text}\n"))
 }
 
 /// Puts lines before and behind a file's.
@@ -219,9 +219,9 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    fs::read_to_string(path).expect("a file that can be read")
 }
 
 fn write(path: &Path, text: &str) {
-    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    fs::write(path, text).expect("written");
 }

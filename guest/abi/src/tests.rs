@@ -137,7 +137,7 @@ crate::hypercalls! {
 }
 
 #[cfg(test)]
-mod tests {
+mod form {
     use super::{Entry, HEAD, IGNORED, SHOULD_PANIC, TEST, without_crate};
 
     const ENTRY: Entry<'static> = Entry {

@@ -156,7 +156,7 @@ static WRITTEN: core::sync::atomic::AtomicU8 = core::sync::atomic::AtomicU8::new
 #[test]
 fn writes_all_over() {
     let place = (&raw const WRITTEN).cast_mut().cast::<u8>();
-    for offset in (0..1 << 24).step_by(59) {
+    for offset in (0..1 << 26).step_by(1021) {
         // SAFETY: none: that the others do not see it is the point.
         unsafe { place.wrapping_add(offset).write_volatile(0xcc) };
     }

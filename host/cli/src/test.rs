@@ -8,7 +8,6 @@ use crate::image_file::ImageFile;
 use crate::{jail, output, run};
 use ::jail::Jail;
 use inspect::Style as Explained;
-use portcall::layout::MEMORY_DEFAULT;
 use portcall::{Image, Kvm, Ring};
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
@@ -90,7 +89,7 @@ pub(crate) struct Options {
     color: String,
 
     /// The guest's memory, from 1MiB to 63GiB; only what it touches costs.
-    #[arg(long, value_name = "SIZE", value_parser = run::size, default_value_t = MEMORY_DEFAULT, hide_default_value = true)]
+    #[arg(long, value_name = "SIZE", value_parser = run::size, default_value = "64MiB")]
     memory: u64,
 
     /// The ring the guest starts in: 0, or 3 for user mode with ports.

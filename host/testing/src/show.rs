@@ -227,7 +227,7 @@ impl Show {
             writeln!(self.to, "---- {name} stdout ----")?;
             self.to.write_all(printed)?;
             let ends = if printed.ends_with(b"\n") { "" } else { "\n" };
-            write!(self.to, "{ends}\n")?;
+            writeln!(self.to, "{ends}")?;
         }
         let mut names: Vec<_> = tests.iter().map(|(name, _)| name).collect();
         names.sort();

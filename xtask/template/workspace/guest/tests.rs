@@ -16,7 +16,7 @@ fn text_is_formatted_without_a_heap() {
             Ok(())
         }
     }
-    let mut counter = Counter(0);
-    assert!(write!(counter, "{} has {}", "Ada", 3).is_ok());
+    let (mut counter, name, points) = (Counter(0), "Ada", 3);
+    assert!(write!(counter, "{name} has {points}").is_ok());
     assert_eq!(counter.0, "Ada has 3".len());
 }

@@ -27,9 +27,7 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["run"] => build().and_then(|()| run()),
         ["build"] => build(),
-        ["test"] => build_guest()
-            .and_then(|()| succeed(cargo("test")))
-            .and_then(|()| test_guest()),
+        ["test"] => build_guest().and_then(|()| succeed(cargo("test"))).and_then(|()| test_guest()),
         ["runner", ref words @ ..] => runner(words),
         [] | ["help" | "-h" | "--help"] => {
             println!("{HELP}");
@@ -75,7 +73,11 @@ fn test_guest() -> Result<(), String> {
 
 /// Becomes `portcall test`, for a program of tests and options for it. cargo-nextest starts this for
 /// each test, and has listed them before: what was built then will do.
-fn runner(words: &[&str]) -> Result<(), String> {
+fn runner(mut words: &[&str]) -> Result<(), String> {
+    // Cargo puts the runners of all directories above one behind the other.
+    while let ["cargo", "xtask", "runner", rest @ ..] = words {
+        words = rest;
+    }
     let target = root().join("target/portcall");
     let portcall = target.join("release/portcall");
     if std::env::var_os("NEXTEST_EXECUTION_MODE").is_none() || !portcall.is_file() {
