@@ -29,8 +29,9 @@ fn corrupts(data: &[u8]) {
         // SAFETY: none: this is the page of the program's own variables, as long as it is one.
         unsafe { core::ptr::with_exposed_provenance_mut::<u32>(place).write_volatile(0xdead_beef) };
     }
-    // SAFETY: none: the mailbox, from which the call came.
-    unsafe { data.as_ptr().cast_mut().sub(128).write_bytes(0xff, 128) };
+    let mailbox = data.as_ptr().cast_mut().wrapping_sub(128);
+    // SAFETY: none: it is where the call came from.
+    unsafe { mailbox.write_bytes(0xff, 128) };
 }
 
 #[guest::fuzz]

@@ -82,7 +82,7 @@ impl Blocks {
         if !(is_compared || is_moved) || instruction.op_count() < 2 {
             return;
         }
-        let value = instruction.immediate(1);
+        let Ok(value) = instruction.try_immediate(1) else { return };
         let size = match instruction.op1_kind() {
             Immediate16 => 2,
             Immediate32 => 4,
@@ -113,14 +113,14 @@ mod tests {
 
     #[test]
     fn blocks_begin_where_branches_lead_and_behind_them() {
-        // 0: cmp eax, 0x54524f50; 5: je 0xa; 7: xor eax, eax; 9: ret; a: call 0xf; f: int3; 10: ret
+        // 0: cmp eax, 0x54524f50; 5: je 0xa; 7: xor eax, eax; 9: ret; a: call 0xf; f: int3, where none is set; 10: ret
         let code = [
             0x3d, b'P', b'O', b'R', b'T', 0x74, 0x03, 0x31, 0xc0, 0xc3, 0xe8, 0, 0, 0, 0, 0xcc,
             0xc3,
         ];
         let mut blocks = Blocks::default();
         blocks.function(0x1000, &code);
-        assert_eq!(blocks.starts, [0x1000, 0x1007, 0x100a].map(|it| it + 0).into());
+        assert_eq!(blocks.starts, [0x1000, 0x1007, 0x100a, 0x1010].into());
         assert_eq!(blocks.words, [b"PORT".to_vec()].into());
     }
 
