@@ -191,7 +191,8 @@ pub(crate) fn build_guest_tests(package: &str) -> Result<Option<Vec<PathBuf>>, F
     target::ensure()?;
     let mut command = cargo("test");
     command.args(["--no-run", "--release", "--target", target::TRIPLE, "--package", package]);
-    command.args(["--lib", "--bins", "--examples", "--tests"]);
+    // Those that the manifest has tested: the library among them, if it is.
+    command.arg("--tests");
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
     let output = output.map_err(|error| cannot_start(&command, &error))?;
     let said = String::from_utf8_lossy(&output.stderr);
