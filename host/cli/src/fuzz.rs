@@ -218,7 +218,7 @@ impl Many {
     fn fuzz(self, ready: Ready<'_>, options: &Options, target: &Target) -> Result<u8, Failure> {
         let settings = options.settings();
         let session = Session::new(ready)?;
-        let signals = Signals::stop(&session.stoppers())?;
+        let signals = Signals::stop_all(&session.stoppers())?;
         let ring = if options.ring == Ring::Zero { 0 } else { 3 };
         say!(
             "portcall: fuzzing {} in ring {ring}, with seed {} and {} inputs; Ctrl-C ends it",
@@ -342,7 +342,7 @@ fn input(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Runs one input, and says what came of it.
 fn one(mut ready: Ready<'_>, input: &[u8]) -> Result<u8, Failure> {
     let failed = |error: MachineError| Failure::Message(error.to_string());
-    let signals = Signals::stop(&[ready.stopper()])?;
+    let signals = Signals::stop(&ready.stopper())?;
     let came = ready.run(input).map_err(failed)?;
     let signal = signals.over(&portcall::End::Stopped);
     let printed = ready.printed();

@@ -270,7 +270,7 @@ impl<'a> Session<'a> {
 
     /// From here on signals stop the VM.
     pub(crate) fn ready(&self, vm: &Vm) -> Result<Ready, Failure> {
-        let signals = Signals::stop(&[vm.stopper()])?;
+        let signals = Signals::stop(&vm.stopper())?;
         // Opened before the run: an old kernel has none, and that is no failure of the run.
         let kvm_stats = self.counter.as_ref().and_then(|_| KvmStats::open(vm.vcpu_fd()).ok());
         Ok(Ready { signals, kvm_stats })

@@ -59,9 +59,13 @@ pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
     /// SIGINT, SIGTERM and SIGHUP end the run as stopped. Half a second later a second one does
-    /// what it does to any process, and so does a first one after the run. Of several VMs all are
-    /// stopped.
-    pub(crate) fn stop(stoppers: &[Stopper]) -> Result<Self, Failure> {
+    /// what it does to any process, and so does a first one after the run.
+    pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
+        Self::stop_all(std::slice::from_ref(stopper))
+    }
+
+    /// The same for several VMs at once.
+    pub(crate) fn stop_all(stoppers: &[Stopper]) -> Result<Self, Failure> {
         let came = Arc::new(AtomicI32::new(0));
         // When the first one came, in milliseconds of the clock.
         let first = Arc::new(AtomicU64::new(0));
