@@ -1,5 +1,5 @@
 //! Functions that run in VMs of their own: `#[guest::test]`, `#[guest::fuzz]` and
-//! [`tests!`](crate::tests).
+//! [`tests!`](crate::tests!).
 
 use crate::{Boot, Exit};
 use abi::calls::Refusal;
