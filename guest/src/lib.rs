@@ -49,7 +49,7 @@ pub use abi;
 pub use boot::Boot;
 pub use call::{Out, OutWithSpace};
 pub use exit::{Exit, Termination, exit};
-pub use macros::test;
+pub use macros::{fuzz, test};
 pub use measure::{absent, measure, measure_batches};
 pub use ready::ready;
 pub use span::Span;

@@ -1,4 +1,5 @@
-//! Tests that run in VMs of their own: `#[guest::test]` and [`tests!`](crate::tests).
+//! Functions that run in VMs of their own: `#[guest::test]`, `#[guest::fuzz]` and
+//! [`tests!`](crate::tests!).
 
 use crate::{Boot, Exit};
 use abi::calls::Refusal;
@@ -16,7 +17,10 @@ use abi::tests::Entry;
 /// guest::tests!(setup = prepare, calls = [store]);
 /// ```
 ///
-/// `portcall test IMAGE` runs them, and so does `cargo test`, where cargo's configuration names it
+/// Functions that are marked [`#[guest::fuzz]`](crate::fuzz) are called in the same way, by `portcall
+/// fuzz IMAGE`; a program may have none but these.
+///
+/// `portcall test IMAGE` runs the tests, and so does `cargo test`, where cargo's configuration names it
 /// as the runner of such programs.
 #[macro_export]
 macro_rules! tests {
@@ -72,6 +76,29 @@ macro_rules! test_entry {
     };
 }
 
+/// Puts the entry of a fuzzed function into the image.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! fuzz_entry {
+    ($function:ident, $name:literal, timeout = $timeout:literal) => {
+        const _: () = {
+            use $crate::abi::tests as __portcall;
+
+            // A closure, since its body sees the function under whatever name it has.
+            const __PORTCALL_CALL: fn(&[u8]) = |data| $function(data);
+            const __PORTCALL_ENTRY: __portcall::Entry<'static> = __portcall::Entry {
+                kind: __portcall::FUZZ,
+                flags: 0,
+                timeout: $timeout,
+                name: __portcall::without_crate(concat!(module_path!(), "::", $name)),
+                reason: "",
+                expected: "",
+            };
+            $crate::entry_note!(__PORTCALL_ENTRY, fn(&[u8]), __PORTCALL_CALL);
+        };
+    };
+}
+
 /// Puts an entry into the image: what it says, and the function with its type.
 #[doc(hidden)]
 #[macro_export]
@@ -117,6 +144,14 @@ impl abi::tests::Tests for Runner {
         // with a test's function. It could write to all of this memory: it needs no lie here.
         let function = unsafe { function.read() };
         Ok(function().to_code())
+    }
+
+    fn fuzz(&mut self, entry: u64, data: &[u8]) -> Result<(), Refusal> {
+        let function = crate::to_usize(entry) as *const fn(&[u8]);
+        // SAFETY: as for a test; the entry's kind says that the function is of this type.
+        let function = unsafe { function.read() };
+        function(data);
+        Ok(())
     }
 }
 

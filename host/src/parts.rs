@@ -163,6 +163,7 @@ impl Assembly {
             frozen: Arc::new(frozen),
             taken: self.taken,
             answered: self.answered,
+            waits: false,
             kept: self.kept,
             invariant: OnceLock::new(),
         })))

@@ -14,7 +14,7 @@ use crate::exception;
 use crate::exit::Exit;
 use crate::invariant::Invariant;
 use crate::layout::{Gpa, PAGE};
-use crate::outcome::{Annotations, Stats};
+use crate::outcome::{Annotations, End, Stats};
 use crate::snapshot::Snapshot;
 use crate::state::Clock;
 use crate::touched::Log;
@@ -48,7 +48,7 @@ static ZERO: [u8; 4096] = [0; 4096];
 impl Vm {
     /// Goes back to a snapshot of this VM, or of another that was made alike: of the same image,
     /// with as much memory, the same arguments and the same windows. Counts, annotations and limits begin anew; a VM
-    /// that was stopped stays so.
+    /// that was stopped stays so. A guest that waited for calls ([`End::Serving`]) does so again, without a run.
     ///
     /// # Errors
     /// The VM was made otherwise; it is recorded; KVM failed, and then the VM is of no more use.
@@ -66,7 +66,9 @@ impl Vm {
         self.answered = snapshot.0.answered;
         self.kept.restore(&snapshot.0.kept);
         (self.stats, self.annotations) = (Stats::default(), Annotations::default());
-        (self.end, self.fault) = (None, None);
+        // A guest that waits need not be run to where it does: a call is one KVM_RUN, not two.
+        self.end = snapshot.0.waits.then_some(End::Serving);
+        self.fault = None;
         self.traps.forget();
         self.is_fresh = true;
         Ok(effort)

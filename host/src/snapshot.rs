@@ -117,6 +117,8 @@ pub(crate) struct Inner {
     pub(crate) taken: u64,
     /// What the guest had said when it last came to wait for a call.
     pub(crate) answered: u32,
+    /// Whether it stood there, waiting: not known of one that came from a file.
+    pub(crate) waits: bool,
     /// What the stock interface keeps of the guest.
     pub(crate) kept: Kept,
     /// Found when the first VM was restored to it.
@@ -190,6 +192,7 @@ impl Vm {
             frozen: Arc::new(frozen),
             taken: self.console.taken(),
             answered: self.answered,
+            waits: self.end == Some(End::Serving),
             kept: self.kept.now(&self.stats),
             invariant: OnceLock::new(),
         })))

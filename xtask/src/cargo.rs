@@ -166,6 +166,53 @@ fn keep(built: &Path, kept: &Path) -> io::Result<()> {
     std::fs::rename(&new, kept)
 }
 
+/// Builds `portcall` with the fuzzer of guests, and says where it is: a place of its own, as with the
+/// instruments.
+pub(crate) fn build_fuzzer() -> Result<PathBuf, Failure> {
+    let kept = target_dir().join("fuzzer/portcall");
+    if !kept.exists() {
+        err!("building portcall with its fuzzer, which takes longer than without");
+    }
+    let what = ["--package", "portcall-cli", "--features", "fuzz"];
+    let built = build_program(&what, "portcall", "portcall with its fuzzer")?;
+    let failed = |error| Failure(format!("cannot keep {}: {error}", kept.display()));
+    keep(&built, &kept).map_err(failed)?;
+    Ok(kept)
+}
+
+/// Builds the test programs of a package for bare metal, and says where they are; nothing where there
+/// is no such package.
+pub(crate) fn build_guest_tests(package: &str) -> Result<Option<Vec<PathBuf>>, Failure> {
+    let mut known = cargo("pkgid");
+    known.arg(package).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !succeeds(&mut known)? {
+        return Ok(None);
+    }
+    target::ensure()?;
+    let mut command = cargo("test");
+    command.args(["--no-run", "--release", "--target", target::TRIPLE, "--package", package]);
+    // Those that the manifest has tested: the library among them, if it is.
+    command.arg("--tests");
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
+    let output = output.map_err(|error| cannot_start(&command, &error))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        return Err(Failure(format!("the tests of {package} do not build:\n{said}")));
+    }
+    let line = |line: &str| {
+        let line = line.trim_start().strip_prefix("Executable ")?;
+        Some(root().join(line.rsplit_once('(')?.1.trim_end().strip_suffix(')')?))
+    };
+    Ok(Some(said.lines().filter_map(line).collect()))
+}
+
+/// Runs a command in our place, and ends as it does.
+pub(crate) fn status_of(command: &mut Command) -> Result<std::process::ExitCode, Failure> {
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    let code = status.code().and_then(|it| u8::try_from(it).ok());
+    Ok(code.map_or(std::process::ExitCode::FAILURE, std::process::ExitCode::from))
+}
+
 /// Builds the program that makes many VMs, and says where it is.
 pub(crate) fn build_soak() -> Result<PathBuf, Failure> {
     build_program(&["--package", "portcall-soak"], "portcall-soak", "the soak")

@@ -37,7 +37,7 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
             "lints (host)",
             words(
                 "clippy --quiet --keep-going --workspace --all-targets \
-                 --features portcall-cli/instruments -- -D warnings",
+                 --features portcall-cli/instruments,portcall-cli/fuzz -- -D warnings",
             ),
         ),
         // What stands there without them.
@@ -82,7 +82,8 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
     stages.push((
         "documentation (host)",
         words(
-            "doc --quiet --keep-going --workspace --no-deps --lib --features portcall-cli/instruments",
+            "doc --quiet --keep-going --workspace --no-deps --lib \
+             --features portcall-cli/instruments,portcall-cli/fuzz",
         ),
     ));
     // The modules that exist on bare metal only.

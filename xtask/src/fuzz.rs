@@ -1,10 +1,12 @@
-//! `cargo xtask fuzz`: builds the fuzz targets by cargo-fuzz, runs them, and says what was found.
+//! `cargo xtask fuzz`: builds the host's fuzz targets by cargo-fuzz, runs them, and says what was
+//! found; of a guest's name, the guest is fuzzed (`snapfuzz`).
 //!
 //! cargo-fuzz only builds: what it makes is run from here, so that everything that a run leaves
 //! behind is below target/, and what it found is said in a line.
 
 use crate::cargo::{cannot_start, cargo, root, target_dir};
 use crate::programs::closest;
+use crate::snapfuzz::{self, Guest};
 use crate::{BAD, Failure, GOOD};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -15,20 +17,27 @@ use std::time::Duration;
 /// The command line of `fuzz`.
 #[derive(clap::Args)]
 #[command(after_help = "\
-TARGET is fuzz/fuzz_targets/TARGET.rs; all of them, one after the other, if none is given. Each goes
-on with the inputs that it kept the last time (target/fuzz/corpus/TARGET), beside its seeds.
-What was found is kept in target/fuzz/artifacts/TARGET, and makes the exit code 1.
+NAME is fuzz/fuzz_targets/NAME.rs; all of them, one after the other, if none is given. Each goes
+on with the inputs that it kept the last time (target/fuzz/corpus/NAME), beside its seeds.
+What was found is kept in target/fuzz/artifacts/NAME, and makes the exit code 1.
 
-It needs the nightly compiler and cargo-fuzz:
+Or NAME is a guest program, or a package with tests in VMs, which has a function with #[guest::fuzz]:
+that is fuzzed in a VM (`portcall fuzz`). What it keeps is in target/snapfuzz/NAME.
+
+The targets of the host need the nightly compiler and cargo-fuzz:
   rustup toolchain install nightly --profile minimal
   cargo install cargo-fuzz")]
 pub(crate) struct Args {
-    /// The target
+    /// A target of the host's, or a guest
+    name: Option<String>,
+    /// Of a guest with several functions that are fuzzed, which one
+    #[arg(long, value_name = "FUNCTION")]
     target: Option<String>,
     /// How long each target runs: 60s, 5min, 2h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time)]
     time: Duration,
-    /// Options of libFuzzer's, after --: -seed=7, -runs=1000000, -fork=2
+    /// After --: options of libFuzzer's (-seed=7, -runs=1000000, -fork=2); of a guest, of `portcall
+    /// fuzz` (--seed 7, --ring 0, --input FILE)
     #[arg(last = true)]
     options: Vec<String>,
 }
@@ -60,13 +69,19 @@ const MEMORY: u32 = 512;
 /// Runs one target or all.
 pub(crate) fn fuzz(args: &Args) -> Result<ExitCode, Failure> {
     let targets = targets()?;
-    let chosen: Vec<&String> = match &args.target {
+    let chosen: Vec<&String> = match &args.name {
         None => targets.iter().collect(),
         Some(name) => targets.iter().filter(|it| *it == name).collect(),
     };
-    if let (Some(name), []) = (&args.target, &chosen[..]) {
+    if let (Some(name), []) = (&args.name, &chosen[..]) {
+        if let Some((guest, fuzzer)) = Guest::find(name, snapfuzz::fuzzer)? {
+            return guest.fuzz(&fuzzer, args.target.as_deref(), args.time, &args.options);
+        }
         let close = closest("Targets", name, targets.iter().map(String::as_str));
-        return Err(Failure(format!("there is no fuzz target `{name}`. {close}")));
+        return Err(Failure(format!("there is no fuzz target and no guest `{name}`. {close}")));
+    }
+    if args.target.is_some() {
+        return Err(Failure::new("--target names a function of a guest, and no guest is named"));
     }
     tools()?;
     let mut found = false;
@@ -281,12 +296,12 @@ mod tests {
 
     #[test]
     fn an_unknown_target_is_answered_with_the_known() {
-        let (target, time) = (Some("exit".to_owned()), Duration::from_secs(1));
-        let args = Args { target, time, options: Vec::new() };
+        let (name, time) = (Some("exit".to_owned()), Duration::from_secs(1));
+        let args = Args { name, target: None, time, options: Vec::new() };
         let Failure(message) = fuzz(&args).expect_err("there is none");
         assert_eq!(
             message,
-            "there is no fuzz target `exit`. Did you mean exits? Targets: calls, dwarf, elf, exits, \
+            "there is no fuzz target and no guest `exit`. Did you mean exits? Targets: calls, dwarf, elf, exits, \
              logs, snapshots"
         );
     }

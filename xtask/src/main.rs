@@ -14,6 +14,7 @@ mod lab;
 mod lab_ends;
 mod lab_rows;
 mod fuzz;
+mod snapfuzz;
 mod gdb;
 mod mdbook;
 mod doctor;
@@ -102,7 +103,7 @@ enum Command {
     Bench(bench::Args),
     /// Measure what each way out of a guest costs on this machine
     Lab(lab::Args),
-    /// Give the fuzz targets inputs without end, and say which one fails
+    /// Give the fuzz targets, or a guest, inputs without end, and say which one fails
     Fuzz(fuzz::Args),
     /// Build the book's pages, target/book/index.html (installs mdbook below target/ first)
     Book,

@@ -1,5 +1,5 @@
-//! Functions of a guest's that the host calls by name: its tests. The [contract](crate#tests) has
-//! the form in which an image lists them.
+//! Functions of a guest's that the host calls by name: its tests, and those that are fuzzed. The
+//! [contract](crate#tests) has the form in which an image lists them.
 //!
 //! A list needs no VM: each function has an ELF [note](crate::note) of its own, and the host reads
 //! names and options there. What is called is the note's address, at which the function's stands.
@@ -11,6 +11,12 @@ pub const SECTION: &str = ".note.portcall.entries";
 
 /// The kind of a test: the function takes nothing.
 pub const TEST: u32 = 1;
+
+/// The kind of a function that is fuzzed: it takes bytes, [`DATA_MAX`] of them at most.
+pub const FUZZ: u32 = 2;
+
+/// The most bytes that such a function can be given: those of the mailbox that are left to them.
+pub const DATA_MAX: u64 = crate::mailbox::SIZE - crate::mailbox::BYTES;
 
 /// It is left out unless it is asked for; a text may say why.
 pub const IGNORED: u32 = 1;
@@ -27,7 +33,7 @@ pub const TEXT_MAX: usize = 4096;
 /// What an image says of such a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// What the function is for, and so what it takes: [`TEST`]. A host leaves out those that it
+    /// What the function is for, and so what it takes: [`TEST`], [`FUZZ`]. A host leaves out those that it
     /// does not know.
     pub kind: u32,
     /// [`IGNORED`], [`SHOULD_PANIC`].
@@ -123,6 +129,10 @@ crate::hypercalls! {
         /// Calls the test whose entry's descriptor is at this guest-virtual address: the code that a
         /// guest with this result would end with, 0 where it passed.
         fn run(&mut self, entry: u64) -> Result<u32, Refusal>;
+
+        /// Calls the fuzzed function whose entry's descriptor is at this guest-virtual address with
+        /// these bytes. It returns nothing that would count.
+        fn fuzz(&mut self, entry: u64, data: &[u8]) -> Result<(), Refusal>;
     }
 }
 

@@ -7,4 +7,5 @@ fn a_wrong_use_is_an_error_at_its_own_place() {
     let cases = trybuild::TestCases::new();
     cases.pass("tests/misuse/right.rs");
     cases.compile_fail("tests/misuse/test_*.rs");
+    cases.compile_fail("tests/misuse/fuzz_*.rs");
 }

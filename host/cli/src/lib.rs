@@ -40,6 +40,8 @@ mod doctor;
 mod emit;
 mod expect;
 mod experiment;
+#[cfg(feature = "fuzz")]
+mod fuzz;
 #[cfg(feature = "instruments")]
 mod gdb;
 #[cfg(not(feature = "instruments"))]
@@ -88,6 +90,9 @@ enum Stock {
     Run(run::Options),
     /// Runs the tests that are in a guest, each in a VM of its own.
     Test(test::Options),
+    /// Runs a function of a guest's over and over, with inputs that it finds on the way.
+    #[cfg(feature = "fuzz")]
+    Fuzz(fuzz::Options),
     /// Runs a recorded guest again, with no handlers, and reports the first difference.
     Replay(replay::Options),
     /// Measures what each way out of a guest costs on this machine.
@@ -111,6 +116,8 @@ pub fn main() -> u8 {
     start(std::env::args_os(), Stock::Run, |command| match command {
         Stock::Run(options) => run::run(&options, Experiment::new().jail(Jail::new())),
         Stock::Test(options) => test::test(&options, Jail::new()),
+        #[cfg(feature = "fuzz")]
+        Stock::Fuzz(options) => fuzz::fuzz(&options, Jail::new()),
         Stock::Replay(options) => replay::replay(&options),
         #[cfg(feature = "lab")]
         Stock::Lab(options) => lab::lab(&options),

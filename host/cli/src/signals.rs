@@ -61,13 +61,19 @@ impl Signals {
     /// SIGINT, SIGTERM and SIGHUP end the run as stopped. Half a second later a second one does
     /// what it does to any process, and so does a first one after the run.
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
+        Self::stop_all(std::slice::from_ref(stopper))
+    }
+
+    /// The same for several VMs at once.
+    pub(crate) fn stop_all(stoppers: &[Stopper]) -> Result<Self, Failure> {
         let came = Arc::new(AtomicI32::new(0));
         // When the first one came, in milliseconds of the clock.
         let first = Arc::new(AtomicU64::new(0));
         // What nohup has ignored stays so. The others are asked for, whoever started us.
         let hangs_up = !is_ignored(SIGHUP);
         for signal in STOP_SIGNALS.into_iter().filter(|signal| *signal != SIGHUP || hangs_up) {
-            let (came, first, stopper) = (Arc::clone(&came), Arc::clone(&first), stopper.clone());
+            let (came, first) = (Arc::clone(&came), Arc::clone(&first));
+            let stoppers = stoppers.to_vec();
             let stop = move || {
                 let now = millis();
                 // Those that come at once are one, and the run may be over between them.
@@ -80,7 +86,7 @@ impl Signals {
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
                 output::interrupt();
-                stopper.stop();
+                stoppers.iter().for_each(Stopper::stop);
             };
             // SAFETY: atomic accesses, clock_gettime, `Stopper::stop` and `emulate_default_handler`, all of which
             // may be called in a handler.

@@ -22,4 +22,10 @@ fn with_a_result() -> Result<(), u8> {
     Err(1)
 }
 
+#[guest::fuzz]
+fn fuzzed(_: &[u8]) {}
+
+#[guest::fuzz(timeout = "2s")]
+fn fuzzed_with_a_lifetime<'a>(_: &'a [u8]) {}
+
 fn main() {}
