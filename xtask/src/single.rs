@@ -67,7 +67,8 @@ pub(crate) fn compile_guest(
     let mut words: Vec<OsString> = vec!["--target".into(), TRIPLE.into()];
     words.extend(GUEST_FLAGS.map(OsString::from));
     words.extend(libraries(&place, &["guest", "abi", "calls"]));
-    words.push(dependencies(&place));
+    // guest's macros run here, whatever it is built for.
+    words.extend([dependencies(&place), dependencies(&target_dir().join("release"))]);
     rustc(file, image, shown, trust, &words)
 }
 
