@@ -1,4 +1,4 @@
-//! Tests that run in VMs of their own: `#[guest::test]` and [`tests!`](crate::tests).
+//! Tests that run in VMs of their own: `#[guest::test]` and [`tests!`](crate::tests!).
 
 use crate::{Boot, Exit};
 use abi::calls::Refusal;
