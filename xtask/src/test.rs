@@ -112,9 +112,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         tally.add(&guest_tests(filter)?);
     }
     let ends = tests_in_guests && chosen(guest_tests::ENDS_LABEL);
+    let words = tests_in_guests && chosen(guest_tests::WORDS_LABEL);
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures && !browses && !ends && pages.is_empty();
+    let nothing = nothing && !soaks && !measures && !browses && !ends && !words && pages.is_empty();
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -142,6 +143,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if ends {
         let verdict = guest_tests::ends(&build_host_for(None, &[])?, args.overwrite)?;
         results.take(guest_tests::ENDS_LABEL, verdict);
+    }
+    if words {
+        let verdict = guest_tests::words(&build_host_for(None, &[])?, args.overwrite)?;
+        results.take(guest_tests::WORDS_LABEL, verdict);
     }
     if soaks {
         crate::out!("\nrunning many VMs in one process");
