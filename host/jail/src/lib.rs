@@ -104,9 +104,9 @@ impl Jail {
         self
     }
 
-    /// VMs can be brought back to snapshots: their memory is shown anew, and all of their vCPU set. They
-    /// stand by then, since none can be made in the jail. Goes with [`snapshots`](Self::snapshots),
-    /// where those are taken in it.
+    /// VMs can be brought back to snapshots: their memory is shown anew, and all of their vCPU set,
+    /// breakpoints too. They stand by then, since none can be made in the jail. Goes with
+    /// [`snapshots`](Self::snapshots), where those are taken in it.
     pub const fn restores(mut self) -> Self {
         self.restores = true;
         self

@@ -3,7 +3,8 @@
 /// The block whose fence says `tested=FILE:NAME`.
 pub(crate) fn block(page: &str, file: &str, name: &str) -> String {
     let mark = format!(",tested={file}:{name}\n");
-    let (_, behind) = page.split_once(&mark).unwrap_or_else(|| panic!("no block says {mark}"));
-    let (text, _) = behind.split_once("\n```").expect("the end of the block");
+    let behind = page.split_once(&mark).map(|it| it.1);
+    assert!(behind.is_some(), "no block says {mark}");
+    let text = behind.and_then(|it| it.split_once("\n```")).expect("the end of the block").0;
     format!("{text}\n")
 }
