@@ -131,15 +131,18 @@ const KVM_SET_VCPU_EVENTS: c_uint = 0x4040_aea0;
 const KVM_SET_DEBUGREGS: c_uint = 0x4080_aea2;
 const KVM_SET_XSAVE: c_uint = 0x5000_aea5;
 const KVM_SET_XCRS: c_uint = 0x4188_aea7;
+const KVM_ENABLE_CAP: c_uint = 0x4068_aea3;
 
 /// The same where VMs are brought back to a snapshot that is taken, with breakpoints or without: their
-/// memory and all of their vCPU.
+/// memory and all of their vCPU; and KVM_ENABLE_CAP, by which the log of written pages stays until it is
+/// cleared.
 const RESTORE_REQUESTS: &[c_uint] = with_requests![
     KVM_GET_DIRTY_LOG,
     KVM_CLEAR_DIRTY_LOG,
     KVM_SET_XSAVE,
     KVM_SET_SREGS,
     KVM_SET_USER_MEMORY_REGION,
+    KVM_ENABLE_CAP,
     KVM_SET_MP_STATE,
     KVM_SET_VCPU_EVENTS,
     KVM_SET_DEBUGREGS,
