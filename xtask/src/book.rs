@@ -1,6 +1,7 @@
 //! The book: every block of docs/src is run. A program is written to the file that its fence names,
 //! a change to it is applied, and a session's commands are run, in the page's order; what they print is
-//! compared with what stands there. A block that nobody runs is a failure, unless it says so.
+//! compared with what stands there. A block may be run by a test of its own, which it names and which has to
+//! name it. One that nobody runs is a failure, unless it says so.
 
 use crate::cargo::{cannot_start, root, target_dir};
 use crate::documents::{Fence, fences};
@@ -26,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(600);
 /// Where files that a page includes may be: what the tests build.
 const BUILT: [&str; 4] = ["guest/", "host/", "docs/exercises/", "docs/solutions/"];
 
+/// Where tests are that run blocks of pages themselves: where what they do takes another place than `work`.
+const TESTS: &str = "xtask/tests";
+
 /// A page of the book.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -34,6 +38,8 @@ pub(crate) struct Page {
     /// The file, from the root.
     file: String,
     steps: Vec<(usize, Step)>,
+    /// How many blocks a test of their own runs.
+    pub(crate) tested: usize,
     /// Blocks that are not run: their lines, and what they are.
     pub(crate) unchecked: Vec<String>,
 }
@@ -49,6 +55,8 @@ enum Step {
     Session(Vec<Command>),
     /// A part of a file, which is included when the book is built.
     Include,
+    /// Nothing here: a test of its own runs it.
+    Tested,
 }
 
 /// All pages, in order; with those that SUMMARY.md, and so the book, has not.
@@ -91,6 +99,7 @@ impl Page {
             label: format!("{LABEL}{}", name.trim_end_matches(".md")),
             file: file.to_owned(),
             steps: Vec::new(),
+            tested: 0,
             unchecked: Vec::new(),
         };
         for (index, fence) in fences.iter().enumerate() {
@@ -100,6 +109,10 @@ impl Page {
                 page.unchecked.push(format!("{file}:{}: {}", fence.line, first_line(fence)));
                 continue;
             };
+            if step == Step::Tested {
+                page.tested += 1;
+                continue;
+            }
             if let Step::Write { file, .. } = &step {
                 if !text.contains(&format!("`{file}`")) {
                     return Err(wrong(&format!("the page does not tell its reader of `{file}`")));
@@ -132,7 +145,7 @@ impl Page {
                 Step::Write { file, text } => write(&place.join(file), text).map_err(failed)?,
                 Step::Patch(text) => patch(&place, text).map_err(failed)?,
                 Step::Session(commands) => session(&place, commands).map_err(failed)?,
-                Step::Include => {}
+                Step::Include | Step::Tested => {}
             }
         }
         Ok(())
@@ -164,6 +177,9 @@ fn step(fence: &Fence, page: &str) -> Result<Option<Step>, String> {
         lines().try_for_each(|line| included(line, page))?;
         return Ok(Some(Step::Include));
     }
+    if let Some(test) = words().find_map(|it| it.strip_prefix("tested=")) {
+        return named_by_its_test(test).map(|()| Some(Step::Tested));
+    }
     if let Some(file) = words().find_map(|it| it.strip_prefix("file=")) {
         if !file.starts_with("work/") || file.contains("..") {
             return Err(format!("file={file}: a reader's files are in work/"));
@@ -174,9 +190,21 @@ fn step(fence: &Fence, page: &str) -> Result<Option<Step>, String> {
         "console" => Ok(Some(Step::Session(transcript::commands(&fence.text)?))),
         "diff" => Ok(Some(Step::Patch(fence.text.clone()))),
         _ => Err("nobody runs this block: write file=work/NAME behind the language, {{#include}} \
-                  of a file, `console` or `diff`; or `unchecked`, which is counted"
+                  of a file, `console` or `diff`; tested=FILE:NAME, if a test in xtask/tests/FILE.rs runs it; \
+                  or `unchecked`, which is counted"
             .to_owned()),
     }
+}
+
+/// Makes sure that the test of `FILE:NAME` is there, and takes the block by that name.
+fn named_by_its_test(test: &str) -> Result<(), String> {
+    let (file, name) = test.split_once(':').ok_or("write tested=FILE:NAME")?;
+    let file = format!("{TESTS}/{file}.rs");
+    let text = fs::read_to_string(root().join(&file)).map_err(|it| format!("{file}: {it}"))?;
+    if !text.contains(&format!("\"{name}\"")) {
+        return Err(format!("{file} has no \"{name}\": no test there runs this block"));
+    }
+    Ok(())
 }
 
 /// Makes sure that `{{#include PATH:ANCHOR}}` has its file and its anchor.
@@ -273,13 +301,15 @@ mod tests {
         let page = read(
             "Save `work/a.rs`:\n\n```rust,file=work/a.rs\nfn main() {}\n```\n\n```diff\n-a\n```\n\n\
              ```rust\n{{#include ../../guest/examples/hello.rs}}\n```\n\n\
-             ```console\n$ cargo xtask run work/a.rs\nx\n```\n\n```text,unchecked\nIt is so.\n```\n",
+             ```console\n$ cargo xtask run work/a.rs\nx\n```\n\n\
+             ```toml,tested=guide:manifest\n[lib]\n```\n\n```text,unchecked\nIt is so.\n```\n",
         )
         .expect("well-formed");
         let lines: Vec<usize> = page.steps.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [4, 8, 12, 16]);
         assert_eq!((page.label.as_str(), page.steps[2].1 == Step::Include), ("book a", true));
-        assert_eq!(page.unchecked, ["docs/src/a.md:21: It is so."]);
+        assert_eq!(page.tested, 1);
+        assert_eq!(page.unchecked, ["docs/src/a.md:25: It is so."]);
     }
 
     #[test]
@@ -288,6 +318,9 @@ mod tests {
             ("```rust\nfn main() {}\n```\n", "a.md:2: nobody runs this block"),
             ("```text\nx\n```\n", "nobody runs this block"),
             ("```\nx\n```\n", "nobody runs this block"),
+            ("```toml,tested=crates\nx\n```\n", "write tested=FILE:NAME"),
+            ("```toml,tested=none:a\nx\n```\n", "xtask/tests/none.rs: "),
+            ("```toml,tested=crates:no-such\nx\n```\n", "no test there runs this block"),
             ("    indented\n", "nobody runs this block"),
             ("`work/a.rs`\n```rust,file=work/a.rs\n```\n", "no command behind it runs work/a.rs"),
             ("```rust,file=work/a.rs\n```\n", "does not tell its reader"),

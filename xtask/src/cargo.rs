@@ -80,11 +80,6 @@ pub(crate) fn build_host(half: Option<&str>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Where `portcall` is once it was built, whatever has changed since.
-pub(crate) fn host_as_built() -> PathBuf {
-    target_dir().join(HOST).join("release/portcall")
-}
-
 /// The same with the laboratory, in which the guest of its rows stands.
 pub(crate) fn build_lab(half: Option<&str>, guest: &Path) -> Result<PathBuf, Failure> {
     let feature = "portcall-cli/lab";

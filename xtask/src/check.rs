@@ -61,7 +61,7 @@ fn cargo_stages() -> Vec<(&'static str, Vec<&'static str>)> {
             "lints (hostile guests)",
             words(
                 "clippy --quiet --keep-going --target x86_64-unknown-none \
-                 --package portcall-hostile --lib --examples -- -D warnings",
+                 --package portcall-hostile --lib --examples --tests -- -D warnings",
             ),
         ));
     }

@@ -1,7 +1,8 @@
 //! The tests in guests (`#[guest::test]`), run by `portcall test` in VMs: this workspace's own, in
-//! both rings; and a program of them that is to fail in every way there is, against its golden.
+//! both rings; and, against goldens, programs of them that are to fail in every way there is, and to be
+//! asked for in every way.
 
-use crate::cargo::{cannot_start, cargo, root, target_dir};
+use crate::cargo::{cannot_start, cargo, root};
 use crate::diff::diff;
 use crate::engine::Verdict;
 use crate::{Failure, target};
@@ -12,11 +13,35 @@ use std::process::{Command, Stdio};
 /// The packages whose tests are to pass.
 const PACKAGES: [&str; 1] = ["portcall-guest"];
 
-/// The program whose tests are not: its package, and its name there.
-const ENDS: (&str, &str) = ("portcall-hostile", "ends");
+/// The package of programs whose tests are not.
+const HOSTILE: &str = "portcall-hostile";
 
-/// What that is called in the list of results.
+/// Whose tests end in every way; and what that is called in the list of results.
+const ENDS: &str = "ends";
 pub(crate) const ENDS_LABEL: &str = "guest tests that end in every way";
+
+/// What they are asked for by, and that in the list of results: the program, and words of libtest's.
+const WORDS: [(&str, &[&str]); 17] = [
+    ("none", &[]),
+    ("none", &["--list"]),
+    (ENDS, &["no-such-name"]),
+    (ENDS, &["--list", "good"]),
+    (ENDS, &["--list", "--format", "terse", "--ignored"]),
+    (ENDS, &["good"]),
+    (ENDS, &["good", "twice"]),
+    (ENDS, &["good", "--skip", "second"]),
+    (ENDS, &["good::first", "--exact"]),
+    (ENDS, &["good", "--exact"]),
+    (ENDS, &["good::first", "--nocapture"]),
+    (ENDS, &["fails", "--exact", "--nocapture"]),
+    (ENDS, &["good::first", "--show-output"]),
+    (ENDS, &["good", "--quiet"]),
+    (ENDS, &["ignored", "--ignored"]),
+    (ENDS, &["ignored", "good", "--include-ignored"]),
+    // Of one name, so that their order is none.
+    (ENDS, &["twice", "--test-threads", "2"]),
+];
+pub(crate) const WORDS_LABEL: &str = "guest tests by libtest's words";
 
 /// Cargo's command that runs them, with `portcall` as the runner and some words for it.
 pub(crate) fn command(
@@ -45,19 +70,20 @@ fn cargo_test() -> Result<Command, Failure> {
 /// Compares what the failing ones come to with their golden: all that is said in ring 0; in ring 3,
 /// where faults have other words, the results.
 pub(crate) fn ends(portcall: &Path, overwrite: bool) -> Result<Verdict, Failure> {
-    let image = build()?;
-    let golden = root().join("guest/hostile/tests/ends.out");
-    let in_ring_0 = run(portcall, &image, "0")?;
-    if overwrite {
-        fs::write(&golden, &in_ring_0).map_err(|error| Failure::file("write", &golden, error))?;
-        return Ok(Verdict::Accepted);
+    let image = build(ENDS)?;
+    let in_ring = |ring| match run(portcall, &image, &["--ring", ring, "--test-threads", "1"])? {
+        (Some(101), said) => Ok(said),
+        (code, said) => {
+            Err(Failure(format!("portcall test ended with {code:?} in place of 101:\n{said}")))
+        }
+    };
+    let in_ring_0 = in_ring("0")?;
+    let verdict = compare("ends.out", &in_ring_0, overwrite)?;
+    if verdict != Verdict::Passed {
+        return Ok(verdict);
     }
-    let wanted = fs::read_to_string(&golden).map_err(|it| Failure::file("read", &golden, it))?;
-    if in_ring_0 != wanted {
-        return Ok(Verdict::Failed(diff(wanted.as_bytes(), in_ring_0.as_bytes())));
-    }
-    let in_ring_3 = run(portcall, &image, "3")?;
-    let (wanted, found) = (results(&wanted), results(&in_ring_3));
+    let in_ring_3 = in_ring("3")?;
+    let (wanted, found) = (results(&in_ring_0), results(&in_ring_3));
     Ok(if wanted == found {
         Verdict::Passed
     } else {
@@ -65,10 +91,37 @@ pub(crate) fn ends(portcall: &Path, overwrite: bool) -> Result<Verdict, Failure>
     })
 }
 
-/// Builds the program, and says where it is: cargo puts a hash of its own into the name.
-fn build() -> Result<PathBuf, Failure> {
+/// Compares what tests come to with their golden where they are asked for in every way: what is said, and
+/// the process's code.
+pub(crate) fn words(portcall: &Path, overwrite: bool) -> Result<Verdict, Failure> {
+    let (ends, none) = (build(ENDS)?, build("none")?);
+    let mut all = String::new();
+    for (name, words) in WORDS {
+        let image = if name == ENDS { &ends } else { &none };
+        let (code, said) = run(portcall, image, words)?;
+        let code = code.map_or_else(|| "a signal".to_owned(), |it| it.to_string());
+        all += &format!("$ portcall test {name} {}\n{said}code {code}\n\n", words.join(" "));
+    }
+    compare("words.out", &all, overwrite)
+}
+
+fn compare(golden: &str, found: &str, overwrite: bool) -> Result<Verdict, Failure> {
+    let golden = root().join("guest/hostile/tests").join(golden);
+    if overwrite {
+        fs::write(&golden, found).map_err(|error| Failure::file("write", &golden, error))?;
+        return Ok(Verdict::Accepted);
+    }
+    let wanted = fs::read_to_string(&golden).map_err(|it| Failure::file("read", &golden, it))?;
+    Ok(match wanted == found {
+        true => Verdict::Passed,
+        false => Verdict::Failed(diff(wanted.as_bytes(), found.as_bytes())),
+    })
+}
+
+/// Builds a program, and says where it is: cargo puts a hash of its own into the name.
+fn build(name: &str) -> Result<PathBuf, Failure> {
     let mut command = cargo_test()?;
-    command.args(["--no-run", "--package", ENDS.0, "--test", ENDS.1]);
+    command.args(["--no-run", "--package", HOSTILE, "--test", name]);
     let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
     let output = output.map_err(|error| cannot_start(&command, &error))?;
     let said = String::from_utf8_lossy(&output.stderr);
@@ -76,28 +129,18 @@ fn build() -> Result<PathBuf, Failure> {
     let path = line.and_then(|line| line.rsplit_once('(')?.1.trim_end().strip_suffix(')'));
     match path {
         Some(path) if output.status.success() => Ok(root().join(path)),
-        _ => Err(Failure(format!("the tests {} do not build:\n{said}", ENDS.1))),
+        _ => Err(Failure(format!("the tests {name} do not build:\n{said}"))),
     }
 }
 
-/// What the tests come to, one by one, without what differs from run to run.
-fn run(portcall: &Path, image: &Path, ring: &str) -> Result<String, Failure> {
+/// What tests come to: the process's code, and what they say on stdout, without what differs from run to
+/// run.
+fn run(portcall: &Path, image: &Path, words: &[&str]) -> Result<(Option<i32>, String), Failure> {
     let mut command = Command::new(portcall);
-    command.arg("test").arg(image).args(["--ring", ring, "--test-threads", "1"]);
-    command.env_remove("RUST_TEST_NOCAPTURE").current_dir(root()).stdin(Stdio::null());
+    command.arg("test").arg(image).args(words).current_dir(root()).stdin(Stdio::null());
+    command.env_remove("RUST_TEST_NOCAPTURE").env_remove("RUST_TEST_THREADS");
     let output = command.output().map_err(|error| cannot_start(&command, &error))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(101) => Ok(settled(&said)),
-        code => {
-            let why = String::from_utf8_lossy(&output.stderr);
-            let built = target_dir();
-            Err(Failure(format!(
-                "portcall test ended with {code:?} in place of 101 (below {}):\n{said}{why}",
-                built.display()
-            )))
-        }
-    }
+    Ok((output.status.code(), settled(&String::from_utf8_lossy(&output.stdout))))
 }
 
 /// Up to the first failure's text.

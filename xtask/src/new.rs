@@ -6,6 +6,7 @@ use crate::template::{self, Made};
 use crate::{Failure, halves, programs};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -169,8 +170,10 @@ fn write_all(home: &Path, files: &[Made]) -> Result<(), Failure> {
     for (index, file) in files.iter().enumerate() {
         let path = home.join(&file.path);
         let folder = path.parent().unwrap_or(home);
+        // A script is to be started.
+        let mode = if file.text.starts_with("#!") { 0o777 } else { 0o666 };
         let written = fs::create_dir_all(folder)
-            .and_then(|()| File::create_new(&path))
+            .and_then(|()| File::options().write(true).create_new(true).mode(mode).open(&path))
             .and_then(|mut it| it.write_all(file.text.as_bytes()));
         written.map_err(|error| unfinished(&path, &error, home, &files[..index]))?;
     }

@@ -1,11 +1,10 @@
 //! `cargo xtask runner`: what cargo and cargo-nextest start guests' test programs by
-//! (`.cargo/config.toml`). Builds `portcall`, and becomes `portcall test`.
+//! (`.cargo/runner`), but where that finds it built. Builds `portcall`, and becomes `portcall test`.
 
 use crate::Failure;
-use crate::cargo::{build_host_for, cannot_start, host_as_built};
+use crate::cargo::{build_host_for, cannot_start};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 /// The command line of `runner`.
@@ -19,15 +18,7 @@ pub(crate) struct Args {
 
 /// Runs tests; comes back only if that failed.
 pub(crate) fn runner(args: &Args) -> Result<ExitCode, Failure> {
-    let mut command = Command::new(portcall(&args.words)?);
+    let mut command = Command::new(build_host_for(None, &args.words)?);
     let error = command.arg("test").args(&args.words).exec();
     Err(cannot_start(&command, &error))
-}
-
-/// cargo-nextest starts this for each test, and has listed them before: what was built then will do
-/// (its book, "Environment variables").
-fn portcall(words: &[OsString]) -> Result<PathBuf, Failure> {
-    let listed = std::env::var_os("NEXTEST_EXECUTION_MODE").is_some();
-    let built = host_as_built();
-    if listed && built.is_file() { Ok(built) } else { build_host_for(None, words) }
 }

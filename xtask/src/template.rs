@@ -76,6 +76,7 @@ pub(crate) fn workspace(name: &Name, portcall: &str, lock: String) -> Vec<Made> 
         ("xtask/src/main.rs", "", template!("workspace/xtask/src/main.rs")),
         // As here: the toolchain, the guest's flags, the style.
         (".cargo/config.toml", "", include_str!("../../.cargo/config.toml")),
+        (".cargo/runner", "", template!("workspace/runner")),
         ("rust-toolchain.toml", "", include_str!("../../rust-toolchain.toml")),
         ("rustfmt.toml", "", include_str!("../../rustfmt.toml")),
     ]

@@ -107,14 +107,15 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
         false => host_tests(filter)?,
     };
     // A machine under QEMU gets programs one by one, and no cargo.
-    let tests_in_guests = !args.kvm_amd && !args.coverage;
+    let tests_in_guests = !is_book && !args.kvm_amd && !args.coverage;
     if tests_in_guests && !args.overwrite {
         tally.add(&guest_tests(filter)?);
     }
     let ends = tests_in_guests && chosen(guest_tests::ENDS_LABEL);
+    let words = tests_in_guests && chosen(guest_tests::WORDS_LABEL);
     let library = if args.kvm_amd { kvm_amd::library(chosen) } else { Vec::new() };
     let nothing = tally == Tally::default() && cases.is_empty() && library.is_empty();
-    let nothing = nothing && !soaks && !measures && !browses && !ends && pages.is_empty();
+    let nothing = nothing && !soaks && !measures && !browses && !ends && !words && pages.is_empty();
     if let (true, Some(filter)) = (nothing, &args.filter) {
         return Err(Failure(format!(
             "no test and no guest has `{filter}` in its name; `cargo xtask test` runs all"
@@ -142,6 +143,10 @@ pub(crate) fn test(args: &Args) -> Result<ExitCode, Failure> {
     if ends {
         let verdict = guest_tests::ends(&build_host_for(None, &[])?, args.overwrite)?;
         results.take(guest_tests::ENDS_LABEL, verdict);
+    }
+    if words {
+        let verdict = guest_tests::words(&build_host_for(None, &[])?, args.overwrite)?;
+        results.take(guest_tests::WORDS_LABEL, verdict);
     }
     if soaks {
         crate::out!("\nrunning many VMs in one process");
@@ -181,7 +186,11 @@ fn read(pages: &[book::Page], results: &mut Results) {
     }
     let checked: usize = pages.iter().map(book::Page::checked).sum();
     let unchecked: Vec<&String> = pages.iter().flat_map(|page| &page.unchecked).collect();
-    crate::out!("{checked} blocks were run, {} say that they are not", unchecked.len());
+    let tested: usize = pages.iter().map(|page| page.tested).sum();
+    crate::out!(
+        "{checked} blocks were run, tests in xtask/tests run {tested}, {} say that nobody does",
+        unchecked.len()
+    );
     for place in unchecked {
         crate::out!("  {place}");
     }

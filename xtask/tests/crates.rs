@@ -3,6 +3,11 @@
 //!
 //! The crates are as cargo has unpacked them from the registry: those that our Cargo.lock names.
 
+mod common;
+#[path = "common/page.rs"]
+mod page;
+
+use common::{clean, read, root, text};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -70,10 +75,7 @@ fn run(of: &Crate) {
     let guide = read(&root().join("docs/src/testing.md"));
     let home = copy(of.name);
     manifest(&home, of, &guide);
-    let (top, end) = (
-        block(&guide, "#![no_std]\n#![no_main]"),
-        block(&guide, "#[macro_use]\nextern crate guest_std"),
-    );
+    let (top, end) = (block(&guide, "top"), block(&guide, "end"));
     for program in of.programs {
         frame(&home.join("tests").join(program), &top, &end);
     }
@@ -87,24 +89,13 @@ fn run(of: &Crate) {
         let text = read(&library);
         assert!(text.contains(of.std), "the library has another line for std");
         write(&library, &text.replace(of.std, ""));
-        let (top, end) = (
-            block(&guide, "#![cfg_attr(test, no_main)]"),
-            block(&guide, "#[cfg(test)]\n#[macro_use]"),
-        );
+        let (top, end) = (block(&guide, "library-top"), block(&guide, "library-end"));
         frame(&library, &top, &end);
     }
-    let mut cargo = Command::new("cargo");
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let network = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR"];
-        let of_build = text.starts_with("CARGO") || text.starts_with("RUSTFLAGS");
-        if of_build && !network.iter().any(|it| text.starts_with(it)) {
-            cargo.env_remove(&name);
-        }
-    }
-    let words = guide.split("\n$ cargo ").find(|it| it.contains("--no-default-features"));
-    let words = words.expect("step 4").lines().next().expect("a line");
-    cargo.args(words.split(' ')).current_dir(&home);
+    let mut cargo = clean("cargo", &home);
+    let run = block(&guide, "run");
+    let words = run.trim_end().strip_prefix("$ cargo ").expect("a line of cargo's");
+    cargo.args(words.split(' '));
     let runner = format!("[{:?}, \"runner\", \"--ring\", \"3\"]", env!("CARGO_BIN_EXE_xtask"));
     cargo.arg("--config").arg(format!("target.x86_64-unknown-none.runner={runner}"));
     // All that they share is built once.
@@ -145,7 +136,7 @@ fn manifest(home: &Path, of: &Crate, guide: &str) {
         }
         made += "\n\n";
     }
-    let lines = block(guide, "[dev-dependencies]\nguest = ");
+    let lines = block(guide, "dependencies");
     made += &lines.replace("PORTCALL", root().to_str().expect("a path that TOML can have"));
     // It lies beneath our own workspace here.
     made += "\n[workspace]\n";
@@ -153,13 +144,9 @@ fn manifest(home: &Path, of: &Crate, guide: &str) {
     write(&home.join("Cargo.lock"), &read(&root().join("Cargo.lock")));
 }
 
-/// The block of the guide's that is this text, or the first that begins so.
-fn block(guide: &str, start: &str) -> String {
-    let blocks = || guide.split("\n```").skip(1).step_by(2).filter_map(|it| it.split_once('\n'));
-    let whole = blocks().find(|(_, text)| *text == start);
-    let found = whole.or_else(|| blocks().find(|(_, text)| text.starts_with(start)));
-    assert!(found.is_some(), "no block of the guide begins with {start}");
-    found.map_or_else(String::new, |(_, text)| format!("{text}\n"))
+/// The block of the guide's that is marked as this test's under a name.
+fn block(guide: &str, name: &str) -> String {
+    page::block(guide, "crates", name)
 }
 
 /// Puts lines before and behind a file's.
@@ -208,18 +195,6 @@ fn version(name: &str) -> String {
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("crates")
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).expect("a file that can be read")
 }
 
 fn write(path: &Path, text: &str) {

@@ -3,6 +3,9 @@
 //!
 //! Both stay below target/ with all that was built in them, so that the next time little is.
 
+mod common;
+
+use common::{clean, read, root, text};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -33,10 +36,15 @@ fn a_workspace_of_its_own_is_complete() {
     let tests = succeed(cargo(&home, "xtask").arg("test"));
     assert!(tests.contains("the_guest_prints_what_it_should ... ok"), "{tests}");
     assert!(tests.contains("test text_is_formatted_without_a_heap ... ok"), "{tests}");
-    succeed(cargo(&home, "fmt").args(["--all", "--check"]));
+    // By cargo alone, and as cargo-nextest starts one: what was built runs it.
     let guest = format!("--package={name}-guest");
-    let bare = ["--release", "--target=x86_64-unknown-none", &guest, "--", "-Dwarnings"];
-    succeed(cargo(&home, "clippy").args(bare));
+    let bare = ["--release", "--target=x86_64-unknown-none", &guest];
+    for (name, mode) in [("NO_NEXTEST", ""), ("NEXTEST_EXECUTION_MODE", "process-per-test")] {
+        let tests = succeed(cargo(&home, "test").args(bare).env(name, mode));
+        assert!(tests.contains("test text_is_formatted_without_a_heap ... ok"), "{tests}");
+    }
+    succeed(cargo(&home, "fmt").args(["--all", "--check"]));
+    succeed(cargo(&home, "clippy").args(bare).args(["--", "-Dwarnings"]));
 
     // A guest that dies is explained, and is no success.
     let guest = home.join("guest/src/main.rs");
@@ -93,10 +101,6 @@ fn an_experiment_is_complete_and_grows_as_the_guide_says() {
     assert!(!copy.join("guest/examples/scores.rs").exists());
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the workspace")
-}
-
 /// Has cargo fetch what our Cargo.lock names. Nothing else is there from here on.
 fn fetch() {
     let mut fetch = clean("cargo", root());
@@ -114,21 +118,6 @@ fn cargo(home: &Path, subcommand: &str) -> Command {
     command
 }
 
-/// A command as from a shell in `home`, with nothing from the build that this test comes from.
-fn clean(program: &str, home: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let ours = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTR"];
-        let of_build = text.starts_with("CARGO") || text.starts_with("RUSTFLAGS");
-        if of_build && !ours.iter().any(|it| text.starts_with(it)) {
-            command.env_remove(&name);
-        }
-    }
-    command.current_dir(home);
-    command
-}
-
 fn output(command: &mut Command) -> Output {
     command.output().expect("it starts")
 }
@@ -139,14 +128,6 @@ fn succeed(command: &mut Command) -> String {
     let said = text(&output.stdout);
     assert!(output.status.success(), "{command:?}\n{said}\n{}", text(&output.stderr));
     said
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).expect("a file that can be read")
 }
 
 /// The blocks of a page that are changes.
@@ -168,7 +149,8 @@ fn mirror(copy: &Path) {
         let Ok(bytes) = fs::read(&from) else { continue };
         if fs::read(&to).ok().as_ref() != Some(&bytes) {
             fs::create_dir_all(to.parent().expect("a directory")).expect("created");
-            fs::write(&to, bytes).expect("written");
+            // Scripts stay what can be started.
+            fs::copy(&from, &to).expect("copied");
         }
     }
     remove_others(copy, copy, &files);

@@ -27,19 +27,17 @@ pub(crate) fn enter(
     confine(jail, input)
 }
 
-/// The same for a process that runs guests in many VMs, which it makes in the jail: with all requests
-/// to what is open, /dev/kvm among it, and with threads.
+/// The same for a process that runs guests in many VMs, which stand by then too: it brings them back to
+/// a snapshot that it takes in the jail, and starts threads for them.
 pub(crate) fn enter_for_many(jail: Jail, input: &Path) -> Result<(), Failure> {
     let calls = [
-        // KVM_CREATE_VM and on: that of making VMs and restoring them.
-        libc::SYS_ioctl,
         libc::SYS_clone3,
         libc::SYS_clone,
         libc::SYS_set_robust_list,
         libc::SYS_rseq,
         libc::SYS_sched_getaffinity,
     ];
-    confine(calls.into_iter().fold(jail.snapshots(), Jail::also), input)
+    confine(calls.into_iter().fold(jail.snapshots().restores(), Jail::also), input)
 }
 
 fn confine(jail: Jail, input: &Path) -> Result<(), Failure> {

@@ -191,9 +191,9 @@ impl Options {
         OfTests::open(file, guest, &Settings { profile_rate: 1, coverage_of }, elf)
     }
 
-    fn machine(&self) -> testing::Options {
+    fn machine(&self, vms: usize) -> testing::Options {
         let (memory, ring, timeout) = (self.memory, self.ring, self.timeout);
-        testing::Options { memory, ring, timeout, at_once: self.at_once() }
+        testing::Options { memory, ring, vms, timeout, at_once: self.at_once() }
     }
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn test(options: &Options, jail: Jail) -> Result<u8, Failure> {
         };
     }
     let kvm = Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
-    let machine = Machine::new(kvm, &image, &bytes, options.machine());
+    let machine = Machine::new(kvm, &image, &bytes, options.machine(threads));
     let machine = machine.map_err(|error| about(&error))?;
     #[cfg_attr(not(feature = "instruments"), expect(unused_mut, reason = "they set it"))]
     let mut by = By::Threads(threads);

@@ -30,6 +30,8 @@ pub(crate) enum Whose {
     Traps,
     /// Those that take a snapshot of a guest with breakpoints.
     Both,
+    /// Those that bring a VM back to a snapshot.
+    Restores,
 }
 
 /// What an argument has to be; numbered from 0, and compared as the 32 bits that the kernel takes.
@@ -121,6 +123,43 @@ const BOTH_REQUESTS: &[c_uint] = with_requests![
     KVM_GET_XCRS,
 ];
 
+const KVM_SET_USER_MEMORY_REGION: c_uint = 0x4020_ae46;
+const KVM_GET_DIRTY_LOG: c_uint = 0x4010_ae42;
+const KVM_CLEAR_DIRTY_LOG: c_uint = 0xc018_aec0;
+const KVM_SET_MP_STATE: c_uint = 0x4004_ae99;
+const KVM_SET_VCPU_EVENTS: c_uint = 0x4040_aea0;
+const KVM_SET_DEBUGREGS: c_uint = 0x4080_aea2;
+const KVM_SET_XSAVE: c_uint = 0x5000_aea5;
+const KVM_SET_XCRS: c_uint = 0x4188_aea7;
+const KVM_ENABLE_CAP: c_uint = 0x4068_aea3;
+
+/// The same where VMs are brought back to a snapshot that is taken, with breakpoints or without: their
+/// memory and all of their vCPU; and KVM_ENABLE_CAP, by which the log of written pages stays until it is
+/// cleared.
+const RESTORE_REQUESTS: &[c_uint] = with_requests![
+    KVM_GET_DIRTY_LOG,
+    KVM_CLEAR_DIRTY_LOG,
+    KVM_SET_XSAVE,
+    KVM_SET_SREGS,
+    KVM_SET_USER_MEMORY_REGION,
+    KVM_ENABLE_CAP,
+    KVM_SET_MP_STATE,
+    KVM_SET_VCPU_EVENTS,
+    KVM_SET_DEBUGREGS,
+    KVM_SET_XCRS,
+    KVM_SET_GUEST_DEBUG,
+    KVM_GET_FPU,
+    KVM_SET_FPU,
+    KVM_GET_MSR_INDEX_LIST,
+    KVM_GET_MSRS,
+    KVM_SET_MSRS,
+    KVM_GET_MP_STATE,
+    KVM_GET_VCPU_EVENTS,
+    KVM_GET_DEBUGREGS,
+    KVM_GET_XSAVE,
+    KVM_GET_XCRS,
+];
+
 /// A mapping that can be executed is what code that was smuggled in would need.
 const EXECUTABLE: c_uint = bits(libc::PROT_EXEC);
 
@@ -168,6 +207,8 @@ pub(crate) const HOT: c_long = libc::SYS_ioctl;
 
 /// Of several of one number the first that is wanted counts.
 pub(crate) const CALLS: &[Call] = &[
+    // Many runs, each from a snapshot.
+    Call { number: HOT, when: OneOf(1, RESTORE_REQUESTS), whose: Whose::Restores }, // see there
     // A guest that is debugged; its debugger's connection is read and written as any file is.
     Call { number: HOT, when: OneOf(1, BOTH_REQUESTS), whose: Whose::Both }, // see there
     Call { number: HOT, when: OneOf(1, DEBUGGER_REQUESTS), whose: Whose::Debuggers }, // see there

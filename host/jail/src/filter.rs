@@ -40,6 +40,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) threads: bool,
     /// Whether snapshots are taken.
     pub(crate) snapshots: bool,
+    /// Whether VMs are brought back to them.
+    pub(crate) restores: bool,
     /// Whether the guest is debugged.
     pub(crate) debugger: bool,
     /// Whether it has breakpoints.
@@ -76,6 +78,7 @@ fn rules(wanted: &Wanted<'_>) -> Vec<Rule> {
         Whose::Snapshots => wanted.snapshots,
         Whose::Debuggers => wanted.debugger,
         Whose::Traps => wanted.traps,
+        Whose::Restores => wanted.restores,
         Whose::Both => wanted.snapshots && (wanted.debugger || wanted.traps),
     });
     let table = table.filter_map(|call| {

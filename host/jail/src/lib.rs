@@ -64,6 +64,7 @@ pub struct Jail {
     also: Vec<c_long>,
     beside_threads: bool,
     snapshots: bool,
+    restores: bool,
     debugger: bool,
     traps: bool,
     renaming: Vec<PathBuf>,
@@ -100,6 +101,14 @@ impl Jail {
     /// Snapshots of the guest can be taken, and what is open already brought to the disk.
     pub const fn snapshots(mut self) -> Self {
         self.snapshots = true;
+        self
+    }
+
+    /// VMs can be brought back to snapshots: their memory is shown anew, and all of their vCPU set,
+    /// breakpoints too. They stand by then, since none can be made in the jail. Goes with
+    /// [`snapshots`](Self::snapshots), where those are taken in it.
+    pub const fn restores(mut self) -> Self {
+        self.restores = true;
         self
     }
 
@@ -164,10 +173,16 @@ impl Jail {
         };
         let starts = |call: &c_long| matches!(*call, libc::SYS_clone3 | libc::SYS_clone);
         let threads = self.beside_threads || self.also.iter().any(starts);
-        let (also, snapshots) = (&self.also, self.snapshots);
-        let (debugger, traps) = (self.debugger, self.traps);
-        let wanted = filter::Wanted { reading, writing, threads, snapshots, debugger, traps, also };
-        filter::install(&wanted)?;
+        filter::install(&filter::Wanted {
+            reading,
+            writing,
+            threads,
+            snapshots: self.snapshots,
+            restores: self.restores,
+            debugger: self.debugger,
+            traps: self.traps,
+            also: &self.also,
+        })?;
         Ok(Covers { landlock })
     }
 }

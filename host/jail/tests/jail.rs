@@ -2,6 +2,8 @@
 //! again, so each test starts itself as another process, which enters.
 
 use jail::{Jail, JailError};
+use portcall::sparse::Pagemap;
+use portcall::{Image, Kvm, Vm};
 use std::ffi::{CString, c_int, c_long};
 use std::fs::File;
 use std::io::{Error, Read, Write};
@@ -305,5 +307,30 @@ fn without_snapshots_there_is_nothing_of_theirs() {
         ] {
             assert_eq!(call(number, words), libc::EPERM, "{number}");
         }
+    });
+}
+
+#[test]
+fn vms_that_stand_are_restored_and_none_is_made() {
+    in_another_process("vms_that_stand_are_restored_and_none_is_made", |_| {
+        // inc eax; hlt; jmp to the first
+        let code = [0xff, 0xc0, 0xf4, 0xeb, 0xfb];
+        let (kvm, image) = (Kvm::open().expect("KVM"), Image::flat(&code).expect("an image"));
+        let make = || Vm::builder(&kvm, &image).build();
+        let (mut first, mut other) = (make().expect("a VM"), make().expect("a VM"));
+        let pagemap = Pagemap::open();
+        Jail::new().snapshots().restores().enter().expect("enters");
+        let once = first.run().expect("runs").registers.rax;
+        let snapshot = first.snapshot_with(&pagemap).expect("taken");
+        // The sure way, and the fast one.
+        for _ in 0..3 {
+            other.restore(&snapshot).expect("restored");
+            assert_eq!(other.run().expect("runs").registers.rax, once + 1);
+        }
+        assert!(make().is_err());
+        assert!(Kvm::open().is_err());
+        // As in any jail with snapshots, whose names Landlock keeps.
+        let refused = forbidden().into_iter().filter(|(what, _)| *what != "unlink").collect();
+        assert_refused(refused);
     });
 }

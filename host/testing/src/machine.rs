@@ -8,6 +8,7 @@ use portcall::sparse::Pagemap;
 use portcall::stock::{Stock, StockSpans};
 use portcall::{Builder, End, Error, Image, Kvm, Limit, Outcome, Ring, Snapshot, Vm};
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The most text of a test, in bytes: one that prints on and on ends there.
@@ -23,6 +24,9 @@ pub struct Options {
     pub memory: u64,
     /// The ring.
     pub ring: Ring,
+    /// How many are made before anything runs, for as many tests at a time. Where more run, theirs are
+    /// made then.
+    pub vms: usize,
     /// How long a test may take that says nothing itself; and what is before them all.
     pub timeout: Duration,
     /// What tests print is passed on to stdout at once, in place of being kept for those that fail.
@@ -32,7 +36,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let memory = portcall::layout::MEMORY_DEFAULT;
-        Self { memory, ring: Ring::Zero, timeout: Duration::from_secs(60), at_once: false }
+        let timeout = Duration::from_secs(60);
+        Self { memory, ring: Ring::Zero, vms: 1, timeout, at_once: false }
     }
 }
 
@@ -67,6 +72,7 @@ pub struct Machine<'a> {
     options: Options,
     vm: Vm,
     text: Text,
+    spare: Vec<(Vm, Text)>,
     pagemap: Pagemap,
 }
 
@@ -79,16 +85,18 @@ pub struct Ready<'a> {
     pub(crate) options: Options,
     pub(crate) snapshot: Snapshot,
     pub(crate) kind: KvmKind,
+    /// VMs that were made alike, with where their text goes, and that nobody has taken.
+    spare: Mutex<Vec<(Vm, Text)>>,
     /// What the guest printed up to here.
     pub printed: Vec<u8>,
 }
 
 impl<'a> Machine<'a> {
-    /// Makes the first VM; `elf` is the whole file that `image` was read from. Nothing of the guest
-    /// runs yet: a process that confines itself does so behind this.
+    /// Makes the first VM and those of [`Options::vms`]; `elf` is the whole file that `image` was read
+    /// from. Nothing of the guest runs yet: a process that confines itself does so behind this.
     ///
     /// # Errors
-    /// The VM cannot be made.
+    /// A VM cannot be made.
     pub fn new(
         kvm: Kvm,
         image: &'a Image<'a>,
@@ -96,10 +104,15 @@ impl<'a> Machine<'a> {
         options: Options,
     ) -> Result<Self, MachineError> {
         let text = Text::default();
-        let builder = Vm::builder(&kvm, image).memory(options.memory).ring(options.ring);
-        let builder = builder.limit(Limit::Time(options.timeout));
-        let vm = equip(builder, &text, options.at_once).build()?;
-        Ok(Self { kvm, image, elf, options, vm, text, pagemap: Pagemap::open() })
+        let builder = || Vm::builder(&kvm, image).memory(options.memory).ring(options.ring);
+        let first = builder().limit(Limit::Time(options.timeout));
+        let vm = equip(first, &text, options.at_once).build()?;
+        let spare = || {
+            let text = Text::default();
+            Ok((tester(builder(), &text, options.at_once)?, text))
+        };
+        let spare = (0..options.vms).map(|_| spare()).collect::<Result<_, Error>>()?;
+        Ok(Self { kvm, image, elf, options, vm, text, spare, pagemap: Pagemap::open() })
     }
 
     /// Runs the guest to where it waits for calls; `driver` goes along.
@@ -119,8 +132,9 @@ impl<'a> Machine<'a> {
             return Err(MachineError::NotReady(Box::new(self.not_ready(&outcome, kind)?)));
         }
         let snapshot = self.vm.snapshot_with(&self.pagemap)?;
-        let Self { kvm, image, elf, options, text, .. } = self;
-        Ok(Ready { kvm, image, elf, options, snapshot, kind, printed: text.take() })
+        let Self { kvm, image, elf, options, text, spare, .. } = self;
+        let (spare, printed) = (Mutex::new(spare), text.take());
+        Ok(Ready { kvm, image, elf, options, snapshot, kind, spare, printed })
     }
 
     fn not_ready(&self, outcome: &Outcome, kind: KvmKind) -> Result<NotReady, Error> {
@@ -130,11 +144,21 @@ impl<'a> Machine<'a> {
 }
 
 impl Ready<'_> {
-    /// Another VM of the snapshot.
-    pub(crate) fn vm(&self, text: &Text) -> Result<Vm, Error> {
+    /// A VM that can be restored to the snapshot, and where its text goes.
+    pub(crate) fn vm(&self) -> Result<(Vm, Text), Error> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(spare) = spare {
+            return Ok(spare);
+        }
+        let text = Text::default();
         let builder = Vm::from_snapshot(&self.kvm, &self.snapshot);
-        equip(builder, text, self.options.at_once).limit(Limit::Console(PRINTED_MAX)).build()
+        Ok((tester(builder, &text, self.options.at_once)?, text))
     }
+}
+
+/// A VM that tests run in.
+fn tester(builder: Builder<'_>, text: &Text, at_once: bool) -> Result<Vm, Error> {
+    equip(builder, text, at_once).limit(Limit::Console(PRINTED_MAX)).build()
 }
 
 /// What each of them has: the stock interfaces, and where its text goes.

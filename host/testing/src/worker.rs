@@ -35,7 +35,7 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// One without a VM yet: its thread makes it.
+    /// One without a VM yet: it takes one with its first test.
     #[must_use]
     pub fn new(ready: &'a Ready<'a>, style: Style) -> Self {
         Self { ready, vm: None, text: Text::default(), style, driver: None }
@@ -81,16 +81,16 @@ impl<'a> Worker<'a> {
     /// A VM as the snapshot has it.
     fn fresh(&mut self) -> Result<Vm, Error> {
         let snapshot = &self.ready.snapshot;
-        let restored = |mut vm: Vm| vm.restore(snapshot).is_ok().then_some(vm);
-        let mut vm = match self.vm.take().and_then(restored) {
+        let mut vm = match self.vm.take() {
             Some(vm) => vm,
             None => {
-                let mut vm = self.ready.vm(&self.text)?;
-                // The slow way once, so that the next are fast.
-                vm.restore(snapshot)?;
+                let (vm, text) = self.ready.vm()?;
+                self.text = text;
                 vm
             }
         };
+        // The slow way first, whatever the VM was made of, so that the next are fast.
+        vm.restore(snapshot)?;
         vm.reseed()?;
         vm.change_hands();
         Ok(vm)

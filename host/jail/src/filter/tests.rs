@@ -95,6 +95,7 @@ fn the_program_decides_as_seccompilers_does() {
         Wanted { threads: true, ..Wanted::default() },
         Wanted { snapshots: true, ..Wanted::default() },
         Wanted { traps: true, ..Wanted::default() },
+        Wanted { snapshots: true, restores: true, threads: true, ..Wanted::default() },
         Wanted { snapshots: true, traps: true, ..Wanted::default() },
         Wanted { debugger: true, ..Wanted::default() },
         Wanted { snapshots: true, debugger: true, ..Wanted::default() },
@@ -103,6 +104,7 @@ fn the_program_decides_as_seccompilers_does() {
             writing: true,
             threads: true,
             snapshots: true,
+            restores: true,
             debugger: true,
             traps: true,
             also: &[libc::SYS_ioctl, libc::SYS_socket],
@@ -137,7 +139,8 @@ fn a_guests_way_on_is_decided_in_the_first_instructions_and_the_program_is_short
 
 #[test]
 fn every_number_stands_once_and_what_only_some_do_stands_first() {
-    const SOME: [Whose; 4] = [Whose::Snapshots, Whose::Debuggers, Whose::Traps, Whose::Both];
+    use Whose::{Both, Debuggers, Restores, Snapshots, Traps};
+    const SOME: [Whose; 5] = [Snapshots, Debuggers, Traps, Both, Restores];
     let is_for_some = |call: &Call| SOME.contains(&call.whose);
     for whose in SOME {
         assert_each_once(CALLS.iter().filter(|call| call.whose == whose));

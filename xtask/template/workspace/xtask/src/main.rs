@@ -9,7 +9,7 @@ const HELP: &str = "\
 cargo xtask run     builds guest and host, and runs them
 cargo xtask build   only builds them
 cargo xtask test    builds the guest, and runs the host's tests with it, and the guest's own
-cargo xtask runner  runs a guest's tests: what .cargo/config.toml starts them by";
+cargo xtask runner  runs a guest's tests: what .cargo/runner starts them by";
 
 const GUEST: &str = "{{name}}-guest";
 const HOST: &str = "{{name}}";
@@ -71,24 +71,16 @@ fn test_guest() -> Result<(), String> {
     succeed(command)
 }
 
-/// Becomes `portcall test`, for a program of tests and options for it. cargo-nextest starts this for
-/// each test, and has listed them before: what was built then will do.
-fn runner(mut words: &[&str]) -> Result<(), String> {
-    // Cargo puts the runners of all directories above one behind the other.
-    while let ["cargo", "xtask", "runner", rest @ ..] = words {
-        words = rest;
-    }
+/// Builds `portcall`, and becomes `portcall test` for a program of tests and options for it.
+fn runner(words: &[&str]) -> Result<(), String> {
     let target = root().join("target/portcall");
-    let portcall = target.join("release/portcall");
-    if std::env::var_os("NEXTEST_EXECUTION_MODE").is_none() || !portcall.is_file() {
-        let mut build = Command::new("cargo");
-        build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        build.args(["build", "--quiet", "--release", "--package", "portcall-cli"]);
-        build.arg("--manifest-path").arg(Path::new(PORTCALL).join("Cargo.toml"));
-        build.arg("--target-dir").arg(&target);
-        succeed(build)?;
-    }
-    let mut tests = Command::new(portcall);
+    let mut build = Command::new("cargo");
+    build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    build.args(["build", "--quiet", "--release", "--package", "portcall-cli"]);
+    build.arg("--manifest-path").arg(Path::new(PORTCALL).join("Cargo.toml"));
+    build.arg("--target-dir").arg(&target);
+    succeed(build)?;
+    let mut tests = Command::new(target.join("release/portcall"));
     let error = tests.arg("test").args(words).exec();
     Err(cannot_start(&tests, &error))
 }
