@@ -169,21 +169,31 @@ fn spread(summary: &Summary) -> Option<f64> {
 }
 
 /// Where the rounds' medians are two groups, each narrower than what lies between them: as a machine
-/// has it that runs at two speeds, by turns.
+/// has it that runs at two speeds, by turns. One round that is apart is no speed of a machine's.
 fn speeds(rounds: &[f64]) -> Option<String> {
     let mut rounds = rounds.to_vec();
     rounds.sort_by(f64::total_cmp);
     let gap = |at: &usize| rounds[*at] - rounds[*at - 1];
     let at = (1..rounds.len()).max_by(|one, other| gap(one).total_cmp(&gap(other)))?;
-    let (slow, fast) = (&rounds[at..], &rounds[..at]);
+    let (fast, slow) = rounds.split_at(at);
     let width = |it: &[f64]| it[it.len() - 1] - it[0];
-    let is_apart = width(fast).max(width(slow)) < gap(&at);
-    let median =
-        |it: &[f64]| units::time(f64::midpoint(it[(it.len() - 1) / 2], it[it.len() / 2]), None);
-    is_apart.then(|| {
-        let (count, one, other) = (text::count(fast.len(), "round"), median(fast), median(slow));
-        format!("two speeds: {one} in {count}, {other} in {}", slow.len())
-    })
+    if width(fast).max(width(slow)) >= gap(&at) {
+        return None;
+    }
+    let median = |it: &[f64]| f64::midpoint(it[(it.len() - 1) / 2], it[it.len() / 2]);
+    let (one, other) = (median(fast), median(slow));
+    let all = rounds.len();
+    match (fast.len(), slow.len()) {
+        // Beside what is hardly a time, shares of it say nothing.
+        (1, _) | (_, 1) if one <= 0.0 || other / one > MANY => None,
+        (_, 1) => Some(format!("1 round of {all} is {} slower", percent(other / one - 1.0))),
+        (1, _) => Some(format!("1 round of {all} is {} faster", percent(1.0 - one / other))),
+        (count, rest) => {
+            let (count, [one, other]) =
+                (text::count(count, "round"), [one, other].map(|it| units::time(it, None)));
+            Some(format!("two speeds: {one} in {count}, {other} in {rest}"))
+        }
+    }
 }
 
 fn noise(summary: &Summary, rounds: &[f64]) -> Vec<String> {
@@ -260,14 +270,21 @@ mod tests {
             line.figures().expect("figures").noise.last().cloned().unwrap_or_default()
         };
         let one = [9.1, 13.3, 9.2, 9.3, 9.2, 9.2, 9.1, 9.4].map(|it| it * 1e3);
-        assert_eq!(noise(&one), "two speeds: 9.20 us in 7 rounds, 13.3 us in 1");
+        assert_eq!(noise(&one), "1 round of 8 is 45% slower");
+        let one = [9.1, 9.2, 6.9, 9.3, 9.2, 9.2, 9.1, 9.4].map(|it| it * 1e3);
+        assert_eq!(noise(&one), "1 round of 8 is 25% faster");
+        let two = [9.1, 13.3, 9.2, 9.3, 13.3, 9.2, 9.1, 9.4].map(|it| it * 1e3);
+        assert_eq!(noise(&two), "two speeds: 9.20 us in 6 rounds, 13.3 us in 2");
+        // A share of what is no time says nothing.
+        let none = [-1.0, -1.0, -1.0, 50.0, -1.0, -1.0];
+        assert_eq!(noise(&none), "rounds go from -1.00 ns to 50.0 ns");
         let half = [9.0, 13.0, 9.2, 13.4, 9.4, 13.2].map(|it| it * 1e3);
         assert_eq!(noise(&half), "two speeds: 9.20 us in 3 rounds, 13.2 us in 3");
         // One after the other, or all over the place.
         assert_eq!(noise(&[9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]), "rounds differ by 56%");
         assert_eq!(noise(&[9.0, 9.1, 12.0, 9.2, 9.1, 15.0, 18.5, 9.0]), "rounds differ by 104%");
         assert_eq!(
-            noise(&[9.0, 900.0, 500.0, 9.0, 300.0, 9.1]),
+            noise(&[9.0, 900.0, 500.0, 9.0, 9.0, 300.0, 9.1, 9.0]),
             "rounds go from 9.00 ns to 900 ns"
         );
         // Two groups that lie so near to each other are no noise.
