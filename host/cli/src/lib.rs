@@ -54,6 +54,7 @@ mod limit;
 mod measured;
 mod options;
 mod output;
+mod places;
 mod plain;
 mod prepare;
 mod replay;
