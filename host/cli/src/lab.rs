@@ -123,7 +123,8 @@ struct Output {
 }
 
 impl Emit {
-    /// Opens it: before anything is measured, so that a wrong path costs no minutes.
+    /// Opens it: before anything is measured, so that a wrong path costs no minutes. What opens can be
+    /// written in the end, since a directory that takes no new file has the older one written over.
     fn open(&self) -> Result<Output, Failure> {
         let Self(kind, path) = self;
         let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
