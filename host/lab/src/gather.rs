@@ -93,6 +93,7 @@ impl Gathered {
             self.put(name, Ok(measured));
         }
         for (name, why) in taken.absent {
+            let name = self.beside_measured(name);
             self.put(name, Err(Absent::lacking(why)));
         }
         let left_out = taken.left_out;
@@ -113,6 +114,18 @@ impl Gathered {
         if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
             row.observed.extend(observed);
         }
+    }
+
+    /// Under which name something is said to be absent: what was measured under the same one stays, and
+    /// this is another row.
+    fn beside_measured(&self, name: String) -> String {
+        let is_measured =
+            |name: &str| self.rows.iter().any(|row| row.name == name && row.found.is_ok());
+        if !is_measured(&name) {
+            return name;
+        }
+        let mut others = (2_u32..).map(|count| format!("{name} ({count})"));
+        others.find(|it| !is_measured(it)).unwrap_or_default()
     }
 
     fn put(&mut self, name: String, found: Result<Measured, Absent>) {
