@@ -89,6 +89,16 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
+            // Those that are left would be of the first part alone.
+            if piece.dropped > 0 {
+                let why = format!(
+                    "{} of its samples are beyond the most that are kept of a run (a \
+                    million and some): let it take fewer, or measure in several guests",
+                    piece.dropped
+                );
+                self.put(piece.name, Err(Absent::wrong(why)));
+                continue;
+            }
             let (name, measured) = measured(piece, taken.jailed);
             self.put(name, Ok(measured));
         }
@@ -242,6 +252,7 @@ mod tests {
             samples: vec![1.0, 2.0],
             instructions: None,
             observed: None,
+            dropped: 0,
             is_complete,
         }
     }
@@ -304,6 +315,27 @@ mod tests {
         let [(name, Err(why))] = &found(all)[..] else { unreachable!("one row") };
         assert_eq!(name, "mine");
         assert!(why.contains("measures nothing"), "{why}");
+    }
+
+    #[test]
+    fn what_was_measured_stays_where_its_name_is_said_to_be_absent() {
+        let mut all = image();
+        for _ in 0..2 {
+            let absent = ["a", "b"].map(|it| (it.to_owned(), "none".to_owned())).to_vec();
+            all.take(Taken { absent, ..taken(vec![piece("a", true)], None) });
+        }
+        let none = || Err("none".to_owned());
+        let wanted = [("a", Ok(2)), ("a (2)", none()), ("b", none())];
+        assert_eq!(found(all), wanted.map(|(name, found)| (name.to_owned(), found)));
+    }
+
+    #[test]
+    fn too_many_samples_are_said_to_be_that() {
+        let mut all = image();
+        all.take(taken(vec![Piece { dropped: 7, ..piece("a", true) }, piece("b", true)], None));
+        let [(a, Err(why)), (b, Ok(1))] = &found(all)[..] else { unreachable!("two rows") };
+        assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
+        assert!(why.starts_with("7 of its samples are beyond the most"), "{why}");
     }
 
     #[test]

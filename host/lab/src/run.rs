@@ -426,6 +426,7 @@ mod tests {
             samples: vec![1e6; round.samples as usize],
             instructions: None,
             observed: round.watched.then_some(Observed { exits: 1.0, kernel: 1.0, ours: 1.0 }),
+            dropped: 0,
             is_complete: true,
         };
         Taken { pieces: vec![piece], seconds: 0.01, ..Taken::default() }
