@@ -129,8 +129,8 @@ pub struct Measured {
     pub clock: Clock,
     /// Nanoseconds that the timer took itself: the median of `timers`.
     pub timer: f64,
-    /// What it took beside each block of samples, in their order, and was subtracted from these
-    /// before they were divided by their operations.
+    /// What it took beside each block of samples (the host's clock: in each round), in their order,
+    /// and was subtracted from these before they were divided by their operations.
     #[serde(default)]
     pub timers: Vec<f64>,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`).

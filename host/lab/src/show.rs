@@ -287,6 +287,8 @@ mod tests {
         for said in [
             "It takes 1.02 us itself",
             "It takes 48.0 ns itself",
+            "right before and right behind it; within a row",
+            "once in each round, behind the warm-up, and subtracted from all of the round's samples",
             "first 20 samples",
             "Rounds: 8 a row, of 200",
         ] {

@@ -64,20 +64,7 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
     said.push(format!(
         "Warm-up: the first {warm_up} samples of each round were taken and left out."
     ));
-    for (clock, who) in
-        [(Clock::Guest, "the guest, by RDTSC"), (Clock::Host, "the host, by CLOCK_MONOTONIC")]
-    {
-        let those = || all.iter().filter(|it| it.measured.clock == clock);
-        if those().next().is_some() {
-            said.push(format!(
-                "Clock of {}: {who}. It takes {} itself. From each block of samples is subtracted what \
-                 it took right before and behind them, which moved by up to {} within a row.",
-                count(those().count(), "row"),
-                range(those().map(|it| it.measured.timer), time),
-                time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),
-            ));
-        }
-    }
+    said.extend([Clock::Guest, Clock::Host].iter().filter_map(|it| clock(*it, &all, time)));
     if let Some(step) = report.machine.clock_step.filter(|it| is_sane(*it)) {
         said.push(format!(
             "Clock's step: two readings of the time stamp counter are {} apart or the same. Rows \
@@ -102,6 +89,29 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         );
     }
     said
+}
+
+/// Who took the time of some rows, and what was subtracted for that.
+fn clock(clock: Clock, all: &[&Figures<'_>], time: Time) -> Option<String> {
+    let those = || all.iter().filter(|it| it.measured.clock == clock);
+    those().next()?;
+    let (who, when) = match clock {
+        Clock::Guest => (
+            "the guest, by RDTSC",
+            "From each block of samples is subtracted what it took right before and right behind it",
+        ),
+        Clock::Host => (
+            "the host, by CLOCK_MONOTONIC",
+            "That is found once in each round, behind the warm-up, and subtracted from all of the \
+             round's samples",
+        ),
+    };
+    Some(format!(
+        "Clock of {}: {who}. It takes {} itself. {when}; within a row it moved by up to {}.",
+        count(those().count(), "row"),
+        range(those().map(|it| it.measured.timer), time),
+        time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),
+    ))
 }
 
 /// From the least to the most.

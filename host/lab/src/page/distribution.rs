@@ -186,8 +186,12 @@ fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
 /// What the timer took itself, and how far that moved.
 fn timer(measured: &Measured) -> String {
     let moved = Summary::of(&measured.timers).filter(|it| it.count > 1);
+    let when = match measured.clock {
+        Clock::Guest => "beside each block of samples",
+        Clock::Host => "once in each round",
+    };
     let moved = moved.map_or_else(String::new, |it| {
-        format!(" ({} to {}, beside each block of samples)", time(it.least), time(it.most))
+        format!(" ({} to {}, {when})", time(it.least), time(it.most))
     });
     format!("{}{moved} subtracted", time(measured.timer))
 }
