@@ -60,6 +60,11 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         return vec!["Nothing was measured.".to_owned()];
     }
     let mut said = vec![rounds(report, &all)];
+    said.push(
+        "A figure is what a way out costs in a Portcall VM, with its page tables, handlers and jail; a \
+         bare loop of ioctls takes some percent less."
+            .to_owned(),
+    );
     let warm_up = range(all.iter().map(|it| f64::from(it.measured.warm_up)), |it| it.to_string());
     said.push(format!(
         "Warm-up: the first {warm_up} samples of each round were taken and left out."
