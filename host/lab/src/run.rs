@@ -137,11 +137,13 @@ fn run_by(
         stop,
         obey,
         start,
+        watch,
         progress: Progress::new(),
         done: 0,
         jobs: jobs(plan),
     };
     runner.all();
+    runner.watch.look();
     runner.progress.end();
     let seconds = start.elapsed().as_secs_f64();
     Ok(Report {
@@ -152,7 +154,7 @@ fn run_by(
         quick: plan.quick,
         pinned: plan.pin,
         interrupted: stop.load(Ordering::Relaxed),
-        machine: machine::describe(watch.end()),
+        machine: machine::describe(runner.watch.end()),
         rows: runner.jobs.into_iter().flat_map(|job| job.gathered.rows()).collect(),
     })
 }
@@ -181,6 +183,7 @@ struct Runner<'r> {
     stop: &'r AtomicBool,
     obey: &'r dyn Fn(&Order, Duration) -> Heard,
     start: Instant,
+    watch: Watch,
     progress: Progress,
     /// Processes that have ended.
     done: usize,
@@ -240,6 +243,7 @@ impl Runner<'_> {
             if self.jobs[at].left == 0 {
                 continue;
             }
+            self.watch.look();
             let is_row = matches!(self.jobs[at].gathered.subject, Subject::Row(_));
             if is_row && self.start.elapsed() > LIMIT {
                 let why =

@@ -199,7 +199,9 @@ fn is_of_directory(error: &io::Error) -> bool {
 fn not_finite(report: &Report) -> Option<String> {
     let load = &report.machine.load;
     let all = [Some(report.seconds), load.others, load.stolen];
-    if all.into_iter().flatten().any(|it| !it.is_finite()) {
+    let part = load.worst.map(|it| [it.from, it.to, it.others, it.stolen]);
+    let mut all = all.into_iter().flatten().chain(part.into_iter().flatten());
+    if all.any(|it| !it.is_finite()) {
         return Some("the machine's description".to_owned());
     }
     let bad = report.rows.iter().find(|row| !is_finite(row))?;

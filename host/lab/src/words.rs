@@ -3,7 +3,8 @@
 use crate::figures::{Figures, Line};
 use crate::report::{Clock, Machine, Report};
 use crate::text::{self, count, list, shown};
-use crate::units::{is_sane, percent};
+use crate::units::{digits, is_sane, percent};
+use measures::machine::Stretch;
 
 /// How a time is written.
 pub(crate) type Time = fn(f64) -> String;
@@ -29,6 +30,12 @@ pub(crate) fn warnings(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
             "BUSY: {}. Times are longer and wider than this machine's own; measure again when it \
              is quiet.",
             load(&report.machine),
+        ));
+    }
+    if let Some(worst) = report.machine.load.busy_stretch() {
+        said.push(format!(
+            "BUSY FOR A PART: {}. Rounds of that part are longer than others.",
+            part(worst)
         ));
     }
     let late =
@@ -178,6 +185,17 @@ fn load(machine: &Machine) -> String {
     )
 }
 
+/// The load of the worst part.
+fn part(worst: &Stretch) -> String {
+    format!(
+        "worst from second {} to {}, when other processes took {} and the hypervisor {}",
+        digits(worst.from),
+        digits(worst.to),
+        percent(worst.others),
+        percent(worst.stolen),
+    )
+}
+
 /// The machine: what is said, and of what.
 pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
     let machine = &report.machine;
@@ -190,6 +208,10 @@ pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
         || "not told by KVM".to_owned(),
         |khz| format!("{:.3} MHz", f64::from(khz) / 1e3),
     );
+    let beside = match &machine.load.worst {
+        Some(worst) => format!("{}; {}", load(machine), part(worst)),
+        None => load(machine),
+    };
     let governor = machine.governor.as_deref().map_or_else(|| "none".to_owned(), short);
     vec![
         ("Processor", short(&machine.cpu)),
@@ -208,7 +230,7 @@ pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
                 short(&machine.load.load_after)
             ),
         ),
-        ("Beside the laboratory", load(machine)),
+        ("Beside the laboratory", beside),
     ]
 }
 
