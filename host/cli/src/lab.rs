@@ -322,7 +322,7 @@ fn is_failure(row: &Row, absent: &Absent) -> bool {
     match absent.kind {
         Absence::Failed => true,
         Absence::Wrong => !rows::is_known_wrong(&row.name, row.ring),
-        Absence::Lacking | Absence::Wedged | Absence::Meaningless => false,
+        Absence::Lacking | Absence::Wedged | Absence::Meaningless | Absence::NotReached => false,
     }
 }
 

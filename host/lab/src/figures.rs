@@ -58,17 +58,22 @@ pub(crate) struct Nothing {
 /// All rows of a report.
 pub(crate) fn lines(report: &Report) -> Vec<Line<'_>> {
     let step = report.machine.clock_step.filter(|it| *it > 0.0 && is_sane(*it)).unwrap_or(0.0);
-    report.rows.iter().map(|row| Line::of(row, step)).collect()
+    report.rows.iter().map(|row| Line::in_run(row, step, report.interrupted)).collect()
 }
 
 impl<'a> Line<'a> {
+    #[cfg(test)]
     fn of(row: &'a Row, step: f64) -> Self {
+        Self::in_run(row, step, false)
+    }
+
+    fn in_run(row: &'a Row, step: f64, interrupted: bool) -> Self {
         Self {
             row,
             name: shown(&row.name, text::NAME),
             what: shown(&row.what, text::SENTENCE),
             image: row.image.as_deref().map(|it| shown(file_name(it), text::NAME)),
-            content: content(row, step),
+            content: content(row, step, interrupted),
         }
     }
 
@@ -100,10 +105,11 @@ pub(crate) const fn word(kind: Absence) -> &'static str {
         Absence::Wrong => "wrong",
         Absence::Meaningless => "meaningless",
         Absence::Failed => "failed",
+        Absence::NotReached => "not reached",
     }
 }
 
-fn content(row: &Row, step: f64) -> Result<Figures<'_>, Nothing> {
+fn content(row: &Row, step: f64, interrupted: bool) -> Result<Figures<'_>, Nothing> {
     let nothing = |word, why: &str| Err(Nothing { word, why: why.to_owned() });
     match &row.finding {
         Finding::Measured(measured) => match Figures::of(measured, step) {
@@ -112,8 +118,11 @@ fn content(row: &Row, step: f64) -> Result<Figures<'_>, Nothing> {
             None => nothing("empty", "it is said to be measured, but has no samples"),
         },
         Finding::Absent(Absent { kind, why }) => nothing(word(*kind), &shown(why, text::SENTENCE)),
-        Finding::NotReached => {
+        Finding::NotReached if interrupted => {
             nothing("not reached", "the run was stopped before this row's first round")
+        }
+        Finding::NotReached => {
+            nothing("not reached", "the run's time was over before this row's first round")
         }
     }
 }
@@ -289,6 +298,17 @@ mod tests {
         );
         // Two groups that lie so near to each other are no noise.
         assert_eq!(noise(&[9.0, 9.3, 9.0, 9.3, 9.0, 9.3]), "");
+    }
+
+    #[test]
+    fn a_row_that_was_not_reached_says_why() {
+        let mut report = sample::report(1);
+        report.rows = vec![Row { finding: Finding::NotReached, ..row(vec![]) }];
+        for (interrupted, why) in [(true, "was stopped"), (false, "time was over")] {
+            report.interrupted = interrupted;
+            let nothing = lines(&report).remove(0).content.expect_err("no figures");
+            assert!(nothing.word == "not reached" && nothing.why.contains(why), "{nothing:?}");
+        }
     }
 
     #[test]

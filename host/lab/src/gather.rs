@@ -67,6 +67,11 @@ impl Gathered {
         Self { subject, ring, absent, end, late, cut: 0, is_reached: false, rows }
     }
 
+    /// Whether there is something of it already.
+    pub(crate) const fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// There will be no more of it. What a built-in row has by now stays.
     pub(crate) fn fail(&mut self, absent: Absent) {
         let is_row = matches!(self.subject, Subject::Row(_));

@@ -83,7 +83,7 @@ pub enum Finding {
     Measured(Measured),
     /// There is nothing to measure here, and this is why.
     Absent(Absent),
-    /// The run was stopped before its first round.
+    /// The run was stopped, or its time was over, before its first round.
     NotReached,
 }
 
@@ -110,6 +110,8 @@ pub enum Absence {
     Meaningless,
     /// The laboratory itself failed.
     Failed,
+    /// The run's time was over before it, or before the rest of it.
+    NotReached,
 }
 
 /// The samples of a row.

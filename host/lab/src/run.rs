@@ -30,10 +30,6 @@ pub struct Plan {
 /// How long a round may take at all, besides what it is expected to.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// After which no further round of a built-in row is begun: all of a run is below three minutes, even
-/// where rows wedge late.
-const LIMIT: Duration = Duration::from_secs(150);
-
 /// What rounds of a run have in common.
 struct Pace {
     rounds: u32,
@@ -50,6 +46,10 @@ struct Pace {
     together: bool,
     /// Seconds that all rounds of a guest of the caller's may take.
     own: f64,
+    /// After which no further round of a built-in row is begun.
+    limit: Duration,
+    /// After which one that has begun is ended: even where rows wedge late, twice.
+    end: Duration,
 }
 
 /// Rounds in which an observer takes times.
@@ -65,6 +65,8 @@ const QUICK: Pace = Pace {
     all: 4.0,
     together: true,
     own: 2.0,
+    limit: Duration::from_secs(8),
+    end: Duration::from_secs(9),
 };
 const FULL: Pace = Pace {
     rounds: 8,
@@ -76,6 +78,8 @@ const FULL: Pace = Pace {
     all: 75.0,
     together: false,
     own: 60.0,
+    limit: Duration::from_secs(150),
+    end: Duration::from_secs(170),
 };
 
 impl Pace {
@@ -110,6 +114,15 @@ impl Job {
         self.gathered.fail(absent);
         self.left = 0;
     }
+
+    /// The run's time is over. What has no round by now is not reached.
+    fn no_more(&mut self) {
+        if self.gathered.has_rows() {
+            self.gathered
+                .fail(Absent::not_reached("the run's time was over before its other rounds"));
+        }
+        self.left = 0;
+    }
 }
 
 /// Measures. Once `stop` is set, what was measured by then is all there is.
@@ -128,12 +141,21 @@ fn run_by(
     stop: &AtomicBool,
     obey: &dyn Fn(&Order, Duration) -> Heard,
 ) -> Result<Report, String> {
+    run_at(if plan.quick { &QUICK } else { &FULL }, plan, stop, obey)
+}
+
+fn run_at(
+    pace: &Pace,
+    plan: &Plan,
+    stop: &AtomicBool,
+    obey: &dyn Fn(&Order, Duration) -> Heard,
+) -> Result<Report, String> {
     plan.pin.map_or(Ok(()), affinity::check)?;
     let began = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let (start, watch) = (Instant::now(), Watch::begin());
     let mut runner = Runner {
         plan,
-        pace: if plan.quick { &QUICK } else { &FULL },
+        pace,
         stop,
         obey,
         start,
@@ -245,10 +267,8 @@ impl Runner<'_> {
             }
             self.watch.look();
             let is_row = matches!(self.jobs[at].gathered.subject, Subject::Row(_));
-            if is_row && self.start.elapsed() > LIMIT {
-                let why =
-                    format!("rounds are left out: all took {}", humantime::format_duration(LIMIT));
-                self.jobs[at].fail(Absent::wedged(why));
+            if is_row && self.start.elapsed() > self.pace.limit {
+                self.jobs[at].no_more();
                 continue;
             }
             what(self, at);
@@ -342,21 +362,37 @@ impl Runner<'_> {
             rounds: rounds.to_vec(),
             pin: self.plan.pin,
         };
-        let mut heard = (self.obey)(&order, deadline);
-        if matches!(&heard, Heard::Killed(absent) if is_odd(&order.subject, absent)) {
-            heard = (self.obey)(&order, deadline);
+        let mut heard = self.within(&order, deadline);
+        if matches!(&heard, Some(Heard::Killed(absent)) if is_odd(&order.subject, absent)) {
+            heard = self.within(&order, deadline);
         }
         self.done += 1;
         let job = &mut self.jobs[at];
         job.left = job.left.saturating_sub(1);
         match heard {
-            Heard::Stopped => None,
-            Heard::Answer(Ok(rounds)) => Some(rounds),
-            Heard::Answer(Err(absent)) | Heard::Killed(absent) => {
+            None => {
+                job.no_more();
+                None
+            }
+            Some(Heard::Stopped) => None,
+            Some(Heard::Answer(Ok(rounds))) => Some(rounds),
+            Some(Heard::Answer(Err(absent)) | Heard::Killed(absent)) => {
                 job.fail(absent);
                 None
             }
         }
+    }
+
+    /// The same by a process, which is ended with the run's time where that is sooner than its own
+    /// deadline: `None` then, since nobody knows whether it would have come back.
+    fn within(&self, order: &Order, deadline: Duration) -> Option<Heard> {
+        let left = match order.subject {
+            Subject::Row(_) => self.pace.end.saturating_sub(self.start.elapsed()),
+            Subject::Image { .. } => Duration::MAX,
+        };
+        let heard = (self.obey)(order, deadline.min(left));
+        let is_cut = left < deadline && matches!(heard, Heard::Killed(_));
+        (!is_cut || self.start.elapsed() < self.pace.end).then_some(heard)
     }
 
     fn show(&self, at: usize) {
@@ -528,6 +564,71 @@ mod tests {
         assert!(report.interrupted);
         assert_eq!(report.rows[0].measured().map(|it| it.rounds.len()), Some(1));
         assert_eq!(report.rows[1].finding, crate::report::Finding::NotReached);
+    }
+
+    /// A run of two rows, of which each process takes so long, whatever its deadline: rounds, or what
+    /// is said, and the shortest deadline.
+    fn timed(
+        pace: &Pace,
+        takes: Duration,
+    ) -> (Vec<Result<usize, crate::report::Finding>>, Duration) {
+        let (never, shortest) = (AtomicBool::new(false), RefCell::new(Duration::MAX));
+        let plan = plan(true, &["out-1", "in-1"]);
+        let report = run_at(pace, &plan, &never, &|order, deadline| {
+            shortest.replace_with(|it| deadline.min(*it));
+            if takes > deadline {
+                std::thread::sleep(deadline);
+                return Heard::Killed(Absent::wedged("killed"));
+            }
+            std::thread::sleep(takes);
+            good(order)
+        });
+        let rows = report.expect("a report").rows.into_iter();
+        let of = |row: crate::report::Row| match row.finding {
+            crate::report::Finding::Measured(it) => Ok(it.rounds.len()),
+            other => Err(other),
+        };
+        (rows.map(of).collect(), shortest.into_inner())
+    }
+
+    #[test]
+    fn what_the_runs_time_leaves_out_is_not_wedged() {
+        use crate::report::Finding::{Absent as Without, NotReached};
+        let ms = Duration::from_millis;
+        // Time for the first round alone, which counts for nothing.
+        let pace = Pace { limit: ms(0), end: ms(60_000), ..QUICK };
+        assert_eq!(timed(&pace, ms(1)).0, [Err(NotReached), Err(NotReached)]);
+        // One is on its way when the time is over.
+        let pace = Pace { limit: ms(100), end: ms(200), ..QUICK };
+        let (rows, shortest) = timed(&pace, ms(60_000));
+        assert_eq!(rows, [Err(NotReached), Err(NotReached)]);
+        assert!(shortest <= ms(200), "{shortest:?}");
+        // That it wedges is said where its own deadline is sooner.
+        let (rows, _) = timed(&Pace { limit: ms(60_000), end: ms(90_000), ..QUICK }, ms(1));
+        assert_eq!(rows, [Ok(6), Ok(6)]);
+        let plan = Plan { subjects: vec![Subject::Row("vmcall".to_owned())], ..plan(true, &[]) };
+        let never = AtomicBool::new(false);
+        let report = run_at(&QUICK, &plan, &never, &|_, _| Heard::Killed(Absent::wedged("killed")));
+        let finding = report.expect("a report").rows.remove(0).finding;
+        assert_eq!(finding, Without(Absent::wedged("killed")));
+    }
+
+    #[test]
+    fn rounds_before_the_runs_time_was_over_stay() {
+        let (never, count) = (AtomicBool::new(false), RefCell::new(0));
+        let pace = Pace { limit: Duration::from_millis(300), end: Duration::from_secs(60), ..FULL };
+        let report = run_at(&pace, &plan(false, &["out-1"]), &never, &|order, _| {
+            *count.borrow_mut() += 1;
+            if *count.borrow() == 4 {
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            good(order)
+        });
+        let report = report.expect("a report");
+        let measured = report.rows[0].measured().expect("measured");
+        assert_eq!(measured.rounds.len(), 3);
+        let late = measured.late.as_ref().expect("fewer rounds");
+        assert_eq!(late.kind, Absence::NotReached);
     }
 
     #[test]

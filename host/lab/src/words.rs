@@ -1,7 +1,7 @@
 //! What is said of a run in words, on a terminal and on a page alike.
 
 use crate::figures::{Figures, Line};
-use crate::report::{Clock, Machine, Report};
+use crate::report::{Clock, Finding, Machine, Report};
 use crate::text::{self, count, list, shown};
 use crate::units::{digits, is_sane, percent};
 use measures::machine::Stretch;
@@ -24,6 +24,14 @@ pub(crate) fn warnings(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
              what differs from process to process."
                 .to_owned(),
         );
+    }
+    let is_left = |line: &&Line<'_>| line.row.finding == Finding::NotReached;
+    let left: Vec<String> = lines.iter().filter(is_left).map(Line::title).collect();
+    if !left.is_empty() && !report.interrupted {
+        let remedy =
+            if report.quick { "measure without --quick, or fewer rows" } else { "measure fewer" };
+        let (rows, names) = (count(left.len(), "row"), list(&left));
+        said.push(format!("OUT OF TIME: {rows} not reached ({names}); {remedy}."));
     }
     if report.machine.load.is_busy() {
         said.push(format!(
