@@ -28,8 +28,8 @@ const BAD: u8 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A row without figures says why: it is no failure that a KVM lacks something, wedges on it, or is known \
-to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or a \
-built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
+to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end, or a measurement of its came to no figures, or \
+a built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
 measured by then.")]
 pub(crate) struct Options {
     /// Guests that measure by `guest::measure`: rows beside the built-in ones
@@ -311,6 +311,7 @@ fn is_bad(row: &Row) -> bool {
     match &row.finding {
         Finding::Absent(absent) if row.image.is_some() => absent.kind != Absence::Lacking,
         Finding::Absent(absent) => is_failure(row, absent),
+        Finding::Measured(measured) if !measured.has_figures() => true,
         Finding::Measured(measured) => measured.late.as_ref().is_some_and(|it| is_failure(row, it)),
         Finding::NotReached => false,
     }

@@ -177,6 +177,13 @@ impl Measured {
         self.rounds.concat()
     }
 
+    /// Whether they come to figures: there are some, and all of them can be times.
+    #[must_use]
+    pub fn has_figures(&self) -> bool {
+        let mut all = self.rounds.iter().flatten().peekable();
+        all.peek().is_some() && all.all(|it| crate::units::is_sane(*it))
+    }
+
     /// The samples in a few numbers. The interval is that of the rounds' medians, since what a VM
     /// has in common tells no more than one sample does.
     #[must_use]
@@ -193,5 +200,19 @@ impl Row {
             Finding::Measured(measured) => Some(measured),
             Finding::Absent(_) | Finding::NotReached => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sample;
+
+    #[test]
+    fn what_has_no_samples_or_absurd_ones_has_no_figures() {
+        let has =
+            |rounds| sample::row("a", 0, rounds).measured().is_some_and(|it| it.has_figures());
+        assert!(has(vec![vec![], vec![1.0]]));
+        assert!(!has(vec![vec![], vec![]]) && !has(vec![]));
+        assert!(!has(vec![vec![1.0, 1e300]]) && !has(vec![vec![f64::NAN]]));
     }
 }
