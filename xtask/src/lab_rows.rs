@@ -206,7 +206,7 @@ mod tests {
                 .map(|ring| format!("{{\"name\":\"out-1\",\"ring\":{ring},\"finding\":{finding}}}"))
         };
         let left = row("\"not_reached\"").concat();
-        assert_eq!(unreached(&[left.clone()]), ["out-1"]);
+        assert_eq!(unreached(std::slice::from_ref(&left)), ["out-1"]);
         let both = [left, row("{}").concat()];
         assert!(unreached(&both).is_empty());
         assert!(reached(&both, "out-1", 3).is_some_and(|it| it.contains("\"finding\":{}")));

@@ -28,9 +28,9 @@ const BAD: u8 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A row without figures says why: it is no failure that a KVM lacks something, wedges on it, or is known \
-to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end, or a measurement of its came to no figures, or \
-a built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
-measured by then.")]
+to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end, or a measurement of its to no \
+figures, or a built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal \
+ended it, with what was measured by then.")]
 pub(crate) struct Options {
     /// Guests that measure by `guest::measure`: rows beside the built-in ones
     #[arg(value_name = "IMAGE")]
@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "0|3", value_parser = ring)]
     ring: Option<Ring>,
 
-    /// Few samples, in some 10 seconds
+    /// Few samples, in at most 10 seconds: rows that a busy machine leaves no time for are not reached
     #[arg(long)]
     quick: bool,
 

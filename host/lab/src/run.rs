@@ -2,6 +2,7 @@
 
 use crate::child::{self, Heard};
 use crate::gather::Gathered;
+use crate::pace::{FULL, Pace, QUICK, WATCHED};
 use crate::progress::Progress;
 use crate::report::{Absence, Absent, Clock, FORMAT, Report};
 use crate::round::{Order, Round, Subject, Taken};
@@ -29,69 +30,6 @@ pub struct Plan {
 
 /// How long a round may take at all, besides what it is expected to.
 const DEADLINE: Duration = Duration::from_secs(5);
-
-/// What rounds of a run have in common.
-struct Pace {
-    rounds: u32,
-    /// Seconds of a round; and where it has fewer samples than `enough` then.
-    share: f64,
-    longest: f64,
-    enough: u32,
-    /// Samples of a round at most and at least.
-    most: u32,
-    least: u32,
-    /// Seconds of all rounds of the built-in rows, beyond which they have fewer samples.
-    all: f64,
-    /// Whether a process does all rounds of a row.
-    together: bool,
-    /// Seconds that all rounds of a guest of the caller's may take.
-    own: f64,
-    /// After which no further round of a built-in row is begun.
-    limit: Duration,
-    /// After which one that has begun is ended: even where rows wedge late, twice.
-    end: Duration,
-}
-
-/// Rounds in which an observer takes times.
-const WATCHED: u32 = 3;
-
-const QUICK: Pace = Pace {
-    rounds: 6,
-    share: 0.003,
-    longest: 0.003,
-    enough: 2,
-    most: 60,
-    least: 2,
-    all: 4.0,
-    together: true,
-    own: 2.0,
-    limit: Duration::from_secs(8),
-    end: Duration::from_secs(9),
-};
-const FULL: Pace = Pace {
-    rounds: 8,
-    share: 0.1,
-    longest: 0.8,
-    enough: 50,
-    most: 1000,
-    least: 4,
-    all: 75.0,
-    together: false,
-    own: 60.0,
-    limit: Duration::from_secs(150),
-    end: Duration::from_secs(170),
-};
-
-impl Pace {
-    /// Samples of a round, where one takes so many seconds.
-    fn samples(&self, each: f64) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
-        #[expect(clippy::cast_sign_loss, reason = "a number of samples")]
-        let fit = |seconds: f64| (seconds / each.max(1e-9)) as u32;
-        let wanted = fit(self.share).max(fit(self.longest).min(self.enough));
-        wanted.clamp(self.least, self.most)
-    }
-}
 
 /// A subject in a ring, and what is left to do for it.
 struct Job {
@@ -442,6 +380,7 @@ fn rounds_of_own(pace: &Pace, seconds: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Finding;
     use crate::round::{Observed, Piece};
     use std::cell::RefCell;
 
@@ -566,12 +505,9 @@ mod tests {
         assert_eq!(report.rows[1].finding, crate::report::Finding::NotReached);
     }
 
-    /// A run of two rows, of which each process takes so long, whatever its deadline: rounds, or what
-    /// is said, and the shortest deadline.
-    fn timed(
-        pace: &Pace,
-        takes: Duration,
-    ) -> (Vec<Result<usize, crate::report::Finding>>, Duration) {
+    /// A run of two rows, of which each process takes so long: rounds, none where they were not reached,
+    /// and the shortest deadline.
+    fn timed(pace: &Pace, takes: Duration) -> (Vec<Option<usize>>, Duration) {
         let (never, shortest) = (AtomicBool::new(false), RefCell::new(Duration::MAX));
         let plan = plan(true, &["out-1", "in-1"]);
         let report = run_at(pace, &plan, &never, &|order, deadline| {
@@ -585,32 +521,32 @@ mod tests {
         });
         let rows = report.expect("a report").rows.into_iter();
         let of = |row: crate::report::Row| match row.finding {
-            crate::report::Finding::Measured(it) => Ok(it.rounds.len()),
-            other => Err(other),
+            Finding::Measured(it) => Some(it.rounds.len()),
+            Finding::NotReached => None,
+            Finding::Absent(absent) => panic!("{absent:?}"),
         };
         (rows.map(of).collect(), shortest.into_inner())
     }
 
     #[test]
     fn what_the_runs_time_leaves_out_is_not_wedged() {
-        use crate::report::Finding::{Absent as Without, NotReached};
         let ms = Duration::from_millis;
         // Time for the first round alone, which counts for nothing.
         let pace = Pace { limit: ms(0), end: ms(60_000), ..QUICK };
-        assert_eq!(timed(&pace, ms(1)).0, [Err(NotReached), Err(NotReached)]);
+        assert_eq!(timed(&pace, ms(1)).0, [None, None]);
         // One is on its way when the time is over.
         let pace = Pace { limit: ms(100), end: ms(200), ..QUICK };
         let (rows, shortest) = timed(&pace, ms(60_000));
-        assert_eq!(rows, [Err(NotReached), Err(NotReached)]);
+        assert_eq!(rows, [None, None]);
         assert!(shortest <= ms(200), "{shortest:?}");
         // That it wedges is said where its own deadline is sooner.
         let (rows, _) = timed(&Pace { limit: ms(60_000), end: ms(90_000), ..QUICK }, ms(1));
-        assert_eq!(rows, [Ok(6), Ok(6)]);
+        assert_eq!(rows, [Some(6), Some(6)]);
         let plan = Plan { subjects: vec![Subject::Row("vmcall".to_owned())], ..plan(true, &[]) };
         let never = AtomicBool::new(false);
         let report = run_at(&QUICK, &plan, &never, &|_, _| Heard::Killed(Absent::wedged("killed")));
         let finding = report.expect("a report").rows.remove(0).finding;
-        assert_eq!(finding, Without(Absent::wedged("killed")));
+        assert_eq!(finding, Finding::Absent(Absent::wedged("killed")));
     }
 
     #[test]
@@ -629,13 +565,5 @@ mod tests {
         assert_eq!(measured.rounds.len(), 3);
         let late = measured.late.as_ref().expect("fewer rounds");
         assert_eq!(late.kind, Absence::NotReached);
-    }
-
-    #[test]
-    fn slow_rows_get_their_samples_and_quick_ones_no_more_than_the_most() {
-        assert_eq!(
-            [1e-6, 1e-3, 10e-3, 100e-3, 10.0].map(|it| FULL.samples(it)),
-            [1000, 100, 50, 8, 4]
-        );
     }
 }

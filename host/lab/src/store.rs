@@ -92,7 +92,8 @@ struct Head {
 
 impl Report {
     /// Writes it to a file, with the directory that it is in. What stands there is replaced by the
-    /// whole report or not at all, unless it is no plain file (a pipe, /dev/stdout).
+    /// whole report or not at all, unless it is no plain file (a pipe, /dev/stdout), or its directory
+    /// takes no other file ([`replace`]).
     ///
     /// # Errors
     ///
