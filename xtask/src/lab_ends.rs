@@ -7,7 +7,7 @@ use crate::process::{self, Ran};
 use crate::programs::{self, Profile};
 use std::ffi::OsStr;
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -55,6 +55,7 @@ pub(crate) fn wrong(portcall: &OsStr, measures: &Path, place: &Path) -> Result<S
 
     wrong += &full_disk(portcall, place)?;
     wrong += &gone_reader(portcall)?;
+    wrong += &one_file_for_both(portcall, place)?;
     Ok(wrong)
 }
 
@@ -107,6 +108,27 @@ fn gone_reader(portcall: &OsStr) -> Result<String, Failure> {
         let status = command.status().map_err(|error| cannot_start(&command, &error))?;
         if status.code() != Some(141) {
             let _ = writeln!(wrong, "lab {} with no reader: {status}, not 141", words.join(" "));
+        }
+    }
+    Ok(wrong)
+}
+
+/// A file that a shell has led stdout to as well is refused, by whatever name: one of table and file
+/// would be lost.
+fn one_file_for_both(portcall: &OsStr, place: &Path) -> Result<String, Failure> {
+    let file = place.join("both");
+    let mut wrong = String::new();
+    for name in [file.as_path(), Path::new("/proc/self/fd/1")] {
+        let stdout = File::create(&file).map_err(|error| Failure::file("make", &file, error))?;
+        let mut command = Command::new(portcall);
+        command.args(["lab", "--quick", "--row=rdtsc"]).stdout(stdout);
+        command.arg(format!("--emit=json={}", name.display()));
+        let output = command.stderr(Stdio::piped()).output();
+        let output = output.map_err(|error| cannot_start(&command, &error))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() != Some(125) || !said.contains("stdout goes there as well") {
+            let name = name.display();
+            let _ = writeln!(wrong, "{name}, which is stdout: {}\n{said}", output.status);
         }
     }
     Ok(wrong)

@@ -1,7 +1,7 @@
 //! `--emit KIND[=FILE]`: what a run came to, for other programs.
 //!
-//! Each kind is a file here, and a line in [`KINDS`]. What stands in this one holds for all: the
-//! grammar, where they may go, and which of them go together.
+//! Each kind is a file here, and a line in [`KINDS`]. What stands in this one holds for all, and
+//! which of them go together; where they may go is in places.rs.
 
 mod core;
 #[cfg(feature = "instruments")]
@@ -17,13 +17,11 @@ mod trace;
 
 use crate::code::Failure;
 use crate::heard::Heard;
+use crate::places::{self, Fresh, is_same};
 use crate::session::Ended;
 use inspect::drive::Driver;
 use portcall::{Builder, Vm};
 use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -179,15 +177,13 @@ impl FromStr for Emit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, file) = text.split_once('=').unwrap_or((text, "-"));
+        let (name, words) = places::split(text);
         let Some(kind) = KINDS.iter().position(|kind| kind.name == name) else {
             return Err(unknown(name));
         };
-        match (file, KINDS[kind].not_stdout) {
-            ("", _) => Err("it names no file after =; \"-\" is stdout".to_owned()),
-            ("-", Some(why)) => Err(why.to_owned()),
-            ("-", None) => Ok(Self { kind, file: None }),
-            (file, _) => Ok(Self { kind, file: Some(file.into()) }),
+        match (places::file(words)?, KINDS[kind].not_stdout) {
+            (None, Some(why)) => Err(why.to_owned()),
+            (file, _) => Ok(Self { kind, file }),
         }
     }
 }
@@ -261,6 +257,12 @@ impl Emit {
         self.kind().wants.drives
     }
 
+    /// Where it goes, now that it is open.
+    fn goes<'o>(&self, output: &'o dyn Output) -> places::Place<'o> {
+        let (file, replaces) = (output.file(), output.replaces());
+        places::Place { name: self.name(), is_stdout: self.file.is_none(), file, replaces }
+    }
+
     /// Opens it; `input` is the file that the run is made of.
     fn open(&self, input: &Path, settings: &Settings) -> Result<Box<dyn Output>, Failure> {
         let name = self.name();
@@ -284,10 +286,10 @@ pub(crate) fn open(
 ) -> Result<(Vec<Box<dyn Output>>, Fresh), Failure> {
     let open = |emit: &Emit| emit.open(input, settings);
     let mut fresh = Fresh::default();
-    let outputs =
-        emit.iter().map(|emit| fresh.noting(emit, open)).collect::<Result<Vec<_>, _>>()?;
-    let named: Vec<_> = outputs.iter().map(|it| &**it).zip(emit.iter().map(Emit::name)).collect();
-    all_different(&named)?;
+    let outputs = emit.iter().map(|emit| fresh.noting(emit.file.as_deref(), || open(emit)));
+    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    let places: Vec<_> = outputs.iter().zip(emit).map(|(it, emit)| emit.goes(&**it)).collect();
+    places::all_different(&places, "the guest's text")?;
     if emit.iter().any(Emit::records) && emit.iter().any(Emit::keeps) {
         let why = "a run that is recorded cannot be gone back to; leave one of them out";
         return Err(Failure::Message(format!("--emit snapshot with --emit log: {why}")));
@@ -300,77 +302,6 @@ pub(crate) fn open(
         }
     }
     Ok((outputs, fresh))
-}
-
-/// Files that were not there before they were opened. A run that is refused leaves none of them.
-#[derive(Default)]
-pub(crate) struct Fresh(Vec<PathBuf>);
-
-impl Fresh {
-    /// Opens one, and notes its file if that is new.
-    fn noting<T>(&mut self, emit: &Emit, open: impl FnOnce(&Emit) -> T) -> T {
-        let new = emit.file.clone().filter(|path| path.symlink_metadata().is_err());
-        let opened = open(emit);
-        self.0.extend(new);
-        opened
-    }
-
-    /// The guest is there: what is written of it stays, and in the jail nothing could be removed.
-    pub(crate) fn keep(&mut self) {
-        self.0.clear();
-    }
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        let is_empty =
-            |it: &&PathBuf| it.symlink_metadata().is_ok_and(|it| it.is_file() && it.len() == 0);
-        for path in self.0.iter().filter(is_empty) {
-            // It is no loss if it stays.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-/// Refuses two outputs to one file, and one to where stdout goes as well.
-fn all_different(outputs: &[(&dyn Output, String)]) -> Result<(), Failure> {
-    let id = |output: &dyn Output| id_of(output.file()?);
-    // A shell may have led it to the same file.
-    let stdout = io::stdout().as_fd().try_clone_to_owned();
-    let stdout = stdout.ok().and_then(|stdout| id_of(&stdout.into()));
-    let twice = |name: &str| Failure::Message(format!("{name} is named twice; name another file"));
-    for (i, (output, name)) in outputs.iter().enumerate() {
-        let Some(this) = id(*output) else { continue };
-        if outputs[..i].iter().any(|(other, _)| id(*other) == Some(this)) {
-            return Err(twice(name));
-        }
-        if stdout == Some(this) {
-            let why = "stdout goes there as well, with the guest's text; name another file";
-            return Err(Failure::Message(format!("cannot write {name}: {why}")));
-        }
-    }
-    for path in outputs.iter().filter_map(|(output, _)| output.replaces()) {
-        // Nothing is open there yet.
-        let there = File::open(path).ok().and_then(|file| id_of(&file));
-        if there.is_some()
-            && (there == stdout || outputs.iter().any(|(other, _)| id(*other) == there))
-        {
-            return Err(twice(&path.display().to_string()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether two paths lead to one file.
-pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
-    let id = |path: &Path| path.metadata().map(|it| (it.dev(), it.ino())).ok();
-    id(one).is_some() && id(one) == id(other)
-}
-
-/// Which plain file it is.
-pub(crate) fn id_of(file: &File) -> Option<(u64, u64)> {
-    let metadata = file.metadata().ok()?;
-    metadata.is_file().then_some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]

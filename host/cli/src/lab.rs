@@ -1,9 +1,9 @@
 //! `portcall lab`: what each way out of a guest costs here.
 
 use crate::code::{self, Failure};
-use crate::emit;
 use crate::experiment::Experiment;
 use crate::output;
+use crate::places::{self, Fresh, Place};
 use crate::run::{ring, size};
 use crate::signals::{self, STOP_SIGNALS};
 use crate::sink::Sink;
@@ -15,9 +15,7 @@ use lab::run::Plan;
 use lab::{rows, show};
 use portcall::Ring;
 use signal_hook::consts::SIGHUP;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -30,9 +28,9 @@ const BAD: u8 = 1;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A row without figures says why: it is no failure that a KVM lacks something, wedges on it, or is known \
-to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end or measured nothing, or a \
-built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal ended it, with what was \
-measured by then.")]
+to get it wrong. Process codes: 0; 1 where an IMAGE came to no good end, or a measurement of its to no \
+figures, or a built-in row failed or is wrong; 125 for a wrong command line; 130 and 143 where a signal \
+ended it, with what was measured by then.")]
 pub(crate) struct Options {
     /// Guests that measure by `guest::measure`: rows beside the built-in ones
     #[arg(value_name = "IMAGE")]
@@ -50,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "0|3", value_parser = ring)]
     ring: Option<Ring>,
 
-    /// Few samples, in some 10 seconds
+    /// Few samples, in at most 10 seconds: rows that a busy machine leaves no time for are not reached
     #[arg(long)]
     quick: bool,
 
@@ -64,7 +62,7 @@ pub(crate) struct Options {
 
     /// Writes all that was found: csv (the samples), json (for --compare), html (a page with plots);
     /// FILE "-" is stdout, and all else goes to stderr then. May be repeated
-    #[arg(long, value_name = "KIND=FILE")]
+    #[arg(long, value_name = "KIND[=FILE]")]
     emit: Vec<Emit>,
 
     /// Measures nothing, and sets two runs side by side that were written by --emit json
@@ -105,18 +103,14 @@ impl FromStr for Emit {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, file) = text.split_once('=').unwrap_or((text, ""));
+        let (kind, words) = places::split(text);
         let kind = match kind {
             "csv" => Kind::Csv,
             "json" => Kind::Json,
             "html" => Kind::Html,
             _ => return Err(format!("{kind} cannot be emitted; there are csv, json and html")),
         };
-        match file {
-            "" => Err("it names no file: KIND=FILE; \"-\" is stdout".to_owned()),
-            "-" => Ok(Self(kind, None)),
-            file => Ok(Self(kind, Some(file.into()))),
-        }
+        Ok(Self(kind, places::file(words)?))
     }
 }
 
@@ -129,17 +123,23 @@ struct Output {
 }
 
 impl Emit {
-    /// Opens it: before anything is measured, so that a wrong path costs no minutes.
+    /// Opens it: before anything is measured, so that a wrong path costs no minutes. What opens can be
+    /// written in the end, since a directory that takes no new file has the older one written over.
     fn open(&self) -> Result<Output, Failure> {
         let Self(kind, path) = self;
         let name = path.as_deref().map_or("stdout".into(), Path::to_string_lossy);
         let to = Sink::open(printable(&name), path.as_deref())?;
-        let is_plain = |_: &PathBuf| to.file.as_ref().and_then(emit::id_of).is_some();
+        let is_plain = |_: &PathBuf| to.file.as_ref().and_then(places::id_of).is_some();
         Ok(Output { kind: *kind, plain: path.clone().filter(is_plain), to })
     }
 }
 
 impl Output {
+    fn goes(&self) -> Place<'_> {
+        let file = self.to.file.as_ref();
+        Place { name: self.to.name.clone(), is_stdout: file.is_none(), file, replaces: None }
+    }
+
     /// Writes it in place of what stands there.
     fn write(self, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         match self.plain {
@@ -163,26 +163,18 @@ impl Output {
 }
 
 /// Opens all; two to one place would leave a mixture, and one over what is read nothing to read.
-fn open(emits: &[Emit], inputs: &[PathBuf]) -> Result<Vec<Output>, Failure> {
-    let twice = |name: &str| Failure::Message(format!("{name} is named twice; name another file"));
-    let is_input = |path: &PathBuf| inputs.iter().any(|input| emit::is_same(path, input));
-    if let Some(path) = emits.iter().filter_map(|it| it.1.as_ref()).find(|path| is_input(path)) {
-        return Err(twice(&printable(&path.to_string_lossy())));
+fn open(emits: &[Emit], inputs: &[PathBuf]) -> Result<(Vec<Output>, Fresh), Failure> {
+    let is_input = |path: &&PathBuf| inputs.iter().any(|input| places::is_same(path, input));
+    if let Some(path) = emits.iter().filter_map(|it| it.1.as_ref()).find(is_input) {
+        let name = printable(&path.to_string_lossy());
+        return Err(Failure::Message(format!("{name} is what is to be read; name another file")));
     }
-    let outputs: Vec<Output> = emits.iter().map(Emit::open).collect::<Result<_, _>>()?;
-    // Stdout may lead to a file as well.
-    let stdout = io::stdout().as_fd().try_clone_to_owned().ok().map(File::from);
-    let id = |output: &Output| emit::id_of(output.to.file.as_ref().or(stdout.as_ref())?);
-    for (i, output) in outputs.iter().enumerate() {
-        let is_stdout = |output: &Output| output.to.file.is_none();
-        let is_same = |other: &Output| {
-            id(other).is_some() && id(other) == id(output) || is_stdout(other) && is_stdout(output)
-        };
-        if outputs[..i].iter().any(is_same) {
-            return Err(twice(&output.to.name));
-        }
-    }
-    Ok(outputs)
+    let mut fresh = Fresh::default();
+    let open = |emit: &Emit| fresh.noting(emit.1.as_deref(), || emit.open());
+    let outputs: Vec<Output> = emits.iter().map(open).collect::<Result<_, _>>()?;
+    let places: Vec<Place<'_>> = outputs.iter().map(Output::goes).collect();
+    places::all_different(&places, "the table")?;
+    Ok((outputs, fresh))
 }
 
 /// One process with rounds.
@@ -201,7 +193,9 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
             let message = "--compare measures nothing: only html is emitted with it";
             return Err(Failure::Message(message.to_owned()));
         }
-        return compare(&options.compare, open(&options.emit, &options.compare)?);
+        // Where it is refused, what was opened for it is no file.
+        let (outputs, _fresh) = open(&options.emit, &options.compare)?;
+        return compare(&options.compare, outputs);
     }
     let rows = chosen(options)?;
     if options.list {
@@ -222,7 +216,7 @@ pub(crate) fn lab(options: &Options) -> Result<u8, Failure> {
     }
     // Without KVM there is nothing to measure, and each row would say so.
     portcall::Kvm::open().map_err(|error| Failure::Message(error.to_string()))?;
-    let outputs = open(&options.emit, &options.images)?;
+    let (outputs, _fresh) = open(&options.emit, &options.images)?;
     let plan = plan(options, rows);
     let (stop, signal) = stop_by_signal()?;
     let report = lab::run::run(&plan, &stop).map_err(Failure::Message)?;
@@ -317,6 +311,7 @@ fn is_bad(row: &Row) -> bool {
     match &row.finding {
         Finding::Absent(absent) if row.image.is_some() => absent.kind != Absence::Lacking,
         Finding::Absent(absent) => is_failure(row, absent),
+        Finding::Measured(measured) if !measured.has_figures() => true,
         Finding::Measured(measured) => measured.late.as_ref().is_some_and(|it| is_failure(row, it)),
         Finding::NotReached => false,
     }
@@ -328,7 +323,7 @@ fn is_failure(row: &Row, absent: &Absent) -> bool {
     match absent.kind {
         Absence::Failed => true,
         Absence::Wrong => !rows::is_known_wrong(&row.name, row.ring),
-        Absence::Lacking | Absence::Wedged | Absence::Meaningless => false,
+        Absence::Lacking | Absence::Wedged | Absence::Meaningless | Absence::NotReached => false,
     }
 }
 

@@ -56,6 +56,7 @@ mod limit;
 mod measured;
 mod options;
 mod output;
+mod places;
 mod plain;
 mod prepare;
 mod replay;

@@ -2,13 +2,14 @@
 
 use crate::code::{self, Failure};
 use crate::count::{Counter, Counts};
-use crate::emit::{self, Emit, Fresh, Output};
+use crate::emit::{self, Emit, Output};
 use crate::expect::{OutputWatch, Seen};
 use crate::gdb::{Debugger, Gdb};
 use crate::heard::Heard;
 use crate::measured::{self, Measured};
 pub(crate) use crate::options::Common;
 use crate::output::{self, Plain};
+use crate::places::Fresh;
 use crate::report;
 use crate::signals::{self, Signals};
 use crate::steps::Steps;

@@ -23,6 +23,11 @@ impl Absent {
         Self::new(Absence::Wrong, why)
     }
 
+    /// The run's time was over.
+    pub fn not_reached(why: impl Into<String>) -> Self {
+        Self::new(Absence::NotReached, why)
+    }
+
     /// There is nothing to be measured.
     pub fn meaningless(why: impl Into<String>) -> Self {
         Self::new(Absence::Meaningless, why)

@@ -58,13 +58,17 @@ fn heard(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> bool) -> io
     let end = Instant::now().checked_add(deadline);
     let (mut out, mut err) = (running.0.stdout.take(), running.0.stderr.take());
     let (mut answer, mut words) = (Vec::new(), Vec::new());
-    while out.is_some() || err.is_some() {
+    let over = || {
         if is_stopped() {
-            return Ok(Heard::Stopped);
+            return Some(Heard::Stopped);
         }
-        if end.is_some_and(|end| Instant::now() >= end) {
-            let why = format!("it did not come back in {}", humantime::format_duration(deadline));
-            return Ok(Heard::Killed(Absent::wedged(why)));
+        let why = || format!("it did not come back in {}", humantime::format_duration(deadline));
+        let is_late = end.is_some_and(|end| Instant::now() >= end);
+        is_late.then(|| Heard::Killed(Absent::wedged(why())))
+    };
+    while out.is_some() || err.is_some() {
+        if let Some(heard) = over() {
+            return Ok(heard);
         }
         let fds = out.iter().map(AsFd::as_fd).chain(err.iter().map(AsFd::as_fd));
         let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
@@ -83,12 +87,31 @@ fn heard(order: &Order, deadline: Duration, is_stopped: &dyn Fn() -> bool) -> io
             err = None;
         }
     }
-    let status = running.0.wait()?;
+    let status = match ended(&mut running.0, over)? {
+        Ok(status) => status,
+        Err(heard) => return Ok(heard),
+    };
     let answer = understood(&answer, &words, status);
     Ok(match answer {
         Err(absent) if status.signal().is_some() => Heard::Killed(absent),
         answer => Heard::Answer(answer),
     })
+}
+
+/// Waits for its end, unless something is over before: a process may close its pipes and go on.
+fn ended<T>(child: &mut Child, over: impl Fn() -> Option<T>) -> io::Result<Result<ExitStatus, T>> {
+    let mut pause = Duration::from_micros(100);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Ok(status));
+        }
+        if let Some(over) = over() {
+            return Ok(Err(over));
+        }
+        // Its end follows that of its pipes at once, as a rule.
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(LOOK.into()));
+    }
 }
 
 /// Reads what is there; whether there may be more.
@@ -116,10 +139,11 @@ fn understood(answer: &[u8], words: &[u8], status: ExitStatus) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::understood;
+    use super::{Running, ended, understood};
     use crate::report::Absence;
-    use std::os::unix::process::ExitStatusExt as _;
-    use std::process::ExitStatus;
+    use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+    use std::process::{Command, ExitStatus};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn rubbish_is_a_failure_with_the_last_words() {
@@ -131,5 +155,17 @@ mod tests {
             assert!(absent.why.ends_with("it said: portcall: panicked at a.rs"), "{}", absent.why);
         }
         assert_eq!(understood(b"{\"Ok\":[]}\n", b"", ExitStatus::from_raw(0)), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_process_that_closed_its_pipes_and_stays_is_not_waited_for_for_ever() {
+        let sleeps = |time: &str| {
+            Running(Command::new("sleep").arg(time).process_group(0).spawn().expect("sleep starts"))
+        };
+        let start = Instant::now();
+        let over = || (start.elapsed() > Duration::from_millis(200)).then_some("over");
+        assert_eq!(ended(&mut sleeps("60").0, over).expect("it can be asked"), Err("over"));
+        let status = ended(&mut sleeps("0").0, || None::<()>).expect("it can be asked");
+        assert!(status.is_ok_and(|it| it.success()));
     }
 }

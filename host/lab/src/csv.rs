@@ -9,14 +9,18 @@
 //! | `sample` | from 1 in each round, in the order they were taken |
 //! | `ns` | nanoseconds an operation, the timer's own cost subtracted |
 //!
-//! Rows without samples have no lines: a table, the JSON and the page say why. A name or image that
-//! begins with `=`, `+`, `-` or `@`, or the same of full width, or with white space, has an apostrophe
-//! before it, since spreadsheets would run it as a formula, or look behind the space for one; take one apostrophe away to have the name as it was. One
-//! that begins with an apostrophe gets another, so that this is never in doubt.
+//! Rows without samples have no lines: a table, the JSON and the page say why. All texts stand in quotes,
+//! since a spreadsheet may split lines at `;` or at tabs. A name or image that begins with `=`, `+`, `-` or
+//! `@`, or the same of full width, or with white space or a character that has no width, has an apostrophe
+//! before it, since spreadsheets would run it as a formula, or look behind the space for one; take one
+//! apostrophe away to have the name as it was. One that begins with an apostrophe gets another, so that
+//! this is never in doubt.
 
 use crate::report::Report;
+use csv::QuoteStyle;
 use std::borrow::Cow;
 use std::io::{self, Write};
+use unicode_width::UnicodeWidthChar;
 
 /// Writes all samples.
 ///
@@ -32,7 +36,7 @@ pub fn write(report: &Report, to: impl Write) -> io::Result<()> {
 }
 
 fn lines(report: &Report, to: impl Write) -> csv::Result<()> {
-    let mut csv = csv::Writer::from_writer(to);
+    let mut csv = csv::WriterBuilder::new().quote_style(QuoteStyle::NonNumeric).from_writer(to);
     csv.write_record(["name", "ring", "image", "round", "sample", "ns"])?;
     for row in &report.rows {
         let Some(measured) = row.measured() else { continue };
@@ -52,7 +56,9 @@ fn lines(report: &Report, to: impl Write) -> csv::Result<()> {
 
 fn harmless(text: &str) -> Cow<'_, str> {
     const GUARDED: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '\''];
-    if text.starts_with(|it: char| it.is_whitespace() || it.is_control() || GUARDED.contains(&it)) {
+    // Control characters have no width either.
+    let is_unseen = |it: char| it.is_whitespace() || it.width().unwrap_or(0) == 0;
+    if text.starts_with(|it: char| is_unseen(it) || GUARDED.contains(&it)) {
         format!("'{text}").into()
     } else {
         text.into()
@@ -89,8 +95,8 @@ mod tests {
     fn a_line_a_sample() {
         let mut report = sample::report(1);
         report.rows = vec![sample::row("out8", 3, vec![vec![1.5, 2.0], vec![], vec![0.25]])];
-        let wanted = "name,ring,image,round,sample,ns\nout8,3,,1,1,1.5\nout8,3,,1,2,2\n\
-                      out8,3,,3,1,0.25\n";
+        let wanted = "\"name\",\"ring\",\"image\",\"round\",\"sample\",\"ns\"\n\
+                      \"out8\",3,\"\",1,1,1.5\n\"out8\",3,\"\",1,2,2\n\"out8\",3,\"\",3,1,0.25\n";
         assert_eq!(text(&report), wanted);
     }
 
@@ -124,13 +130,20 @@ mod tests {
             "＋x",
             "－x",
             "＠x",
+            "\u{200b}=1",
+            "\u{feff}=1",
+            "\u{2060}+x",
+            "\u{ad}=1",
+            "\u{202e}=1",
+            "\u{200d}@x",
         ];
-        let names = [&harmful[..], &["a,\"b\"\nc", "a=1", ""]].concat();
+        let names = [&harmful[..], &["a,\"b\"\nc", "a=1", "", "a;=1+1"]].concat();
         let mut report = sample::report(1);
         report.rows = names.iter().map(|name| sample::row(name, 0, vec![vec![1.0]])).collect();
         let text = text(&report);
-        assert!(text.contains("\n'=1+1,0,"), "{text}");
+        assert!(text.contains("\n\"'=1+1\",0,"), "{text}");
         assert!(text.contains("\"a,\"\"b\"\"\nc\",0"), "{text}");
+        assert!(text.contains("\n\"a;=1+1\",0"), "{text}");
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Vec<_> = reader.records().map(|it| it.expect("six fields")).collect();
         assert_eq!(records.len(), names.len());

@@ -58,17 +58,22 @@ pub(crate) struct Nothing {
 /// All rows of a report.
 pub(crate) fn lines(report: &Report) -> Vec<Line<'_>> {
     let step = report.machine.clock_step.filter(|it| *it > 0.0 && is_sane(*it)).unwrap_or(0.0);
-    report.rows.iter().map(|row| Line::of(row, step)).collect()
+    report.rows.iter().map(|row| Line::in_run(row, step, report.interrupted)).collect()
 }
 
 impl<'a> Line<'a> {
+    #[cfg(test)]
     fn of(row: &'a Row, step: f64) -> Self {
+        Self::in_run(row, step, false)
+    }
+
+    fn in_run(row: &'a Row, step: f64, interrupted: bool) -> Self {
         Self {
             row,
             name: shown(&row.name, text::NAME),
             what: shown(&row.what, text::SENTENCE),
             image: row.image.as_deref().map(|it| shown(file_name(it), text::NAME)),
-            content: content(row, step),
+            content: content(row, step, interrupted),
         }
     }
 
@@ -100,10 +105,11 @@ pub(crate) const fn word(kind: Absence) -> &'static str {
         Absence::Wrong => "wrong",
         Absence::Meaningless => "meaningless",
         Absence::Failed => "failed",
+        Absence::NotReached => "not reached",
     }
 }
 
-fn content(row: &Row, step: f64) -> Result<Figures<'_>, Nothing> {
+fn content(row: &Row, step: f64, interrupted: bool) -> Result<Figures<'_>, Nothing> {
     let nothing = |word, why: &str| Err(Nothing { word, why: why.to_owned() });
     match &row.finding {
         Finding::Measured(measured) => match Figures::of(measured, step) {
@@ -112,8 +118,11 @@ fn content(row: &Row, step: f64) -> Result<Figures<'_>, Nothing> {
             None => nothing("empty", "it is said to be measured, but has no samples"),
         },
         Finding::Absent(Absent { kind, why }) => nothing(word(*kind), &shown(why, text::SENTENCE)),
-        Finding::NotReached => {
+        Finding::NotReached if interrupted => {
             nothing("not reached", "the run was stopped before this row's first round")
+        }
+        Finding::NotReached => {
+            nothing("not reached", "the run's time was over before this row's first round")
         }
     }
 }
@@ -169,21 +178,31 @@ fn spread(summary: &Summary) -> Option<f64> {
 }
 
 /// Where the rounds' medians are two groups, each narrower than what lies between them: as a machine
-/// has it that runs at two speeds, by turns.
+/// has it that runs at two speeds, by turns. One round that is apart is no speed of a machine's.
 fn speeds(rounds: &[f64]) -> Option<String> {
     let mut rounds = rounds.to_vec();
     rounds.sort_by(f64::total_cmp);
     let gap = |at: &usize| rounds[*at] - rounds[*at - 1];
     let at = (1..rounds.len()).max_by(|one, other| gap(one).total_cmp(&gap(other)))?;
-    let (slow, fast) = (&rounds[at..], &rounds[..at]);
+    let (fast, slow) = rounds.split_at(at);
     let width = |it: &[f64]| it[it.len() - 1] - it[0];
-    let is_apart = width(fast).max(width(slow)) < gap(&at);
-    let median =
-        |it: &[f64]| units::time(f64::midpoint(it[(it.len() - 1) / 2], it[it.len() / 2]), None);
-    is_apart.then(|| {
-        let (count, one, other) = (text::count(fast.len(), "round"), median(fast), median(slow));
-        format!("two speeds: {one} in {count}, {other} in {}", slow.len())
-    })
+    if width(fast).max(width(slow)) >= gap(&at) {
+        return None;
+    }
+    let median = |it: &[f64]| f64::midpoint(it[(it.len() - 1) / 2], it[it.len() / 2]);
+    let (one, other) = (median(fast), median(slow));
+    let all = rounds.len();
+    match (fast.len(), slow.len()) {
+        // Beside what is hardly a time, shares of it say nothing.
+        (1, _) | (_, 1) if one <= 0.0 || other / one > MANY => None,
+        (_, 1) => Some(format!("1 round of {all} is {} slower", percent(other / one - 1.0))),
+        (1, _) => Some(format!("1 round of {all} is {} faster", percent(1.0 - one / other))),
+        (count, rest) => {
+            let (count, [one, other]) =
+                (text::count(count, "round"), [one, other].map(|it| units::time(it, None)));
+            Some(format!("two speeds: {one} in {count}, {other} in {rest}"))
+        }
+    }
 }
 
 fn noise(summary: &Summary, rounds: &[f64]) -> Vec<String> {
@@ -260,18 +279,36 @@ mod tests {
             line.figures().expect("figures").noise.last().cloned().unwrap_or_default()
         };
         let one = [9.1, 13.3, 9.2, 9.3, 9.2, 9.2, 9.1, 9.4].map(|it| it * 1e3);
-        assert_eq!(noise(&one), "two speeds: 9.20 us in 7 rounds, 13.3 us in 1");
+        assert_eq!(noise(&one), "1 round of 8 is 45% slower");
+        let one = [9.1, 9.2, 6.9, 9.3, 9.2, 9.2, 9.1, 9.4].map(|it| it * 1e3);
+        assert_eq!(noise(&one), "1 round of 8 is 25% faster");
+        let two = [9.1, 13.3, 9.2, 9.3, 13.3, 9.2, 9.1, 9.4].map(|it| it * 1e3);
+        assert_eq!(noise(&two), "two speeds: 9.20 us in 6 rounds, 13.3 us in 2");
+        // A share of what is no time says nothing.
+        let none = [-1.0, -1.0, -1.0, 50.0, -1.0, -1.0];
+        assert_eq!(noise(&none), "rounds go from -1.00 ns to 50.0 ns");
         let half = [9.0, 13.0, 9.2, 13.4, 9.4, 13.2].map(|it| it * 1e3);
         assert_eq!(noise(&half), "two speeds: 9.20 us in 3 rounds, 13.2 us in 3");
         // One after the other, or all over the place.
         assert_eq!(noise(&[9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0, 16.0]), "rounds differ by 56%");
         assert_eq!(noise(&[9.0, 9.1, 12.0, 9.2, 9.1, 15.0, 18.5, 9.0]), "rounds differ by 104%");
         assert_eq!(
-            noise(&[9.0, 900.0, 500.0, 9.0, 300.0, 9.1]),
+            noise(&[9.0, 900.0, 500.0, 9.0, 9.0, 300.0, 9.1, 9.0]),
             "rounds go from 9.00 ns to 900 ns"
         );
         // Two groups that lie so near to each other are no noise.
         assert_eq!(noise(&[9.0, 9.3, 9.0, 9.3, 9.0, 9.3]), "");
+    }
+
+    #[test]
+    fn a_row_that_was_not_reached_says_why() {
+        let mut report = sample::report(1);
+        report.rows = vec![Row { finding: Finding::NotReached, ..row(vec![]) }];
+        for (interrupted, why) in [(true, "was stopped"), (false, "time was over")] {
+            report.interrupted = interrupted;
+            let nothing = lines(&report).remove(0).content.expect_err("no figures");
+            assert!(nothing.word == "not reached" && nothing.why.contains(why), "{nothing:?}");
+        }
     }
 
     #[test]

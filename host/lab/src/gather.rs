@@ -67,6 +67,11 @@ impl Gathered {
         Self { subject, ring, absent, end, late, cut: 0, is_reached: false, rows }
     }
 
+    /// Whether there is something of it already.
+    pub(crate) const fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     /// There will be no more of it. What a built-in row has by now stays.
     pub(crate) fn fail(&mut self, absent: Absent) {
         let is_row = matches!(self.subject, Subject::Row(_));
@@ -89,10 +94,21 @@ impl Gathered {
                 self.put(piece.name, Err(Absent { kind, why: why.to_owned() }));
                 continue;
             }
+            // Those that are left would be of the first part alone.
+            if piece.dropped > 0 {
+                let why = format!(
+                    "{} of its samples are beyond the most that are kept of a run (a \
+                    million and some): let it take fewer, or measure in several guests",
+                    piece.dropped
+                );
+                self.put(piece.name, Err(Absent::wrong(why)));
+                continue;
+            }
             let (name, measured) = measured(piece, taken.jailed);
             self.put(name, Ok(measured));
         }
         for (name, why) in taken.absent {
+            let name = self.beside_measured(name);
             self.put(name, Err(Absent::lacking(why)));
         }
         let left_out = taken.left_out;
@@ -113,6 +129,18 @@ impl Gathered {
         if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
             row.observed.extend(observed);
         }
+    }
+
+    /// Under which name something is said to be absent: what was measured under the same one stays, and
+    /// this is another row.
+    fn beside_measured(&self, name: String) -> String {
+        let is_measured =
+            |name: &str| self.rows.iter().any(|row| row.name == name && row.found.is_ok());
+        if !is_measured(&name) {
+            return name;
+        }
+        let mut others = (2_u32..).map(|count| format!("{name} ({count})"));
+        others.find(|it| !is_measured(it)).unwrap_or_default()
     }
 
     fn put(&mut self, name: String, found: Result<Measured, Absent>) {
@@ -229,6 +257,7 @@ mod tests {
             samples: vec![1.0, 2.0],
             instructions: None,
             observed: None,
+            dropped: 0,
             is_complete,
         }
     }
@@ -291,6 +320,27 @@ mod tests {
         let [(name, Err(why))] = &found(all)[..] else { unreachable!("one row") };
         assert_eq!(name, "mine");
         assert!(why.contains("measures nothing"), "{why}");
+    }
+
+    #[test]
+    fn what_was_measured_stays_where_its_name_is_said_to_be_absent() {
+        let mut all = image();
+        for _ in 0..2 {
+            let absent = ["a", "b"].map(|it| (it.to_owned(), "none".to_owned())).to_vec();
+            all.take(Taken { absent, ..taken(vec![piece("a", true)], None) });
+        }
+        let none = || Err("none".to_owned());
+        let wanted = [("a", Ok(2)), ("a (2)", none()), ("b", none())];
+        assert_eq!(found(all), wanted.map(|(name, found)| (name.to_owned(), found)));
+    }
+
+    #[test]
+    fn too_many_samples_are_said_to_be_that() {
+        let mut all = image();
+        all.take(taken(vec![Piece { dropped: 7, ..piece("a", true) }, piece("b", true)], None));
+        let [(a, Err(why)), (b, Ok(1))] = &found(all)[..] else { unreachable!("two rows") };
+        assert_eq!((a.as_str(), b.as_str()), ("a", "b"));
+        assert!(why.starts_with("7 of its samples are beyond the most"), "{why}");
     }
 
     #[test]

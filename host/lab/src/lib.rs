@@ -17,6 +17,7 @@ pub mod round;
 mod affinity;
 mod child;
 mod gather;
+mod pace;
 mod progress;
 pub mod run;
 

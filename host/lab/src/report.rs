@@ -83,7 +83,7 @@ pub enum Finding {
     Measured(Measured),
     /// There is nothing to measure here, and this is why.
     Absent(Absent),
-    /// The run was stopped before its first round.
+    /// The run was stopped, or its time was over, before its first round.
     NotReached,
 }
 
@@ -110,6 +110,8 @@ pub enum Absence {
     Meaningless,
     /// The laboratory itself failed.
     Failed,
+    /// The run's time was over before it, or before the rest of it.
+    NotReached,
 }
 
 /// The samples of a row.
@@ -129,8 +131,8 @@ pub struct Measured {
     pub clock: Clock,
     /// Nanoseconds that the timer took itself: the median of `timers`.
     pub timer: f64,
-    /// What it took beside each block of samples, in their order, and was subtracted from these
-    /// before they were divided by their operations.
+    /// What it took beside each block of samples (the host's clock: in each round), in their order,
+    /// and was subtracted from these before they were divided by their operations.
     #[serde(default)]
     pub timers: Vec<f64>,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`).
@@ -175,6 +177,13 @@ impl Measured {
         self.rounds.concat()
     }
 
+    /// Whether they come to figures: there are some, and all of them can be times.
+    #[must_use]
+    pub fn has_figures(&self) -> bool {
+        let mut all = self.rounds.iter().flatten().peekable();
+        all.peek().is_some() && all.all(|it| crate::units::is_sane(*it))
+    }
+
     /// The samples in a few numbers. The interval is that of the rounds' medians, since what a VM
     /// has in common tells no more than one sample does.
     #[must_use]
@@ -191,5 +200,19 @@ impl Row {
             Finding::Measured(measured) => Some(measured),
             Finding::Absent(_) | Finding::NotReached => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::sample;
+
+    #[test]
+    fn what_has_no_samples_or_absurd_ones_has_no_figures() {
+        let has =
+            |rounds| sample::row("a", 0, rounds).measured().is_some_and(|it| it.has_figures());
+        assert!(has(vec![vec![], vec![1.0]]));
+        assert!(!has(vec![vec![], vec![]]) && !has(vec![]));
+        assert!(!has(vec![vec![1.0, 1e300]]) && !has(vec![vec![f64::NAN]]));
     }
 }

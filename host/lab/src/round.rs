@@ -95,6 +95,8 @@ pub(crate) struct Piece {
     pub(crate) samples: Vec<f64>,
     pub(crate) instructions: Option<f64>,
     pub(crate) observed: Option<Observed>,
+    /// Samples besides, which were too many to be kept.
+    pub(crate) dropped: u64,
     pub(crate) is_complete: bool,
 }
 
@@ -335,6 +337,7 @@ fn of_host(name: &str, timed: Timed, system_call: f64) -> Piece {
         samples: timed.samples,
         instructions: timed.instructions,
         observed: timed.watched.map(|it| Observed::of(it, system_call)),
+        dropped: 0,
         is_complete: true,
     }
 }
@@ -349,7 +352,8 @@ fn of_guest(sampled: Sampled, system_call: f64) -> Piece {
         samples: sampled.samples,
         instructions: sampled.instructions,
         observed: sampled.watched.map(|it| Observed::of(it, system_call)),
-        is_complete: sampled.is_complete && sampled.dropped == 0,
+        dropped: sampled.dropped,
+        is_complete: sampled.is_complete,
     }
 }
 
@@ -421,6 +425,7 @@ mod tests {
             samples: vec![0.1 + 0.2, -5.0],
             instructions: None,
             observed: Some(Observed { exits: 1.0, kernel: 2.0, ours: 3.0 }),
+            dropped: 0,
             is_complete: true,
         };
         let taken = Taken { pieces: vec![piece], seconds: 0.25, ..Taken::default() };

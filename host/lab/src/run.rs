@@ -2,6 +2,7 @@
 
 use crate::child::{self, Heard};
 use crate::gather::Gathered;
+use crate::pace::{FULL, Pace, QUICK, WATCHED};
 use crate::progress::Progress;
 use crate::report::{Absence, Absent, Clock, FORMAT, Report};
 use crate::round::{Order, Round, Subject, Taken};
@@ -30,65 +31,6 @@ pub struct Plan {
 /// How long a round may take at all, besides what it is expected to.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// After which no further round of a built-in row is begun: all of a run is below three minutes, even
-/// where rows wedge late.
-const LIMIT: Duration = Duration::from_secs(150);
-
-/// What rounds of a run have in common.
-struct Pace {
-    rounds: u32,
-    /// Seconds of a round; and where it has fewer samples than `enough` then.
-    share: f64,
-    longest: f64,
-    enough: u32,
-    /// Samples of a round at most and at least.
-    most: u32,
-    least: u32,
-    /// Seconds of all rounds of the built-in rows, beyond which they have fewer samples.
-    all: f64,
-    /// Whether a process does all rounds of a row.
-    together: bool,
-    /// Seconds that all rounds of a guest of the caller's may take.
-    own: f64,
-}
-
-/// Rounds in which an observer takes times.
-const WATCHED: u32 = 3;
-
-const QUICK: Pace = Pace {
-    rounds: 6,
-    share: 0.003,
-    longest: 0.003,
-    enough: 2,
-    most: 60,
-    least: 2,
-    all: 4.0,
-    together: true,
-    own: 2.0,
-};
-const FULL: Pace = Pace {
-    rounds: 8,
-    share: 0.1,
-    longest: 0.8,
-    enough: 50,
-    most: 1000,
-    least: 4,
-    all: 75.0,
-    together: false,
-    own: 60.0,
-};
-
-impl Pace {
-    /// Samples of a round, where one takes so many seconds.
-    fn samples(&self, each: f64) -> u32 {
-        #[expect(clippy::cast_possible_truncation, reason = "it saturates")]
-        #[expect(clippy::cast_sign_loss, reason = "a number of samples")]
-        let fit = |seconds: f64| (seconds / each.max(1e-9)) as u32;
-        let wanted = fit(self.share).max(fit(self.longest).min(self.enough));
-        wanted.clamp(self.least, self.most)
-    }
-}
-
 /// A subject in a ring, and what is left to do for it.
 struct Job {
     gathered: Gathered,
@@ -110,6 +52,15 @@ impl Job {
         self.gathered.fail(absent);
         self.left = 0;
     }
+
+    /// The run's time is over. What has no round by now is not reached.
+    fn no_more(&mut self) {
+        if self.gathered.has_rows() {
+            self.gathered
+                .fail(Absent::not_reached("the run's time was over before its other rounds"));
+        }
+        self.left = 0;
+    }
 }
 
 /// Measures. Once `stop` is set, what was measured by then is all there is.
@@ -128,20 +79,31 @@ fn run_by(
     stop: &AtomicBool,
     obey: &dyn Fn(&Order, Duration) -> Heard,
 ) -> Result<Report, String> {
+    run_at(if plan.quick { &QUICK } else { &FULL }, plan, stop, obey)
+}
+
+fn run_at(
+    pace: &Pace,
+    plan: &Plan,
+    stop: &AtomicBool,
+    obey: &dyn Fn(&Order, Duration) -> Heard,
+) -> Result<Report, String> {
     plan.pin.map_or(Ok(()), affinity::check)?;
     let began = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let (start, watch) = (Instant::now(), Watch::begin());
     let mut runner = Runner {
         plan,
-        pace: if plan.quick { &QUICK } else { &FULL },
+        pace,
         stop,
         obey,
         start,
+        watch,
         progress: Progress::new(),
         done: 0,
         jobs: jobs(plan),
     };
     runner.all();
+    runner.watch.look();
     runner.progress.end();
     let seconds = start.elapsed().as_secs_f64();
     Ok(Report {
@@ -152,7 +114,7 @@ fn run_by(
         quick: plan.quick,
         pinned: plan.pin,
         interrupted: stop.load(Ordering::Relaxed),
-        machine: machine::describe(watch.end()),
+        machine: machine::describe(runner.watch.end()),
         rows: runner.jobs.into_iter().flat_map(|job| job.gathered.rows()).collect(),
     })
 }
@@ -181,6 +143,7 @@ struct Runner<'r> {
     stop: &'r AtomicBool,
     obey: &'r dyn Fn(&Order, Duration) -> Heard,
     start: Instant,
+    watch: Watch,
     progress: Progress,
     /// Processes that have ended.
     done: usize,
@@ -240,11 +203,10 @@ impl Runner<'_> {
             if self.jobs[at].left == 0 {
                 continue;
             }
+            self.watch.look();
             let is_row = matches!(self.jobs[at].gathered.subject, Subject::Row(_));
-            if is_row && self.start.elapsed() > LIMIT {
-                let why =
-                    format!("rounds are left out: all took {}", humantime::format_duration(LIMIT));
-                self.jobs[at].fail(Absent::wedged(why));
+            if is_row && self.start.elapsed() > self.pace.limit {
+                self.jobs[at].no_more();
                 continue;
             }
             what(self, at);
@@ -338,21 +300,37 @@ impl Runner<'_> {
             rounds: rounds.to_vec(),
             pin: self.plan.pin,
         };
-        let mut heard = (self.obey)(&order, deadline);
-        if matches!(&heard, Heard::Killed(absent) if is_odd(&order.subject, absent)) {
-            heard = (self.obey)(&order, deadline);
+        let mut heard = self.within(&order, deadline);
+        if matches!(&heard, Some(Heard::Killed(absent)) if is_odd(&order.subject, absent)) {
+            heard = self.within(&order, deadline);
         }
         self.done += 1;
         let job = &mut self.jobs[at];
         job.left = job.left.saturating_sub(1);
         match heard {
-            Heard::Stopped => None,
-            Heard::Answer(Ok(rounds)) => Some(rounds),
-            Heard::Answer(Err(absent)) | Heard::Killed(absent) => {
+            None => {
+                job.no_more();
+                None
+            }
+            Some(Heard::Stopped) => None,
+            Some(Heard::Answer(Ok(rounds))) => Some(rounds),
+            Some(Heard::Answer(Err(absent)) | Heard::Killed(absent)) => {
                 job.fail(absent);
                 None
             }
         }
+    }
+
+    /// The same by a process, which is ended with the run's time where that is sooner than its own
+    /// deadline: `None` then, since nobody knows whether it would have come back.
+    fn within(&self, order: &Order, deadline: Duration) -> Option<Heard> {
+        let left = match order.subject {
+            Subject::Row(_) => self.pace.end.saturating_sub(self.start.elapsed()),
+            Subject::Image { .. } => Duration::MAX,
+        };
+        let heard = (self.obey)(order, deadline.min(left));
+        let is_cut = left < deadline && matches!(heard, Heard::Killed(_));
+        (!is_cut || self.start.elapsed() < self.pace.end).then_some(heard)
     }
 
     fn show(&self, at: usize) {
@@ -402,6 +380,7 @@ fn rounds_of_own(pace: &Pace, seconds: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Finding;
     use crate::round::{Observed, Piece};
     use std::cell::RefCell;
 
@@ -426,6 +405,7 @@ mod tests {
             samples: vec![1e6; round.samples as usize],
             instructions: None,
             observed: round.watched.then_some(Observed { exits: 1.0, kernel: 1.0, ours: 1.0 }),
+            dropped: 0,
             is_complete: true,
         };
         Taken { pieces: vec![piece], seconds: 0.01, ..Taken::default() }
@@ -525,11 +505,65 @@ mod tests {
         assert_eq!(report.rows[1].finding, crate::report::Finding::NotReached);
     }
 
+    /// A run of two rows, of which each process takes so long: rounds, none where they were not reached,
+    /// and the shortest deadline.
+    fn timed(pace: &Pace, takes: Duration) -> (Vec<Option<usize>>, Duration) {
+        let (never, shortest) = (AtomicBool::new(false), RefCell::new(Duration::MAX));
+        let plan = plan(true, &["out-1", "in-1"]);
+        let report = run_at(pace, &plan, &never, &|order, deadline| {
+            shortest.replace_with(|it| deadline.min(*it));
+            if takes > deadline {
+                std::thread::sleep(deadline);
+                return Heard::Killed(Absent::wedged("killed"));
+            }
+            std::thread::sleep(takes);
+            good(order)
+        });
+        let rows = report.expect("a report").rows.into_iter();
+        let of = |row: crate::report::Row| match row.finding {
+            Finding::Measured(it) => Some(it.rounds.len()),
+            Finding::NotReached => None,
+            Finding::Absent(absent) => panic!("{absent:?}"),
+        };
+        (rows.map(of).collect(), shortest.into_inner())
+    }
+
     #[test]
-    fn slow_rows_get_their_samples_and_quick_ones_no_more_than_the_most() {
-        assert_eq!(
-            [1e-6, 1e-3, 10e-3, 100e-3, 10.0].map(|it| FULL.samples(it)),
-            [1000, 100, 50, 8, 4]
-        );
+    fn what_the_runs_time_leaves_out_is_not_wedged() {
+        let ms = Duration::from_millis;
+        // Time for the first round alone, which counts for nothing.
+        let pace = Pace { limit: ms(0), end: ms(60_000), ..QUICK };
+        assert_eq!(timed(&pace, ms(1)).0, [None, None]);
+        // One is on its way when the time is over.
+        let pace = Pace { limit: ms(100), end: ms(200), ..QUICK };
+        let (rows, shortest) = timed(&pace, ms(60_000));
+        assert_eq!(rows, [None, None]);
+        assert!(shortest <= ms(200), "{shortest:?}");
+        // That it wedges is said where its own deadline is sooner.
+        let (rows, _) = timed(&Pace { limit: ms(60_000), end: ms(90_000), ..QUICK }, ms(1));
+        assert_eq!(rows, [Some(6), Some(6)]);
+        let plan = Plan { subjects: vec![Subject::Row("vmcall".to_owned())], ..plan(true, &[]) };
+        let never = AtomicBool::new(false);
+        let report = run_at(&QUICK, &plan, &never, &|_, _| Heard::Killed(Absent::wedged("killed")));
+        let finding = report.expect("a report").rows.remove(0).finding;
+        assert_eq!(finding, Finding::Absent(Absent::wedged("killed")));
+    }
+
+    #[test]
+    fn rounds_before_the_runs_time_was_over_stay() {
+        let (never, count) = (AtomicBool::new(false), RefCell::new(0));
+        let pace = Pace { limit: Duration::from_millis(300), end: Duration::from_secs(60), ..FULL };
+        let report = run_at(&pace, &plan(false, &["out-1"]), &never, &|order, _| {
+            *count.borrow_mut() += 1;
+            if *count.borrow() == 4 {
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            good(order)
+        });
+        let report = report.expect("a report");
+        let measured = report.rows[0].measured().expect("measured");
+        assert_eq!(measured.rounds.len(), 3);
+        let late = measured.late.as_ref().expect("fewer rounds");
+        assert_eq!(late.kind, Absence::NotReached);
     }
 }

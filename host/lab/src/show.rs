@@ -265,11 +265,20 @@ mod tests {
         report.interrupted = true;
         report.quick = true;
         report.machine.load.stolen = Some(0.3);
+        report.machine.load.worst =
+            Some(measures::machine::Stretch { from: 12.2, to: 13.4, others: 0.5, stolen: 0.0 });
         report.rows[4].finding = crate::report::Finding::NotReached;
         let text = table(&report, 200);
-        for said in
-            ["INTERRUPTED", "QUICK", "BUSY", "30%", "NOISY: 2 rows (ring-polled", "not reached"]
-        {
+        for said in [
+            "INTERRUPTED",
+            "QUICK",
+            "BUSY: ",
+            "30%",
+            "PART: worst from second 12.2 to 13.4",
+            "took 50%",
+            "NOISY: 2 rows (ring-polled",
+            "not reached",
+        ] {
             assert!(text.contains(said), "{said}:\n{text}");
         }
     }
@@ -287,6 +296,8 @@ mod tests {
         for said in [
             "It takes 1.02 us itself",
             "It takes 48.0 ns itself",
+            "right before and right behind it; within a row",
+            "once in each round, behind the warm-up, and subtracted from all of the round's samples",
             "first 20 samples",
             "Rounds: 8 a row, of 200",
         ] {

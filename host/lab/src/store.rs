@@ -5,9 +5,10 @@ use crate::text;
 use serde::Deserialize;
 use serde_json::error::Category;
 use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// The longest file that is read. A full run takes about two MiB.
 const LONGEST: u64 = 256 << 20;
@@ -91,7 +92,8 @@ struct Head {
 
 impl Report {
     /// Writes it to a file, with the directory that it is in. What stands there is replaced by the
-    /// whole report or not at all, unless it is no plain file (a pipe, /dev/stdout).
+    /// whole report or not at all, unless it is no plain file (a pipe, /dev/stdout), or its directory
+    /// takes no other file ([`replace`]).
     ///
     /// # Errors
     ///
@@ -140,33 +142,67 @@ impl Report {
 }
 
 /// Writes a plain file anew: the older one stays where that fails, as on a full disk, and is replaced
-/// when the new one is whole. A link stays a link.
+/// when the new one is whole. A link stays a link. Where the directory takes no new file, or does not
+/// let go of the older one (its permissions, a file that is mounted), that one is written over: half a
+/// file is left where that fails then.
 ///
 /// # Errors
-/// Those of `text`, and of the file system: no room, a directory that takes no new file.
+/// Those of `text`, and of the file system: no room, a file that may not be written.
 pub fn replace(path: &Path, text: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
     // Whoever may read the older one may read it; else the umask decides.
-    let older = fs::metadata(&path).map(|it| it.permissions());
+    let older = fs::metadata(&path).map(|it| it.permissions()).ok();
+    let file = match beside(&path, older.clone()) {
+        Err(error) if older.is_some() && is_of_directory(&error) => {
+            let mut to = BufWriter::new(File::options().write(true).truncate(true).open(&path)?);
+            text(&mut to)?;
+            return to.flush();
+        }
+        file => file?,
+    };
+    let mut to = BufWriter::new(file);
+    text(&mut to)?;
+    let mut written = match to.into_inner()?.persist(&path) {
+        Err(failed) if older.is_some() && is_of_directory(&failed.error) => failed.file,
+        done => return done.map(|_| ()).map_err(io::Error::from),
+    };
+    written.rewind()?;
+    let mut over = File::options().write(true).truncate(true).open(&path)?;
+    io::copy(&mut written, &mut over).map(|_| ())
+}
+
+/// A new file in the same directory.
+fn beside(path: &Path, older: Option<Permissions>) -> io::Result<NamedTempFile> {
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
     let mode = older.as_ref().map_or(0o666, PermissionsExt::mode);
     let file = tempfile::Builder::new()
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(parent.unwrap_or(Path::new(".")))?;
-    if let Ok(older) = older {
+    if let Some(older) = older {
         file.as_file().set_permissions(older)?;
     }
-    let mut to = BufWriter::new(file);
-    text(&mut to)?;
-    to.into_inner()?.persist(path)?;
-    Ok(())
+    Ok(file)
+}
+
+/// Whether it is the directory that refuses, and not a disk that is full: the file itself may still be
+/// written.
+fn is_of_directory(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        CrossesDevices, NotFound, PermissionDenied, ReadOnlyFilesystem, ResourceBusy,
+    };
+    matches!(
+        error.kind(),
+        PermissionDenied | ReadOnlyFilesystem | NotFound | ResourceBusy | CrossesDevices
+    )
 }
 
 /// Where JSON would have `null` in a number's place.
 fn not_finite(report: &Report) -> Option<String> {
     let load = &report.machine.load;
     let all = [Some(report.seconds), load.others, load.stolen];
-    if all.into_iter().flatten().any(|it| !it.is_finite()) {
+    let part = load.worst.map(|it| [it.from, it.to, it.others, it.stolen]);
+    let mut all = all.into_iter().flatten().chain(part.into_iter().flatten());
+    if all.any(|it| !it.is_finite()) {
         return Some("the machine's description".to_owned());
     }
     let bad = report.rows.iter().find(|row| !is_finite(row))?;

@@ -1,9 +1,10 @@
 //! What is said of a run in words, on a terminal and on a page alike.
 
 use crate::figures::{Figures, Line};
-use crate::report::{Clock, Machine, Report};
+use crate::report::{Clock, Finding, Machine, Report};
 use crate::text::{self, count, list, shown};
-use crate::units::{is_sane, percent};
+use crate::units::{digits, is_sane, percent};
+use measures::machine::Stretch;
 
 /// How a time is written.
 pub(crate) type Time = fn(f64) -> String;
@@ -24,11 +25,25 @@ pub(crate) fn warnings(report: &Report, lines: &[Line<'_>]) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let is_left = |line: &&Line<'_>| line.row.finding == Finding::NotReached;
+    let left: Vec<String> = lines.iter().filter(is_left).map(Line::title).collect();
+    if !left.is_empty() && !report.interrupted {
+        let remedy =
+            if report.quick { "measure without --quick, or fewer rows" } else { "measure fewer" };
+        let (rows, names) = (count(left.len(), "row"), list(&left));
+        said.push(format!("OUT OF TIME: {rows} not reached ({names}); {remedy}."));
+    }
     if report.machine.load.is_busy() {
         said.push(format!(
             "BUSY: {}. Times are longer and wider than this machine's own; measure again when it \
              is quiet.",
             load(&report.machine),
+        ));
+    }
+    if let Some(worst) = report.machine.load.busy_stretch() {
+        said.push(format!(
+            "BUSY FOR A PART: {}. Rounds of that part are longer than others.",
+            part(worst)
         ));
     }
     let late =
@@ -60,24 +75,16 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         return vec!["Nothing was measured.".to_owned()];
     }
     let mut said = vec![rounds(report, &all)];
+    said.push(
+        "A figure is what a way out costs in a Portcall VM, with its page tables, handlers and jail; a \
+         bare loop of ioctls takes some percent less."
+            .to_owned(),
+    );
     let warm_up = range(all.iter().map(|it| f64::from(it.measured.warm_up)), |it| it.to_string());
     said.push(format!(
         "Warm-up: the first {warm_up} samples of each round were taken and left out."
     ));
-    for (clock, who) in
-        [(Clock::Guest, "the guest, by RDTSC"), (Clock::Host, "the host, by CLOCK_MONOTONIC")]
-    {
-        let those = || all.iter().filter(|it| it.measured.clock == clock);
-        if those().next().is_some() {
-            said.push(format!(
-                "Clock of {}: {who}. It takes {} itself. From each block of samples is subtracted what \
-                 it took right before and behind them, which moved by up to {} within a row.",
-                count(those().count(), "row"),
-                range(those().map(|it| it.measured.timer), time),
-                time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),
-            ));
-        }
-    }
+    said.extend([Clock::Guest, Clock::Host].iter().filter_map(|it| clock(*it, &all, time)));
     if let Some(step) = report.machine.clock_step.filter(|it| is_sane(*it)) {
         said.push(format!(
             "Clock's step: two readings of the time stamp counter are {} apart or the same. Rows \
@@ -102,6 +109,29 @@ pub(crate) fn measurement(report: &Report, lines: &[Line<'_>], time: Time) -> Ve
         );
     }
     said
+}
+
+/// Who took the time of some rows, and what was subtracted for that.
+fn clock(clock: Clock, all: &[&Figures<'_>], time: Time) -> Option<String> {
+    let those = || all.iter().filter(|it| it.measured.clock == clock);
+    those().next()?;
+    let (who, when) = match clock {
+        Clock::Guest => (
+            "the guest, by RDTSC",
+            "From each block of samples is subtracted what it took right before and right behind it",
+        ),
+        Clock::Host => (
+            "the host, by CLOCK_MONOTONIC",
+            "That is found once in each round, behind the warm-up, and subtracted from all of the \
+             round's samples",
+        ),
+    };
+    Some(format!(
+        "Clock of {}: {who}. It takes {} itself. {when}; within a row it moved by up to {}.",
+        count(those().count(), "row"),
+        range(those().map(|it| it.measured.timer), time),
+        time(those().map(|it| apart(&it.measured.timers)).fold(0.0, f64::max)),
+    ))
 }
 
 /// From the least to the most.
@@ -163,6 +193,17 @@ fn load(machine: &Machine) -> String {
     )
 }
 
+/// The load of the worst part.
+fn part(worst: &Stretch) -> String {
+    format!(
+        "worst from second {} to {}, when other processes took {} and the hypervisor {}",
+        digits(worst.from),
+        digits(worst.to),
+        percent(worst.others),
+        percent(worst.stolen),
+    )
+}
+
 /// The machine: what is said, and of what.
 pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
     let machine = &report.machine;
@@ -175,6 +216,10 @@ pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
         || "not told by KVM".to_owned(),
         |khz| format!("{:.3} MHz", f64::from(khz) / 1e3),
     );
+    let beside = match &machine.load.worst {
+        Some(worst) => format!("{}; {}", load(machine), part(worst)),
+        None => load(machine),
+    };
     let governor = machine.governor.as_deref().map_or_else(|| "none".to_owned(), short);
     vec![
         ("Processor", short(&machine.cpu)),
@@ -193,7 +238,7 @@ pub(crate) fn machine(report: &Report) -> Vec<(&'static str, String)> {
                 short(&machine.load.load_after)
             ),
         ),
-        ("Beside the laboratory", load(machine)),
+        ("Beside the laboratory", beside),
     ]
 }
 

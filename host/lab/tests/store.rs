@@ -41,6 +41,26 @@ fn a_report_is_read_back_as_it_was() {
     assert_eq!(mode & 0o600, 0o600);
 }
 
+/// A process's directory in /proc takes no new file, and the name of the process may be written (proc(5)).
+#[test]
+fn a_file_whose_directory_takes_no_other_is_written_over() {
+    lab::store::replace("/proc/self/comm".as_ref(), |to| to.write_all(b"written"))
+        .expect("written");
+    assert_eq!(fs::read_to_string("/proc/self/comm").expect("read"), "written\n");
+    let none = std::path::Path::new("/proc/self/none");
+    assert!(lab::store::replace(none, |to| to.write_all(b"written")).is_err());
+}
+
+#[test]
+fn what_cannot_be_written_whole_leaves_the_older_one() {
+    let folder = folder();
+    let path = folder.path().join("it");
+    fs::write(&path, "older").expect("written");
+    let full = || Err(std::io::ErrorKind::StorageFull.into());
+    assert!(lab::store::replace(&path, |_| full()).is_err());
+    assert_eq!(fs::read_to_string(&path).expect("read"), "older");
+}
+
 #[test]
 fn a_sample_keeps_all_its_digits() {
     let mut report = sample::report(1);

@@ -30,7 +30,8 @@ pub struct Sampled {
     /// Nanoseconds an operation, in the order they were taken; what the timer took beside its block
     /// was subtracted from each before it was divided by its operations, so that one may be negative.
     pub samples: Vec<f64>,
-    /// Samples that came besides, and were too many to be kept.
+    /// Samples that came besides, and were too many to be kept (2^20 of a VM are, and as many of the
+    /// timer's).
     pub dropped: u64,
     /// Guest instructions an operation, where KVM counts them (`insn_emulation`, which is all of
     /// them where ring 0 is emulated).

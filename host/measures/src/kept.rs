@@ -16,7 +16,8 @@ const WHY_MAX: usize = 1000;
 /// The most measurements of a VM, and the most rows without one.
 const ROWS_MAX: usize = 4096;
 
-/// The most samples of a VM, those of the timer with them.
+/// The most samples of a VM, and the most of the timer besides: a million that are timed leave room for
+/// what the timer takes.
 const SAMPLES_MAX: usize = 1 << 20;
 
 /// Bytes of a sample.
@@ -40,6 +41,8 @@ pub(crate) struct Kept {
     open: Option<Row>,
     /// Samples in all of them.
     samples: usize,
+    /// Those of the timer.
+    timers: usize,
 }
 
 /// Where samples begin that have none of the timer's among them: how many of either there were then.
@@ -97,7 +100,7 @@ impl Kept {
         let mark = self.mark();
         let row = open(&mut self.open, ticks)?;
         row.beside_timer.mark(ticks.len() / SAMPLE, mark);
-        row.dropped += keep(&mut row.timer, ticks, &mut self.samples);
+        row.dropped += keep(&mut row.timer, ticks, &mut self.timers);
         Ok(())
     }
 
@@ -126,7 +129,8 @@ impl Kept {
         if self.rows.len() < ROWS_MAX {
             self.rows.push(row);
         } else {
-            self.samples -= row.samples.len() + row.timer.len();
+            self.samples -= row.samples.len();
+            self.timers -= row.timer.len();
             self.left_out += 1;
         }
         Ok(())
@@ -167,12 +171,12 @@ fn open<'r>(row: &'r mut Option<Row>, ticks: &[u8]) -> Result<&'r mut Row, Wrong
 }
 
 /// Takes as many as there is room for; how many there was none for.
-fn keep(to: &mut Vec<i64>, ticks: &[u8], samples: &mut usize) -> u64 {
+fn keep(to: &mut Vec<i64>, ticks: &[u8], all: &mut usize) -> u64 {
     let count = ticks.len() / SAMPLE;
-    let kept = count.min(SAMPLES_MAX - *samples);
+    let kept = count.min(SAMPLES_MAX - *all);
     let (ticks, _) = ticks.as_chunks::<SAMPLE>();
     to.extend(ticks[..kept].iter().map(|ticks| i64::from_le_bytes(*ticks)));
-    *samples += kept;
+    *all += kept;
     (count - kept) as u64
 }
 
@@ -343,13 +347,13 @@ mod tests {
     fn a_million_blocks_are_within_bounds() {
         let mut kept = kept();
         assert_eq!(kept.begin("a", 1, u32::MAX, 0), Ok(()));
-        for tick in 0..1_000_000 {
+        for tick in 0..2_000_000 {
             assert_eq!(kept.timer(&ticks(&[tick % 9])), Ok(()));
             assert_eq!(kept.samples(&ticks(&[tick])), Ok(()));
         }
         let it = kept.sampled().remove(0);
-        assert_eq!((it.samples.len(), it.timers.len()), (SAMPLES_MAX / 2, SAMPLES_MAX / 2));
-        assert_eq!(it.dropped, 2_000_000 - SAMPLES_MAX as u64);
+        assert_eq!((it.samples.len(), it.timers.len()), (SAMPLES_MAX, SAMPLES_MAX));
+        assert_eq!(it.dropped, 2 * (2_000_000 - SAMPLES_MAX as u64));
     }
 
     #[test]
@@ -426,8 +430,23 @@ mod tests {
         assert_eq!(kept.begin("b", 1, 1, 0), Ok(()));
         assert_eq!(kept.samples(&many[..8]), Ok(()));
         let [a, b] = &kept.sampled()[..] else { panic!("two") };
-        assert_eq!((a.samples.len(), a.dropped), (SAMPLES_MAX - 10, 2 * SAMPLES_MAX as u64 + 10));
+        assert_eq!((a.samples.len(), a.dropped), (SAMPLES_MAX, 2 * SAMPLES_MAX as u64));
         assert_eq!((b.samples.len(), b.dropped), (0, 1));
+    }
+
+    /// As `guest::measure` takes them: 24 of the timer beside each block of at most 256.
+    #[test]
+    fn an_honest_million_is_kept_whole() {
+        let mut kept = kept();
+        assert_eq!(kept.begin("a", 1, 1_000_000, 0), Ok(()));
+        assert_eq!(kept.timer(&[0; 8 * 24]), Ok(()));
+        for block in vec![0; 8 * 1_000_000].chunks(8 * 256) {
+            assert_eq!(kept.samples(block), Ok(()));
+            assert_eq!(kept.timer(&[0; 8 * 24]), Ok(()));
+        }
+        assert_eq!(kept.end(), Ok(()));
+        let it = kept.sampled().remove(0);
+        assert_eq!((it.samples.len(), it.dropped), (1_000_000, 0));
     }
 
     #[test]

@@ -3,11 +3,19 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// Above which share of the machine that others took, or the hypervisor below, figures are said to
 /// be of a busy machine.
 const BUSY: f64 = 0.1;
 const STOLEN: f64 = 0.02;
+
+/// The shortest stretch of a measurement that is looked at by itself: a tick of 10 ms is a small part of
+/// it.
+const STRETCH: Duration = Duration::from_secs(1);
+/// How many times that share makes a stretch of it a busy one: what is short has some of the system's own
+/// work in it.
+const MORE: f64 = 2.0;
 
 /// Clock ticks since the machine started.
 #[derive(Clone, Copy, Debug)]
@@ -52,27 +60,81 @@ fn load() -> String {
     text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// A look at the machine when a measurement begins.
+/// What others and the hypervisor took between two looks, as shares of all processors.
+fn shares(then: &Ticks, now: &Ticks) -> (f64, f64) {
+    let all = (now.all - then.all).max(1.0);
+    let others = (now.busy - then.busy - (now.ours - then.ours)) / all;
+    (others.max(0.0), (now.stolen - then.stolen).max(0.0) / all)
+}
+
+/// A look at the machine when a measurement begins, and those in between.
 pub struct Watch {
     load: String,
     ticks: Option<Ticks>,
+    start: Instant,
+    /// The last look, of those that end a stretch.
+    last: (Instant, Option<Ticks>),
+    worst: Option<Stretch>,
+}
+
+/// A part of a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// Seconds from the measurement's beginning to its own.
+    pub from: f64,
+    /// Seconds to its end.
+    pub to: f64,
+    /// The share of all processors' time that other processes took.
+    pub others: f64,
+    /// The share that a hypervisor took.
+    pub stolen: f64,
+}
+
+impl Stretch {
+    /// How far it is beyond what makes a machine busy.
+    fn excess(&self) -> f64 {
+        (self.others / BUSY).max(self.stolen / STOLEN)
+    }
+
+    /// Whether figures taken in it are of a busy machine.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.excess() > MORE
+    }
 }
 
 impl Watch {
     /// Looks now.
     #[must_use]
     pub fn begin() -> Self {
-        Self { load: load(), ticks: Ticks::now() }
+        let (start, ticks) = (Instant::now(), Ticks::now());
+        Self { load: load(), ticks, start, last: (start, ticks), worst: None }
+    }
+
+    /// Looks again, between two pieces of work: what processes of this one took is known when they have
+    /// ended. Does nothing where the last look was less than a second ago.
+    pub fn look(&mut self) {
+        let (then, before) = self.last;
+        if then.elapsed() >= STRETCH {
+            self.last = (Instant::now(), Ticks::now());
+            let Some((before, now)) = before.zip(self.last.1) else { return };
+            let (others, stolen) = shares(&before, &now);
+            let since = |at: Instant| at.duration_since(self.start).as_secs_f64();
+            self.keep(Stretch { from: since(then), to: since(self.last.0), others, stolen });
+        }
+    }
+
+    fn keep(&mut self, stretch: Stretch) {
+        let worse = |it: &Stretch| stretch.excess() > it.excess();
+        if self.worst.as_ref().is_none_or(worse) {
+            self.worst = Some(stretch);
+        }
     }
 
     /// What the machine was like since.
     #[must_use]
     pub fn end(&self) -> Machine {
-        let shares = self.ticks.zip(Ticks::now()).map(|(then, now)| {
-            let all = (now.all - then.all).max(1.0);
-            let others = (now.busy - then.busy - (now.ours - then.ours)) / all;
-            (others.max(0.0), (now.stolen - then.stolen) / all)
-        });
+        let shares = self.ticks.zip(Ticks::now()).map(|(then, now)| shares(&then, &now));
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Machine {
             kernel: kernel.trim().to_owned(),
@@ -81,6 +143,7 @@ impl Watch {
             load_after: load(),
             others: shares.map(|(others, _)| others),
             stolen: shares.map(|(_, stolen)| stolen),
+            worst: self.worst,
         }
     }
 }
@@ -100,6 +163,9 @@ pub struct Machine {
     pub others: Option<f64>,
     /// The share that a hypervisor took.
     pub stolen: Option<f64>,
+    /// The busiest part of it, where it was looked at meanwhile.
+    #[serde(default)]
+    pub worst: Option<Stretch>,
 }
 
 impl Machine {
@@ -108,11 +174,17 @@ impl Machine {
     pub fn is_busy(&self) -> bool {
         self.others.is_some_and(|it| it > BUSY) || self.stolen.is_some_and(|it| it > STOLEN)
     }
+
+    /// The busiest part, if the machine was a busy one then.
+    #[must_use]
+    pub fn busy_stretch(&self) -> Option<&Stretch> {
+        self.worst.as_ref().filter(|it| it.is_busy())
+    }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kernel, processors, load_before, load_after, others, stolen } = self;
+        let Self { kernel, processors, load_before, load_after, others, stolen, worst: _ } = self;
         write!(f, "Linux {kernel}, {processors} processors, load {load_before} before")?;
         write!(f, " and {load_after} after")?;
         if let Some((others, stolen)) = others.zip(*stolen) {
@@ -141,5 +213,47 @@ mod tests {
         assert!(!quiet.is_busy());
         assert!(Machine { others: Some(0.5), ..quiet.clone() }.is_busy());
         assert!(Machine { stolen: Some(0.1), ..quiet }.is_busy());
+    }
+
+    #[test]
+    fn the_worst_stretch_is_kept_whatever_the_whole_is() {
+        let mut watch = Watch::begin();
+        assert_eq!(watch.end().worst, None);
+        let quiet = Stretch { from: 0.0, to: 1.0, others: 0.15, stolen: 0.0 };
+        let busy = Stretch { from: 1.0, to: 2.0, others: 0.5, stolen: 0.0 };
+        let stolen = Stretch { others: 0.0, stolen: 0.05, ..quiet };
+        watch.keep(quiet);
+        assert_eq!(watch.end().busy_stretch(), None);
+        for stretch in [stolen, busy, quiet] {
+            watch.keep(stretch);
+        }
+        assert_eq!(watch.end().busy_stretch(), Some(&busy));
+    }
+
+    #[test]
+    fn shares_are_of_all_processors_and_without_our_own() {
+        let then = Ticks { all: 1000.0, busy: 500.0, stolen: 10.0, ours: 100.0 };
+        let now = Ticks { all: 1400.0, busy: 800.0, stolen: 30.0, ours: 200.0 };
+        assert_eq!(shares(&then, &now), (0.5, 0.05));
+    }
+
+    /// Another process is a burner of this test's, which has not ended.
+    #[test]
+    fn a_burner_beside_it_is_seen() {
+        let mut burner = std::process::Command::new("sh")
+            .args(["-c", "while :; do :; done"])
+            .spawn()
+            .expect("sh starts");
+        let mut watch = Watch::begin();
+        watch.look();
+        assert_eq!(watch.end().worst, None, "less than a second ago");
+        let start = Instant::now();
+        while watch.worst.is_none() && start.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(200));
+            watch.look();
+        }
+        burner.kill().and_then(|()| burner.wait()).expect("it ends");
+        let worst = watch.end().worst.expect("a stretch");
+        assert!(worst.others > 0.0 && worst.to - worst.from >= 1.0, "{worst:?}");
     }
 }

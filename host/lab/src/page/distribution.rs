@@ -162,7 +162,10 @@ fn mark(name: &str, value: f64, y: u8, axis: Axis) -> Markup {
 
 fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "counts of samples, far below 2^52")]
-    let part = |count: usize| share(count as f64 / summary.count as f64);
+    let part = |count: usize| match count as f64 / summary.count as f64 {
+        it if it < 0.001 => "Fewer than 0.1%".to_owned(),
+        it => share(it),
+    };
     let mut text = String::new();
     if left > 0 {
         let _ = write!(
@@ -186,8 +189,12 @@ fn beyond_words([left, right]: [usize; 2], summary: &Summary) -> String {
 /// What the timer took itself, and how far that moved.
 fn timer(measured: &Measured) -> String {
     let moved = Summary::of(&measured.timers).filter(|it| it.count > 1);
+    let when = match measured.clock {
+        Clock::Guest => "beside each block of samples",
+        Clock::Host => "once in each round",
+    };
     let moved = moved.map_or_else(String::new, |it| {
-        format!(" ({} to {}, beside each block of samples)", time(it.least), time(it.most))
+        format!(" ({} to {}, {when})", time(it.least), time(it.most))
     });
     format!("{}{moved} subtracted", time(measured.timer))
 }
@@ -246,6 +253,7 @@ mod tests {
             words.contains("0.2% of the samples lie further right, up to 6.00\u{a0}\u{b5}s"),
             "{words}"
         );
+        assert!(words.contains("Fewer than 0.1% of the samples lie further left"), "{words}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ fn sentences(lines: &[Line<'_>]) -> Vec<String> {
         [(line, figures)] => said.push(format!(
             "The only row with figures is {}, at {} an operation.",
             line.title(),
-            time(figures.summary.median)
+            cost(&figures.summary)
         )),
         [first, second, ..] => said.push(extremes(first, second, measured[measured.len() - 1])),
     }
@@ -65,11 +65,19 @@ fn extremes(first: Measured<'_>, second: Measured<'_>, last: Measured<'_>) -> St
             true => format!("The cheapest operation is {}, at the clock's step,", first.0.title()),
             false => format!("The cheapest operation is {}", first.0.title()),
         },
-        time(least.median),
+        cost(least),
         beside(least, second),
         last.0.title(),
         time(most.median),
     )
+}
+
+/// The median, where it is a time.
+fn cost(summary: &Summary) -> String {
+    match summary.median {
+        it if it > 0.0 => time(it),
+        _ => "no more than the timer's own cost".to_owned(),
+    }
 }
 
 /// That the next one may as well be the first.
@@ -171,6 +179,17 @@ mod tests {
         assert!(text.contains("cheapest operation is a in ring 0 at 10.0 ns; the dearest is b in ring 0 at 5.00 \u{b5}s, 500x"), "{text}");
         assert!(text.contains("takes 3.00x the time in ring 3"), "{text}");
         assert!(!text.contains("cannot be told") && !text.contains("this process"), "{text}");
+    }
+
+    #[test]
+    fn what_is_below_the_timers_own_cost_is_no_time() {
+        let mut report = sample::report(1);
+        report.machine.clock_step = Some(10.0);
+        report.rows = vec![sample::row("rdtsc", 0, vec![vec![-15.0]; 8])];
+        assert!(said(&report).contains("at no more than the timer's own cost an operation"));
+        report.rows.push(sample::row("a", 0, vec![vec![5000.0]; 8]));
+        let text = said(&report);
+        assert!(text.contains("step, at no more than the timer's own cost; the dearest"), "{text}");
     }
 
     #[test]

@@ -238,6 +238,7 @@ fn machine() -> Machine {
             load_after: "1.02 0.61 0.48".to_owned(),
             others: Some(0.013),
             stolen: Some(0.002),
+            worst: None,
         },
     }
 }
