@@ -27,9 +27,11 @@ fn record(file: &[u8]) -> Option<&[u8]> {
     Some(&records[usize::from(*place)..][..usize::from(*length)])
 }
 
+// ANCHOR: fuzz
 #[guest::fuzz]
 fn parse(data: &[u8]) {
     if let Some(record) = record(data) {
         core::hint::black_box(record);
     }
 }
+// ANCHOR_END: fuzz
