@@ -100,6 +100,18 @@ impl Signals {
         Ok(Self(came))
     }
 
+    /// Writes what there is to write of a run that is over. A signal meanwhile ends what waits for a
+    /// reader, so that it is said what is missing; a second one, or one where the run was stopped
+    /// already, does what it does to any process. The signal, if one came, beside what is given.
+    pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> (T, Option<i32>) {
+        if !output::is_interrupted() {
+            self.0.store(0, Ordering::Relaxed);
+        }
+        let written = write();
+        let signal = self.0.swap(OVER, Ordering::Relaxed);
+        (written, (signal > 0).then_some(signal))
+    }
+
     /// The run is over: the signal that stopped it, if one did.
     pub(crate) fn over(&self, end: &End) -> Option<i32> {
         // One that came when the guest had ended by itself has stopped nothing.
