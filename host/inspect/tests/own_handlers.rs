@@ -114,12 +114,9 @@ impl Guest {
         for at in places {
             drive.scene().insert(Gva(entry + at)).expect("mapped");
         }
-        for _ in 0..200 {
-            if let Turn::End(_) = drive.turn(pace).expect("well") {
-                return drive.run().expect("well");
-            }
-        }
-        panic!("it comes to no end")
+        let ends = (0..200).any(|_| matches!(drive.turn(pace).expect("well"), Turn::End(_)));
+        assert!(ends, "it comes to no end");
+        drive.run().expect("well")
     }
 }
 
