@@ -59,7 +59,8 @@ pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
     /// SIGINT, SIGTERM and SIGHUP end the run as stopped. Half a second later a second one does
-    /// what it does to any process, and so does a first one after the run.
+    /// what it does to any process, and so does a first one after the run, but for
+    /// [what is being written](Self::writing).
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
         Self::stop_all(std::slice::from_ref(stopper))
     }
