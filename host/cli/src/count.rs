@@ -1,5 +1,6 @@
 //! An observer that counts: exits by port, bytes, time in the guest and in the host.
 
+use portcall::exit::ExitKind;
 use portcall::{Exit, ExitEvent, Observer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,8 @@ pub(crate) struct Counts {
     pub(crate) ports: BTreeMap<u16, Port>,
     /// Time inside KVM_RUN.
     pub(crate) in_guest: Duration,
-    /// Time between one KVM_RUN and the next.
+    /// Time between one KVM_RUN and the next, but for that at stops which the guest did not
+    /// ask for: there a debugger may have held it.
     pub(crate) in_host: Duration,
     left: Option<Instant>,
 }
@@ -38,7 +40,8 @@ impl Counts {
         if let Some(left) = self.left {
             self.in_host += event.entered.duration_since(left);
         }
-        self.left = Some(event.left);
+        let is_stop = matches!(event.exit.kind(), ExitKind::Interrupted | ExitKind::Debug);
+        self.left = (!is_stop).then_some(event.left);
         if let Exit::Io(io) = event.exit {
             let port = self.ports.entry(io.port).or_default();
             *(if io.read { &mut port.reads } else { &mut port.writes }) += 1;

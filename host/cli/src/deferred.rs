@@ -17,7 +17,7 @@
 use portcall::{Kvm, Vm};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
@@ -26,7 +26,8 @@ use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 const PLACES: libc::off_t = 4;
 
 /// Leaves a VM's end to the kernel; `None` where that refuses: it lets a user have as many descriptors
-/// in messages as a process of his may have open (RLIMIT_NOFILE), and this takes three.
+/// in messages as a process of his may have open (RLIMIT_NOFILE), and this takes three; or where that
+/// limit leaves little for the rest of the run beside the two that this takes.
 ///
 /// To be had outside of the jail, in which nothing is sent, and dropped behind the VM.
 pub(crate) fn end_of<'a>(vm: &Vm, kvm: &'a Kvm) -> Option<Deferred<'a, impl AsRawFd + use<>>> {
@@ -46,6 +47,10 @@ pub(crate) struct Deferred<'a, P: AsRawFd> {
 impl<'a, P: AsRawFd> Deferred<'a, P> {
     fn close_of(file: &impl AsRawFd, places: &'a P) -> io::Result<Self> {
         let (sender, receiver) = UnixDatagram::pair()?;
+        if !leaves_room(receiver.as_raw_fd(), descriptors_allowed()?) {
+            // Both are given back.
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
         let files = [receiver.as_raw_fd(), file.as_raw_fd(), places.as_raw_fd()];
         // One byte: without any it would be no message.
         let sent = sender.send_with_fds(&[&[0_u8][..]], &files);
@@ -67,6 +72,25 @@ impl<P: AsRawFd> Drop for Deferred<'_, P> {
     }
 }
 
+/// How many descriptors the rest of a run may need: files that are looked into, a debugger.
+const ROOM: u64 = 16;
+
+/// Whether a process that may have so many descriptors has enough for the rest beside this one, its
+/// last: the kernel gives the lowest that is free (open(2)).
+fn leaves_room(last: RawFd, allowed: u64) -> bool {
+    u64::try_from(last).is_ok_and(|last| last + ROOM < allowed)
+}
+
+/// How many descriptors this process may have (getrlimit(2), RLIMIT_NOFILE).
+fn descriptors_allowed() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is writable for the call's duration.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok(limit.rlim_cur),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Locks a byte of a file until all descriptors that this one was duplicated to are closed; false
 /// where another open of the same file has it.
 fn lock(file: &impl AsRawFd, at: libc::off_t) -> bool {
@@ -82,7 +106,7 @@ const WRITE_LOCK: libc::c_short = libc::F_WRLCK as libc::c_short;
 
 #[cfg(test)]
 mod tests {
-    use super::{Deferred, PLACES, lock};
+    use super::{Deferred, PLACES, ROOM, leaves_room, lock};
     use std::fs::File;
     use std::io::{self, PipeReader, Read};
     use std::thread::sleep;
@@ -132,6 +156,14 @@ mod tests {
             assert!(start.elapsed() < LONG, "a place stays taken");
             sleep(Duration::from_millis(1));
         }
+    }
+
+    #[test]
+    fn a_run_that_may_have_few_descriptors_keeps_them() {
+        assert!(!leaves_room(9, 12));
+        assert!(!leaves_room(9, 9 + ROOM));
+        assert!(leaves_room(9, 10 + ROOM));
+        assert!(leaves_room(9, libc::RLIM_INFINITY));
     }
 
     #[test]

@@ -45,6 +45,10 @@ fn confine(jail: Jail, input: &Path) -> Result<(), Failure> {
     match jail.enter() {
         // Without Landlock it opens nothing; `doctor` says so.
         Ok(_) => Ok(()),
+        // Without the jail there would be too few as well, for what is opened behind it.
+        Err(error) if error.is_of_descriptors() => {
+            Err(Failure::Message(format!("cannot enter the jail: {error}")))
+        }
         Err(error) => {
             let remedy = "--no-jail runs the guest without it";
             Err(Failure::Message(format!("cannot enter the jail: {error}; {remedy}")))

@@ -36,8 +36,13 @@ pub(crate) fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
+/// Whether that was said.
+pub(crate) fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 fn given_up() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed) || DEADLINE.get().is_some_and(|at| Instant::now() >= *at)
+    is_interrupted() || DEADLINE.get().is_some_and(|at| Instant::now() >= *at)
 }
 
 /// Waits until `fd` is ready for `events`; an error is for the read or write to say.

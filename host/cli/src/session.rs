@@ -282,14 +282,17 @@ impl<'a> Session<'a> {
             report::end(&ended);
         }
         // One that fails is no reason to leave out those behind it.
-        let written: Vec<_> = self.outputs.into_iter().map(|output| output.write(&ended)).collect();
-        match written.into_iter().collect::<Result<Vec<()>, _>>() {
-            // Who has interrupted the run knows why something is missing.
-            Err(failure) if signal.is_some() => {
+        let outputs = self.outputs.into_iter();
+        let write = || outputs.map(|output| output.write(&ended)).collect::<Vec<_>>();
+        let (written, late) = ready.signals.writing(write);
+        let interrupted = late.map(|late| code::of(&End::Stopped, Some(late)));
+        match (written.into_iter().collect::<Result<Vec<()>, _>>(), interrupted) {
+            // Who has interrupted it knows why something is missing.
+            (Err(failure), interrupted) if signal.is_some() || interrupted.is_some() => {
                 failure.say();
-                Ok(code)
+                Ok(interrupted.unwrap_or(code))
             }
-            written => written.map(|_| code),
+            (written, _) => written.map(|_| code),
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) struct Signals(Arc<AtomicI32>);
 
 impl Signals {
     /// SIGINT, SIGTERM and SIGHUP end the run as stopped. Half a second later a second one does
-    /// what it does to any process, and so does a first one after the run.
+    /// what it does to any process, and so does a first one after the run, but for
+    /// [what is being written](Self::writing).
     pub(crate) fn stop(stopper: &Stopper) -> Result<Self, Failure> {
         Self::stop_all(std::slice::from_ref(stopper))
     }
@@ -98,6 +99,18 @@ impl Signals {
         // A parent may have blocked them.
         STOP_SIGNALS.into_iter().for_each(portcall::stop::unblock);
         Ok(Self(came))
+    }
+
+    /// Writes what there is to write of a run that is over. A signal meanwhile ends what waits for a
+    /// reader, so that it is said what is missing; a second one, or one where the run was stopped
+    /// already, does what it does to any process. The signal, if one came, beside what is given.
+    pub(crate) fn writing<T>(&self, write: impl FnOnce() -> T) -> (T, Option<i32>) {
+        if !output::is_interrupted() {
+            self.0.store(0, Ordering::Relaxed);
+        }
+        let written = write();
+        let signal = self.0.swap(OVER, Ordering::Relaxed);
+        (written, (signal > 0).then_some(signal))
     }
 
     /// The run is over: the signal that stopped it, if one did.

@@ -76,6 +76,25 @@ fn a_function_by_its_name_a_local_a_line_a_change_and_the_guest_finishes_alone()
 }
 
 #[test]
+fn time_in_which_gdb_holds_the_guest_is_nobodys() {
+    for ring in RINGS {
+        let hold = ["break guest::add", "continue", "shell sleep 3", "set var guest::GO = 1"];
+        let (said, ran) = session(
+            &[ring, "--stats", "--emit=trace"],
+            &[&hold[..], &["delete", "continue"]].concat(),
+        );
+        assert_eq!(ran.code, Some(6), "{ring}: {said}\n{}", ran.stderr);
+        let line = ran.stderr.lines().find(|it| it.contains("time in the host")).expect("said");
+        let micros = line.split_whitespace().rev().nth(1).and_then(|it| it.parse::<u64>().ok());
+        assert!(micros.expect("a number") < 2_500_000, "{ring}: {line}");
+        // When, how long in the guest, and in the host.
+        let columns = |line: &str| -> Option<f64> { line.split_whitespace().nth(2)?.parse().ok() };
+        let longest = ran.stdout.lines().filter_map(columns).fold(0.0, f64::max);
+        assert!(longest < 2_500_000.0, "{ring}: {}", ran.stdout);
+    }
+}
+
+#[test]
 fn an_image_that_can_be_anywhere_is_found_where_it_is() {
     let place = Place::new();
     let image = place.guest_that_is("pic");

@@ -16,7 +16,7 @@ use portcall::{Image, Limit, Vm};
 use said::{assert_says, stderr};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -311,6 +311,32 @@ fn it_is_there_when_the_host_fails() {
     assert_says(&child.wait_with_output().expect("ends"), 141, &[]);
     let events = bench.events("a.json");
     assert!(named(&events, "host").contains(&"out 0xe9 console"));
+}
+
+#[test]
+fn a_signal_while_a_reader_keeps_it_waiting_says_what_is_missing() {
+    let bench = Bench::new();
+    let flood = bench.guest(&Elf::new(FLOOD).bytes());
+    let fifo = bench.path("fifo.json");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    // Open, and never read.
+    let held = std::fs::File::options().read(true).write(true).open(&fifo).expect("open");
+    let options = [&bench.emit("trace", "fifo.json"), "--limit=exits=3000"];
+    let mut child = portcall("run", &flood, &options).spawn().expect("starts");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    while !said.contains("more exits than its limit") {
+        assert_ne!(stderr.read_line(&mut said).expect("text"), 0, "{said}");
+    }
+    // From the last line to the write that nobody takes.
+    std::thread::sleep(Duration::from_secs(1));
+    let pid = Pid::from_raw(child.id().try_into().expect("a pid"));
+    assert_eq!(child.try_wait().expect("waits"), None, "it waits for a reader");
+    kill(pid, Signal::SIGTERM).expect("sent");
+    stderr.read_to_string(&mut said).expect("text");
+    assert!(said.contains("cannot write") && said.contains("fifo.json"), "{said}");
+    assert_eq!(child.wait().expect("ends").code(), Some(143), "{said}");
+    drop(held);
 }
 
 #[test]

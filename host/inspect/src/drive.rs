@@ -32,6 +32,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod flags;
 mod scene;
 mod step;
 

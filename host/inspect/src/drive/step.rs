@@ -4,21 +4,13 @@
 //! registers, out of what it pushes, and out of its end. One that the guest has set, or sets by the
 //! instruction, stays its own, with the trap that comes of it.
 
+use super::flags::{Before, Flags, TRAP_FLAG};
 use super::{Drive, Pace, Turn, no_step};
-use crate::disasm::code_bits;
-use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use portcall::kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_GUESTDBG_INJECT_BP, KVM_GUESTDBG_INJECT_DB, KVM_GUESTDBG_SINGLESTEP,
     kvm_regs,
 };
 use portcall::{Error, Exit, Gva, Stop};
-
-/// RFLAGS.TF, the trap flag.
-const TRAP_FLAG: u64 = 1 << 8;
-
-/// In which byte of an image of the flags in memory it is, and where in that.
-const TRAP_FLAG_BYTE: usize = 1;
-const TRAP_FLAG_THERE: u8 = 1;
 
 /// The vector of INT3.
 const BREAKPOINT: u8 = 3;
@@ -31,22 +23,20 @@ const WHICH: u64 = 0xf;
 impl Drive<'_> {
     /// One instruction, with all exits that it makes.
     pub(super) fn step(&mut self, pace: Pace) -> Result<Turn, Error> {
-        let before = self.vm.registers()?;
-        let had_flag = before.rflags & TRAP_FLAG != 0;
+        let before = self.before()?;
         // Out of a stub the guest goes by an IRETQ, which takes the flag from the frame.
         if self.vm.fault().is_some() {
-            self.vm.set_registers(&with_flag(before))?;
+            self.vm.set_registers(&with_flag(before.registers))?;
         }
-        let does = self.does_with_flags(before)?;
         self.set_debug(KVM_GUESTDBG_SINGLESTEP).map_err(|it| no_step(&it))?;
-        self.vm.hide_trap_flag(!had_flag);
+        self.vm.hide_trap_flag(!before.had_flag());
         let mut is_own = false;
         let stepped = loop {
             let stop = self.vm.step()?;
             match stop {
                 // A tick is no end of an instruction: the guest may be on its way into a stub.
                 Stop::Interrupted => _ = self.what(stop, Pace::Step)?,
-                Stop::Exit(Exit::Debug) => match self.stepped(had_flag, does)? {
+                Stop::Exit(Exit::Debug) => match self.stepped(&before)? {
                     Stepped::To(turn) => break turn,
                     Stepped::IntoItsOwn => {
                         is_own = true;
@@ -56,7 +46,7 @@ impl Drive<'_> {
                 Stop::Exit(_) => {
                     let turn = self.completed(stop)?;
                     // One that repeats makes an exit for each of its elements.
-                    if turn.is_some() || self.vm.registers()?.rip != before.rip {
+                    if turn.is_some() || self.vm.registers()?.rip != before.registers.rip {
                         break turn;
                     }
                 }
@@ -65,7 +55,7 @@ impl Drive<'_> {
         };
         self.set_debug(0).map_err(|it| no_step(&it))?;
         if !matches!(stepped, Some(Turn::End(_))) {
-            self.give_flags(before, does)?;
+            self.give_flags(&before)?;
         }
         let turn = match (stepped, pace) {
             // Behind all that sets registers or debugging, which would take the injected one back.
@@ -94,10 +84,12 @@ impl Drive<'_> {
     /// A trap while an instruction is stepped over. That of a flag that the guest has had is its own
     /// (SDM vol. 3, 19.3.1.4); so is one behind the instruction that is next where it has just set it:
     /// the KVM that emulates ring 0 has none right behind an IRET.
-    fn stepped(&mut self, had_flag: bool, does: Flags) -> Result<Stepped, Error> {
+    /// Where an instruction has faulted into a handler, it has come to no end, and to no trap of that.
+    fn stepped(&mut self, before: &Before) -> Result<Stepped, Error> {
         let trap = self.trap()?;
         let rip = self.vm.registers()?.rip;
-        let is_own = had_flag || matches!(does, Flags::Takes(true, next) if next != rip);
+        let is_own = before.had_flag() && self.frame(before)?.is_none()
+            || matches!(before.does, Flags::Takes(true, next) if next != rip);
         Ok(match trap {
             Trap::Step if is_own => Stepped::IntoItsOwn,
             Trap::Step => Stepped::To(None),
@@ -111,68 +103,6 @@ impl Drive<'_> {
     fn is_own_int3(&self) -> Result<bool, Error> {
         let at = self.vm.translate(Gva(self.vm.registers()?.rip))?;
         Ok(at.is_none_or(|it| !self.breakpoints.is_in(it.gpa)))
-    }
-
-    /// What the instruction that the guest is at does with its flags, as far as a step has to know.
-    fn does_with_flags(&mut self, now: kvm_regs) -> Result<Flags, Error> {
-        // As long as an instruction can be (SDM vol. 2, 2.3.11).
-        let mut bytes = [0; 15];
-        let read = self.scene().read(Gva(now.rip), &mut bytes);
-        let bits = code_bits(&self.vm.system_registers()?);
-        let mut decoder = Decoder::with_ip(bits, &bytes[..read], now.rip, DecoderOptions::NONE);
-        let instruction = decoder.decode();
-        // IRET takes RIP and CS first, of the operand's size.
-        let behind = match instruction.mnemonic() {
-            Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Pushfq => return Ok(Flags::Pushes),
-            Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => 0,
-            Mnemonic::Iret => 4,
-            Mnemonic::Iretd => 8,
-            Mnemonic::Iretq => 16,
-            _ => return Ok(Flags::Keeps),
-        };
-        let mut image = [0; 24];
-        let wanted = behind + TRAP_FLAG_BYTE + 1;
-        if self.scene().read(Gva(now.rsp), &mut image[..wanted]) < wanted {
-            // It comes to a fault.
-            return Ok(Flags::Keeps);
-        }
-        let next = match behind {
-            0 => instruction.next_ip(),
-            _ => image.iter().take(behind / 2).rev().fold(0, |all, it| all << 8 | u64::from(*it)),
-        };
-        Ok(Flags::Takes(image[behind + TRAP_FLAG_BYTE] & TRAP_FLAG_THERE != 0, next))
-    }
-
-    /// Behind a step the guest has the trap flag that it would have without one, in its registers and
-    /// in what it has pushed. `before` are its registers before the instruction.
-    fn give_flags(&mut self, before: kvm_regs, does: Flags) -> Result<(), Error> {
-        let had_flag = before.rflags & TRAP_FLAG;
-        let now = self.vm.registers()?;
-        let is_done = now.rip != before.rip;
-        let flag = match does {
-            Flags::Takes(flag, _) if is_done => u64::from(flag) * TRAP_FLAG,
-            _ => had_flag,
-        };
-        if now.rflags & TRAP_FLAG != flag {
-            self.vm.set_registers(&kvm_regs { rflags: now.rflags & !TRAP_FLAG | flag, ..now })?;
-        }
-        if does == Flags::Pushes && had_flag == 0 && is_done && now.rsp != before.rsp {
-            self.clear_pushed_flag(now.rsp)?;
-        }
-        Ok(())
-    }
-
-    /// No flag of ours in what a PUSHF has pushed: a POPF would set it again.
-    fn clear_pushed_flag(&mut self, rsp: u64) -> Result<(), Error> {
-        let at = Gva(rsp.wrapping_add(TRAP_FLAG_BYTE as u64));
-        let Some(found) = self.vm.translate(at)? else { return Ok(()) };
-        let mut byte = [0];
-        self.vm.memory().read(found.gpa, &mut byte)?;
-        if byte[0] & TRAP_FLAG_THERE != 0 {
-            // The flag is no part of the run, and so this is none either.
-            self.vm.memory().write_unnoted(found.gpa, &[byte[0] & !TRAP_FLAG_THERE])?;
-        }
-        Ok(())
     }
 
     /// The trap is the guest's own.
@@ -231,16 +161,6 @@ pub(super) enum Trap {
     Breakpoint,
     Step,
     Hardware(u64),
-}
-
-/// What an instruction does with the flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flags {
-    /// Nothing that the trap flag is in.
-    Keeps,
-    Pushes,
-    /// It has them from memory: whether the trap flag is set there, and the instruction that is next.
-    Takes(bool, u64),
 }
 
 /// What a step came to.

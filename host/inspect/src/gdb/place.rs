@@ -179,34 +179,48 @@ impl Listener {
     /// # Errors
     /// The kernel refuses.
     pub fn accept(self, mut given_up: impl FnMut() -> bool) -> Result<Option<Client>, PlaceError> {
-        loop {
-            if given_up() {
-                return Ok(None);
-            }
+        // Who looks whether a port is open says nothing, and may stay.
+        let mut silent: Vec<Client> = Vec::new();
+        while !given_up() {
             let accepted = match &self.0 {
                 Socket::Tcp(listener, _) => listener.accept().map(|it| Stream::Tcp(it.0)),
                 Socket::Unix(listener, ..) => listener.accept().map(|it| Stream::Unix(it.0)),
             };
             match accepted {
                 Ok(stream) => {
-                    let client = Client::of(stream).map_err(PlaceError::Accept)?;
-                    if client.has_said_something(&mut given_up) {
-                        return Ok(Some(client));
+                    if silent.len() == MOST_SILENT {
+                        silent.remove(0);
                     }
+                    silent.push(Client::of(stream).map_err(PlaceError::Accept)?);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let fd = match &self.0 {
                         Socket::Tcp(listener, _) => listener.as_fd(),
                         Socket::Unix(listener, ..) => listener.as_fd(),
                     };
-                    ready(fd, libc::POLLIN, LOOK).map_err(PlaceError::Accept)?;
+                    let fds = silent.iter().map(Client::fd).chain([fd]);
+                    any_ready(fds, libc::POLLIN, LOOK).map_err(PlaceError::Accept)?;
                 }
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(PlaceError::Accept(error)),
             }
+            let mut kept = Vec::new();
+            for client in silent {
+                match client.first_byte() {
+                    Ok(Some(1)) => return Ok(Some(client)),
+                    Ok(None) => kept.push(client),
+                    // It is gone.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            silent = kept;
         }
+        Ok(None)
     }
 }
+
+/// How many that say nothing are kept beside each other: one more, and the one that came first goes.
+const MOST_SILENT: usize = 16;
 
 /// A client that was gone before it was let in (accept(2)), or a signal.
 fn is_passing(error: &io::Error) -> bool {
@@ -254,25 +268,12 @@ impl Client {
         Ok(Self(stream))
     }
 
-    /// Waits for its first byte, which stays where it is. Who looks whether a port is open goes
-    /// without one.
-    fn has_said_something(&self, given_up: &mut impl FnMut() -> bool) -> bool {
-        while !given_up() {
-            match ready(self.fd(), libc::POLLIN, LOOK) {
-                Ok(false) => {}
-                Ok(true) => {
-                    let (fd, mut byte) = (self.fd().as_raw_fd(), 0u8);
-                    // SAFETY: `byte` is writable for as many bytes.
-                    let done = unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) };
-                    match count(done) {
-                        Ok(None) => {}
-                        done => return matches!(done, Ok(Some(1))),
-                    }
-                }
-                Err(_) => return false,
-            }
-        }
-        false
+    /// Whether its first byte is there, which stays where it is: `None` where there is none yet, 0
+    /// where none will come.
+    fn first_byte(&self) -> io::Result<Option<usize>> {
+        let (fd, mut byte) = (self.fd().as_raw_fd(), 0u8);
+        // SAFETY: `byte` is writable for as many bytes; the socket is one that does not block.
+        count(unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, libc::MSG_PEEK) })
     }
 
     /// A further handle of the same connection.
@@ -330,10 +331,20 @@ fn count(done: isize) -> io::Result<Option<usize>> {
 
 /// Waits; a signal is no error, and ends it.
 fn ready(fd: BorrowedFd<'_>, events: i16, patience: Duration) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    any_ready([fd], events, patience)
+}
+
+/// The same for one of several.
+fn any_ready<'a>(
+    fds: impl IntoIterator<Item = BorrowedFd<'a>>,
+    events: i16,
+    patience: Duration,
+) -> io::Result<bool> {
+    let entry = |fd: BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    let mut polls: Vec<_> = fds.into_iter().map(entry).collect();
     let time = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: `poll` is one valid entry for the call's duration.
-    match unsafe { libc::poll(&raw mut poll, 1, time) } {
+    // SAFETY: `polls` are as many valid entries for the call's duration.
+    match unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, time) } {
         -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(false),
         -1 => Err(io::Error::last_os_error()),
         found => Ok(found > 0),
@@ -342,7 +353,7 @@ fn ready(fd: BorrowedFd<'_>, events: i16, patience: Duration) -> io::Result<bool
 
 #[cfg(test)]
 mod tests {
-    use super::{Listener, Place, PlaceError, Socket};
+    use super::{Listener, MOST_SILENT, Place, PlaceError, Socket};
     use std::io::Write;
     use std::net::TcpStream;
     use std::time::{Duration, Instant};
@@ -401,5 +412,20 @@ mod tests {
         let (client, mut bytes) = (client.expect("in time"), [0; 8]);
         let read = client.read(&mut bytes, Duration::from_secs(20)).expect("it is connected");
         assert_eq!((read, bytes[0]), (Some(1), b'+'));
+    }
+    #[test]
+    fn who_says_nothing_and_stays_is_in_nobodys_way() {
+        let listener = Listener::open(&Place::default()).expect("a port is free");
+        let place = listener.name();
+        let connect = || TcpStream::connect(&place).expect("it listens");
+        let silent: Vec<_> = (0..3 * MOST_SILENT).map(|_| connect()).collect();
+        let mut speaks = connect();
+        speaks.write_all(b"$").expect("sent");
+        let until = Instant::now() + Duration::from_secs(20);
+        let client = listener.accept(|| Instant::now() > until).expect("one connects");
+        let (client, mut bytes) = (client.expect("in time"), [0; 8]);
+        let read = client.read(&mut bytes, Duration::from_secs(20)).expect("it is connected");
+        assert_eq!((read, bytes[0]), (Some(1), b'$'));
+        drop(silent);
     }
 }

@@ -1,6 +1,7 @@
 //! What a trace keeps: the last of all that happened, in bounded memory.
 
 use super::spans::{Span, Spans};
+use portcall::exit::ExitKind;
 use portcall::{CallEvent, Exit, ExitEvent, Step};
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -187,8 +188,10 @@ impl Recorded {
 
     fn answered(&mut self, until: Time) {
         if let Some(mut turn) = self.current.take() {
-            turn.until = until.max(turn.left);
-            self.busy = turn.until;
+            self.busy = until.max(turn.left);
+            // At a stop that the guest did not ask for a debugger may have held it: nobody's time.
+            let is_stop = matches!(turn.exit.kind(), ExitKind::Interrupted | ExitKind::Debug);
+            turn.until = if is_stop { turn.left } else { self.busy };
             self.push(Record::Turn(turn));
         }
     }
