@@ -26,11 +26,16 @@ pub(crate) struct Covered {
 }
 
 impl Covered {
-    /// A VM of the snapshot with breakpoints at these addresses, as far as there is memory.
-    pub(crate) fn new(ready: &Ready<'_>, starts: &BTreeSet<u64>) -> Result<Self, Error> {
-        let printed = Printed::default();
-        let builder = Vm::from_snapshot(&ready.machine.kvm, &ready.snapshot);
-        let mut vm = equip(builder, &printed).build()?;
+    /// A VM at the snapshot, with breakpoints at these addresses, as far as there is memory.
+    pub(crate) fn new(ready: &mut Ready<'_>, starts: &BTreeSet<u64>) -> Result<Self, Error> {
+        let (mut vm, printed) = match ready.machine.spare.take() {
+            Some(spare) => spare,
+            None => {
+                let printed = Printed::default();
+                let builder = Vm::from_snapshot(&ready.machine.kvm, &ready.snapshot);
+                (equip(builder, &printed).build()?, printed)
+            }
+        };
         vm.restore(&ready.snapshot)?;
         let cr3 = vm.system_registers()?.cr3;
         let mut waiting = HashMap::new();

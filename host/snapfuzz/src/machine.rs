@@ -87,6 +87,9 @@ pub struct Machine<'a> {
     kind: KvmKind,
     vm: Vm,
     printed: Printed,
+    /// One that was made alike, for who has breakpoints in it, with where its text goes: none can be made in
+    /// a jail.
+    pub(crate) spare: Option<(Vm, Printed)>,
 }
 
 /// The same where it waits for calls.
@@ -96,11 +99,11 @@ pub struct Ready<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// Makes the VM; `elf` is the whole file that `image` was read from. Nothing of the guest runs
-    /// yet: a process that confines itself does so behind this.
+    /// Makes the VM, and the one that inputs are first tried in; `elf` is the whole file that `image` was
+    /// read from. Nothing of the guest runs yet: a process that confines itself does so behind this.
     ///
     /// # Errors
-    /// The VM cannot be made.
+    /// A VM cannot be made.
     pub fn new(
         kvm: Kvm,
         image: &'a Image<'a>,
@@ -109,10 +112,12 @@ impl<'a> Machine<'a> {
         options: Options,
     ) -> Result<Self, MachineError> {
         let printed = Printed::default();
-        let builder = Vm::builder(&kvm, image).memory(options.memory).ring(options.ring);
-        let vm = equip(builder, &printed).limit(Limit::Time(SET_UP)).build()?;
+        let builder = || Vm::builder(&kvm, image).memory(options.memory).ring(options.ring);
+        let vm = equip(builder(), &printed).limit(Limit::Time(SET_UP)).build()?;
+        let others = Printed::default();
+        let spare = Some((equip(builder(), &others).build()?, others));
         let (pagemap, kind) = (Pagemap::open(), KvmKind::detect());
-        Ok(Self { kvm, image, elf, options, target, pagemap, kind, vm, printed })
+        Ok(Self { kvm, image, elf, options, target, pagemap, kind, vm, printed, spare })
     }
 
     /// Runs the guest to where it waits for calls.

@@ -134,13 +134,13 @@ pub(crate) struct Run<'r, 'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Makes the second VM, with its breakpoints.
+    /// Puts breakpoints into the second VM.
     ///
     /// # Errors
     /// The host failed.
-    pub fn new(ready: Ready<'a>) -> Result<Self, Error> {
+    pub fn new(mut ready: Ready<'a>) -> Result<Self, Error> {
         let Blocks { starts, words } = Blocks::of(ready.machine.image, ready.machine.elf);
-        let covered = Covered::new(&ready, &starts)?;
+        let covered = Covered::new(&mut ready, &starts)?;
         Ok(Self {
             ready,
             covered,
